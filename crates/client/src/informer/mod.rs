@@ -1,0 +1,207 @@
+//! Shared informers: one watch per kind and scope in a process, one cache that everybody reads, and
+//! changes handed to whoever subscribes.
+//!
+//! [`Informers`] is the registry. An informer starts with its first user and ends with its last.
+//! A kind's cached copies have their `managedFields` dropped, and whatever else a `trim` set before
+//! the informer's start drops.
+
+mod cache;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Weak};
+
+use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
+use kube::{Api, Resource};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+pub use self::cache::Store;
+pub use self::subscription::{Change, Subscription};
+use crate::backoff::Backoff;
+use crate::random::{Random, Seeded};
+
+/// What an informer needs of a kind.
+pub trait Object: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Object for K {}
+
+/// The metadata of an object of any kind.
+pub type Metadata = PartialObjectMeta<DynamicObject>;
+
+/// Which objects of a kind an informer holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// All of them.
+    All,
+    /// Those a field selector matches: `spec.nodeName=x`, `metadata.namespace=y`.
+    Fields(String),
+    /// Those a label selector matches.
+    Labels(String),
+}
+
+impl Scope {
+    /// `Scope::Fields` from a borrowed selector.
+    pub fn fields(selector: &str) -> Self {
+        Self::Fields(selector.to_owned())
+    }
+}
+
+type Trim = Arc<dyn Any + Send + Sync>;
+
+#[derive(PartialEq, Eq, Hash)]
+struct Slot {
+    kind: TypeId,
+    url: String,
+    scope: Scope,
+}
+
+struct Registry {
+    client: kube::Client,
+    random: Arc<dyn Random>,
+    running: Mutex<HashMap<Slot, Weak<dyn Any + Send + Sync>>>,
+    trims: Mutex<HashMap<TypeId, Trim>>,
+}
+
+/// The informers of a process; clones share them.
+#[derive(Clone)]
+pub struct Informers {
+    registry: Arc<Registry>,
+}
+
+impl Informers {
+    /// A registry that reads through this client.
+    pub fn new(client: kube::Client) -> Self {
+        Self::with_random(client, Arc::new(Seeded::from_system()))
+    }
+
+    /// As [`Self::new`], with given randomness for the jitter of reconnects.
+    pub fn with_random(client: kube::Client, random: Arc<dyn Random>) -> Self {
+        Self {
+            registry: Arc::new(Registry {
+                client,
+                random,
+                running: Mutex::default(),
+                trims: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Sets what is dropped from cached objects of a kind beside `managedFields`. Only informers that
+    /// start afterwards heed it, so it belongs where the process is wired, not where a kind is used:
+    /// everybody shares the trimmed copy.
+    pub fn set_trim<K: Object>(&self, trim: fn(&mut K)) {
+        self.registry
+            .trims
+            .lock()
+            .insert(TypeId::of::<K>(), Arc::new(trim) as Trim);
+    }
+
+    /// The informer of a kind. Must be called within a tokio runtime.
+    pub fn get<K>(&self, scope: Scope) -> Informer<K>
+    where
+        K: Object + Resource<DynamicType = ()>,
+    {
+        self.shared(Api::all(self.registry.client.clone()), scope)
+    }
+
+    /// The informer of the metadata of a kind known only at run time. Must be called within a tokio
+    /// runtime.
+    pub fn metadata(&self, resource: &ApiResource, scope: Scope) -> Informer<Metadata> {
+        self.shared(Api::all_with(self.registry.client.clone(), resource), scope)
+    }
+
+    fn shared<K: Object>(&self, api: Api<K>, scope: Scope) -> Informer<K> {
+        let slot = Slot {
+            kind: TypeId::of::<K>(),
+            url: api.resource_url().to_owned(),
+            scope: scope.clone(),
+        };
+        let mut running = self.registry.running.lock();
+        if let Some(any) = running.get(&slot).and_then(Weak::upgrade)
+            && let Ok(shared) = any.downcast::<Shared<K>>()
+        {
+            return Informer { shared };
+        }
+        running.retain(|_, informer| informer.strong_count() > 0);
+        let trim = self
+            .registry
+            .trims
+            .lock()
+            .get(&TypeId::of::<K>())
+            .and_then(|trim| trim.downcast_ref::<fn(&mut K)>().copied());
+        let shared = Arc::new(Shared {
+            store: Store::new(),
+            stop: CancellationToken::new(),
+        });
+        tokio::spawn(watch::run(watch::Task {
+            api,
+            scope,
+            store: shared.store.clone(),
+            trim: move |object: &mut K| {
+                object.meta_mut().managed_fields = None;
+                if let Some(trim) = trim {
+                    trim(object);
+                }
+            },
+            backoff: Backoff::CONNECTION,
+            random: self.registry.random.clone(),
+            stop: shared.stop.clone(),
+        }));
+        let any: Arc<dyn Any + Send + Sync> = shared.clone();
+        running.insert(slot, Arc::downgrade(&any));
+        Informer { shared }
+    }
+}
+
+struct Shared<K> {
+    store: Store<K>,
+    stop: CancellationToken,
+}
+
+impl<K> Drop for Shared<K> {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A handle on a shared informer. The watch ends when the last handle and subscription is dropped.
+pub struct Informer<K> {
+    shared: Arc<Shared<K>>,
+}
+
+impl<K> Clone for Informer<K> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<K: Object> Informer<K> {
+    /// The cache. Empty or partial until [`Self::synced`].
+    pub fn store(&self) -> &Store<K> {
+        &self.shared.store
+    }
+
+    /// Waits until the cache holds everything that was there at the start.
+    pub async fn synced(&self) {
+        self.shared.store.synced().await;
+    }
+
+    /// Whether [`Self::synced`] would return at once.
+    pub fn is_synced(&self) -> bool {
+        self.shared.store.is_synced()
+    }
+
+    /// The changes from now on, preceded by one `Applied` for every object already in the cache.
+    pub fn subscribe(&self) -> Subscription<K> {
+        let keep: Arc<dyn Any + Send + Sync> = self.shared.clone();
+        self.shared.store.subscribe(keep)
+    }
+}
