@@ -45,7 +45,14 @@ pub trait Strategy: Send + Sync {
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {}
     /// Everything wrong with a change (immutable fields) beyond what `validate` says of the result,
     /// which the request path calls as well for `Part::Main`.
-    fn validate_update(&self, part: Part<'_>, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {}
+    fn validate_update(
+        &self,
+        part: Part<'_>,
+        object: &Value,
+        old: &Value,
+        errors: &mut Vec<FieldError>,
+    ) {
+    }
     /// The `Warning` headers this object earns.
     fn warnings(&self, object: &Value) -> Vec<String> {
         Vec::new()

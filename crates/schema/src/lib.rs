@@ -1,7 +1,18 @@
 //! The engine: typed field tables, and everything that is done to objects by walking them.
 //! Knows no Kubernetes kind. No IO.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub use serde_json::{Map, Value};
 
+pub mod constraint;
+pub mod decode;
+pub mod default;
 pub mod field_error;
+mod path;
 pub mod table;
+mod text;
+
+pub use field_error::{FieldError, FieldErrorKind};
+pub use path::Path;
+pub use table::{Table, TypeId};
+pub use text::QuantityForm;
