@@ -1,5 +1,22 @@
 //! The kinds of Kubernetes 1.36 as data (tables), and what each of them does specially.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod apps;
+pub mod batch;
+pub mod catalog;
 pub mod clock;
+pub mod core;
+pub mod defaulting;
+pub mod fields;
+pub mod labels;
+pub mod meta;
+pub mod names;
+pub mod object;
+pub mod others;
+pub mod prepare;
+pub mod quantity;
+pub mod registry;
 pub mod resource;
+pub mod status;
 pub mod strategy;

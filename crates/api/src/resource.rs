@@ -57,3 +57,62 @@ pub struct Subresource {
     /// Verbs.
     pub verbs: Vec<Box<str>>,
 }
+
+impl Gvk {
+    /// From its parts.
+    pub fn new(group: &str, version: &str, kind: &str) -> Self {
+        Gvk {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+        }
+    }
+
+    /// `apps/v1`, or `v1` for the core group.
+    pub fn api_version(&self) -> String {
+        crate::meta::join_api_version(&self.group, &self.version)
+    }
+}
+
+impl Resource {
+    /// The subresource of this name.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources
+            .iter()
+            .find(|subresource| &*subresource.name == name)
+    }
+
+    /// Has the kind a status that is written apart?
+    pub fn has_status(&self) -> bool {
+        self.subresource("status").is_some()
+    }
+
+    /// Is this one of its verbs?
+    pub fn has_verb(&self, verb: &str) -> bool {
+        self.verbs.iter().any(|known| &**known == verb)
+    }
+
+    /// `PodList`.
+    pub fn list_kind(&self) -> String {
+        format!("{}List", self.gvk.kind)
+    }
+
+    /// `deployments.apps`, or `pods`: how messages name the resource.
+    pub fn qualified(&self) -> String {
+        qualify(&self.plural, &self.gvk.group)
+    }
+
+    /// `Deployment.apps`, or `Pod`: how messages name the kind.
+    pub fn qualified_kind(&self) -> String {
+        qualify(&self.gvk.kind, &self.gvk.group)
+    }
+}
+
+/// `name.group`, or `name` for the core group.
+pub fn qualify(name: &str, group: &str) -> String {
+    if group.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}.{group}")
+    }
+}

@@ -1,9 +1,12 @@
 //! What a kind does specially. Every method has a meaning-free default, so that a kind without
 //! peculiarities needs no code; the request path in `apiserver` calls them in one order for all:
-//! decode → (prepare) → default → admit → validate → store.
+//! decode → (prepare) → default → admit → validate → store. The generic parts around each step are
+//! in [`crate::prepare`], [`crate::defaulting`] and [`crate::validation`].
 
 use jiff::Timestamp;
 use schema::{Value, field_error::FieldError};
+
+use crate::object::Object;
 
 /// Which part of the object a write may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +36,13 @@ pub enum Deletion {
 pub trait Strategy: Send + Sync {
     /// Defaults that the table cannot express. Idempotent.
     fn default(&self, object: &mut Value) {}
-    /// Before a create: drop what clients may not set (status), set first values (`generation`).
+    /// Before a create: drop what clients may not set (status), set first values.
     /// The generic part (uid, creationTimestamp, generation 1, empty status for kinds with a status
     /// subresource) has been done.
     fn prepare_create(&self, object: &mut Value, now: Timestamp) {}
     /// Before an update: restore from `old` what this part may not change. The generic part (status
-    /// kept for `Main`, everything else kept for `Status`, generation bump when the spec changed) has
-    /// been done.
+    /// kept for `Main`, everything else kept for `Status`) has been done; the generation is moved
+    /// afterwards.
     fn prepare_update(&self, part: Part<'_>, object: &mut Value, old: &Value, now: Timestamp) {}
     /// Everything wrong with a new object beyond its metadata.
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {}
@@ -53,13 +56,31 @@ pub trait Strategy: Send + Sync {
         errors: &mut Vec<FieldError>,
     ) {
     }
+    /// What is wrong with the name; the default takes DNS subdomains. With `prefix` the name is a
+    /// `generateName`.
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        let name = if prefix {
+            name.trim_end_matches('-')
+        } else {
+            name
+        };
+        if prefix && name.is_empty() {
+            Vec::new()
+        } else {
+            crate::names::dns1123_subdomain(name)
+        }
+    }
     /// The `Warning` headers this object earns.
     fn warnings(&self, object: &Value) -> Vec<String> {
         Vec::new()
     }
-    /// Values of the field selectors beyond `metadata.name` and `metadata.namespace`.
+    /// Values of the field selectors beyond `metadata.name` and `metadata.namespace`. By default the
+    /// names are paths to texts.
     fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        Vec::new()
+        self.field_names()
+            .iter()
+            .map(|name| (*name, object.text(name).to_owned()))
+            .collect()
     }
     /// The names `fields` may answer, also for objects that lack them.
     fn field_names(&self) -> &'static [&'static str] {
@@ -68,6 +89,10 @@ pub trait Strategy: Send + Sync {
     /// How a delete with this grace period (none: the kind's default) treats the object.
     fn deletion(&self, object: &Value, grace_seconds: Option<i64>) -> Deletion {
         Deletion::Immediate
+    }
+    /// The fields whose change moves `metadata.generation`; none: the kind has no generation.
+    fn generation(&self) -> &'static [&'static str] {
+        &[]
     }
     /// May a PUT create the object when it does not exist (upstream's `AllowCreateOnUpdate`)?
     fn create_on_update(&self) -> bool {
@@ -83,3 +108,102 @@ pub trait Strategy: Send + Sync {
 pub struct Plain;
 
 impl Strategy for Plain {}
+
+/// A kind whose peculiarities are a few facts and functions.
+pub struct Simple {
+    /// See [`Strategy::generation`].
+    pub generation: &'static [&'static str],
+    /// See [`Strategy::create_on_update`].
+    pub create_on_update: bool,
+    /// See [`Strategy::unconditional_update`].
+    pub unconditional_update: bool,
+    /// See [`Strategy::field_names`].
+    pub fields: &'static [&'static str],
+    /// See [`Strategy::validate_name`].
+    pub name: fn(&str, bool) -> Vec<String>,
+    /// See [`Strategy::default`].
+    pub default: fn(&mut Value),
+    /// See [`Strategy::validate`].
+    pub validate: fn(&Value, &mut Vec<FieldError>),
+    /// [`Strategy::validate_update`] of the object itself.
+    pub update: fn(&Value, &Value, &mut Vec<FieldError>),
+}
+
+/// Takes DNS subdomains.
+pub fn subdomain_name(name: &str, prefix: bool) -> Vec<String> {
+    Plain.validate_name(name, prefix)
+}
+
+/// Takes DNS labels.
+pub fn label_name(name: &str, prefix: bool) -> Vec<String> {
+    let name = if prefix {
+        name.trim_end_matches('-')
+    } else {
+        name
+    };
+    if prefix && name.is_empty() {
+        Vec::new()
+    } else {
+        crate::names::dns1123_label(name)
+    }
+}
+
+/// Takes whatever can be one segment of a path.
+pub fn path_segment_name(name: &str, prefix: bool) -> Vec<String> {
+    if prefix {
+        return crate::names::path_segment(name)
+            .into_iter()
+            .filter(|wrong| !wrong.contains("'."))
+            .collect();
+    }
+    crate::names::path_segment(name)
+}
+
+impl Simple {
+    /// A kind without peculiarities, to be changed.
+    pub const PLAIN: Simple = Simple {
+        generation: &[],
+        create_on_update: false,
+        unconditional_update: true,
+        fields: &[],
+        name: subdomain_name,
+        default: |_| {},
+        validate: |_, _| {},
+        update: |_, _, _| {},
+    };
+}
+
+impl Strategy for Simple {
+    fn default(&self, object: &mut Value) {
+        (self.default)(object);
+    }
+    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        (self.validate)(object, errors);
+    }
+    fn validate_update(
+        &self,
+        part: Part<'_>,
+        object: &Value,
+        old: &Value,
+        errors: &mut Vec<FieldError>,
+    ) {
+        if part == Part::Main {
+            (self.update)(object, old, errors);
+        }
+    }
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        (self.name)(name, prefix)
+    }
+    fn field_names(&self) -> &'static [&'static str] {
+        self.fields
+    }
+    fn generation(&self) -> &'static [&'static str] {
+        self.generation
+    }
+    fn create_on_update(&self) -> bool {
+        self.create_on_update
+    }
+    fn unconditional_update(&self) -> bool {
+        self.unconditional_update
+    }
+}

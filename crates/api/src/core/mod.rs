@@ -1,0 +1,5 @@
+//! The core group.
+
+pub mod pod;
+pub mod service;
+pub mod small;

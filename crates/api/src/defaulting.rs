@@ -1,0 +1,22 @@
+//! Defaults: the table's, then the kind's own; quantities in their canonical form.
+
+use schema::Value;
+
+use crate::{catalog, quantity::QuantityError, resource::Resource};
+
+/// Fills in defaults. Idempotent. A quantity that is none is left for validation to name.
+pub fn apply(resource: &Resource, object: &mut Value) {
+    let catalog = catalog::builtin();
+    // What cannot be read is reported by validation, which knows the path.
+    let _ = catalog.quantities.canonicalize(resource.ty, object);
+    schema::default::apply(&catalog.table, resource.ty, object);
+    resource.strategy.default(object);
+}
+
+/// Writes every quantity in its canonical form, and says when one is none: upstream refuses the whole
+/// body then.
+pub fn canonicalize(resource: &Resource, object: &mut Value) -> Result<(), QuantityError> {
+    catalog::builtin()
+        .quantities
+        .canonicalize(resource.ty, object)
+}

@@ -1,0 +1,101 @@
+//! What every create and update does to an object before its kind's own part: server-set metadata,
+//! the status kept apart, the generation.
+
+use jiff::Timestamp;
+use schema::Value;
+
+use crate::{meta, object::Object, resource::Resource, strategy::Part};
+
+/// Before a create: what clients may not set is dropped or set. The uid is given, since chance comes
+/// from outside.
+pub fn create(resource: &Resource, object: &mut Value, uid: &str, now: Timestamp) {
+    let strategy = resource.strategy;
+    let metadata = meta::metadata_mut(object);
+    for field in [
+        "resourceVersion",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ] {
+        metadata.remove(field);
+    }
+    metadata.insert("uid".to_owned(), uid.into());
+    metadata.insert(
+        "creationTimestamp".to_owned(),
+        crate::clock::rfc3339(now).into(),
+    );
+    if !strategy.generation().is_empty() {
+        metadata.insert("generation".to_owned(), 1.into());
+    }
+    if resource.has_status() {
+        object.remove("status");
+    }
+    strategy.prepare_create(object, now);
+}
+
+/// Before an update: what this part may not change is put back from `old`, and the generation moves
+/// when what it counts has changed.
+pub fn update(
+    resource: &Resource,
+    part: Part<'_>,
+    object: &mut Value,
+    old: &Value,
+    now: Timestamp,
+) {
+    let strategy = resource.strategy;
+    let metadata = meta::metadata_mut(object);
+    let before = old.at("metadata");
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ] {
+        // A client that sends another uid hears of it from validation.
+        if field == "uid" && metadata.get(field).is_some_and(|uid| !uid.is_null()) {
+            continue;
+        }
+        match before.get(field) {
+            Some(value) => metadata.insert(field.to_owned(), value.clone()),
+            None => metadata.remove(field),
+        };
+    }
+    metadata.remove("selfLink");
+    match part {
+        Part::Main if resource.has_status() => object.restore("status", old),
+        Part::Status => keep_only_status(object, old),
+        _ => {}
+    }
+    strategy.prepare_update(part, object, old, now);
+    let counted = strategy.generation();
+    if !counted.is_empty()
+        && part != Part::Status
+        && counted.iter().any(|path| object.at(path) != old.at(path))
+    {
+        object.set("metadata.generation", meta::generation(old) + 1);
+    }
+}
+
+/// Everything but the status (and what of the metadata a status write may change) comes from `old`.
+fn keep_only_status(object: &mut Value, old: &Value) {
+    let Some(map) = object.as_object_mut() else {
+        return;
+    };
+    map.retain(|key, _| matches!(key.as_str(), "status" | "metadata" | "kind" | "apiVersion"));
+    for (key, value) in old.as_object().into_iter().flatten() {
+        if !matches!(key.as_str(), "status" | "metadata" | "kind" | "apiVersion") {
+            map.insert(key.clone(), value.clone());
+        }
+    }
+}
+
+/// The fields that a write of this part resets, so that server-side apply gives nobody ownership of them.
+pub fn reset_fields(resource: &Resource, part: Part<'_>) -> &'static [&'static [&'static str]] {
+    match part {
+        Part::Main if resource.has_status() => &[&["status"]],
+        Part::Status => &[&["spec"]],
+        _ => &[],
+    }
+}
