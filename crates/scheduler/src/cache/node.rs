@@ -1,0 +1,108 @@
+//! A node as the scheduler sees it: what it has, what is taken, and by whom.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::api::core::v1::{Node, Taint};
+
+use super::{pod::PodInfo, resources::Resources};
+
+/// A node with the sums over its pods kept up to date as they come and go.
+#[derive(Clone, Debug, Default)]
+pub struct NodeInfo {
+    /// The object; none while pods are known on a node that is not (yet) known itself.
+    pub node: Option<Arc<Node>>,
+    /// Name.
+    pub name: Box<str>,
+    /// What pods may use.
+    pub allocatable: Resources,
+    /// How many pods it takes.
+    pub allowed_pods: i64,
+    /// What its pods need.
+    pub requested: Resources,
+    /// What its pods count for in scoring.
+    pub scored: Resources,
+    /// Its pods by uid, assumed ones too.
+    pub pods: BTreeMap<Box<str>, Arc<PodInfo>>,
+    /// Size in bytes of the images it has, by every name they go by.
+    pub images: BTreeMap<Box<str>, i64>,
+}
+
+impl NodeInfo {
+    /// A node of which only the name is known.
+    pub fn named(name: &str) -> NodeInfo {
+        NodeInfo {
+            name: name.into(),
+            ..NodeInfo::default()
+        }
+    }
+
+    /// Takes over a new state of the object.
+    pub fn set_node(&mut self, node: Arc<Node>) {
+        let status = node.status.as_ref();
+        let allocatable = status.and_then(|s| s.allocatable.as_ref().or(s.capacity.as_ref()));
+        self.allocatable = allocatable.map(Resources::from_list).unwrap_or_default();
+        self.allowed_pods = allocatable
+            .and_then(|list| list.get("pods"))
+            .and_then(|q| q.0.parse::<api::quantity::Quantity>().ok())
+            .map_or(0, |q| q.value());
+        self.images = status
+            .and_then(|s| s.images.as_ref())
+            .into_iter()
+            .flatten()
+            .flat_map(|image| {
+                let size = image.size_bytes.unwrap_or_default();
+                image
+                    .names
+                    .iter()
+                    .flatten()
+                    .map(move |name| (name.as_str().into(), size))
+            })
+            .collect();
+        self.node = Some(node);
+    }
+
+    /// Counts a pod in. A pod that is already counted replaces its former self.
+    pub fn add_pod(&mut self, pod: Arc<PodInfo>) {
+        self.remove_pod(&pod.uid);
+        self.requested.add(&pod.requests);
+        self.scored.add(&pod.scored);
+        self.pods.insert(pod.uid.clone(), pod);
+    }
+
+    /// Counts a pod out.
+    pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
+        let pod = self.pods.remove(uid)?;
+        self.requested.sub(&pod.requests);
+        self.scored.sub(&pod.scored);
+        Some(pod)
+    }
+
+    /// A label's value.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.node
+            .as_ref()?
+            .metadata
+            .labels
+            .as_ref()?
+            .get(key)
+            .map(String::as_str)
+    }
+
+    /// Taints.
+    pub fn taints(&self) -> &[Taint] {
+        self.node
+            .as_ref()
+            .and_then(|n| n.spec.as_ref())
+            .and_then(|s| s.taints.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// `spec.unschedulable`.
+    pub fn unschedulable(&self) -> bool {
+        self.node
+            .as_ref()
+            .and_then(|n| n.spec.as_ref())
+            .and_then(|s| s.unschedulable)
+            .unwrap_or_default()
+    }
+}

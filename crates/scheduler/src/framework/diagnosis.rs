@@ -1,0 +1,66 @@
+//! Why a pod could not be placed: counts per reason and per plugin, and upstream's sentence.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use super::Rejection;
+
+/// What a failed cycle found out.
+#[derive(Clone, Debug, Default)]
+pub struct Diagnosis {
+    /// How many nodes there are.
+    pub total: usize,
+    /// Nodes per reason.
+    pub reasons: BTreeMap<Cow<'static, str>, usize>,
+    /// Nodes per plugin that rejected them.
+    pub plugins: BTreeMap<&'static str, usize>,
+    /// Nodes on which evicting pods could help.
+    pub preemptable: Vec<Box<str>>,
+    /// Said instead of counts when a plugin rejected the pod for every node at once.
+    pub whole: Option<String>,
+    /// What preemption found.
+    pub preemption: Option<String>,
+}
+
+impl Diagnosis {
+    /// Notes that `plugin` rejected `node`.
+    pub fn reject(&mut self, plugin: &'static str, node: &str, rejection: Rejection) {
+        *self.plugins.entry(plugin).or_default() += 1;
+        if rejection.preemption_helps {
+            self.preemptable.push(node.into());
+        }
+        for reason in rejection.reasons {
+            *self.reasons.entry(reason).or_default() += 1;
+        }
+    }
+
+    /// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't match Pod's node affinity/selector.`
+    pub fn message(&self) -> String {
+        let mut out = if self.total == 0 {
+            "no nodes available to schedule pods".to_string()
+        } else {
+            format!("0/{} nodes are available", self.total)
+        };
+        if let Some(whole) = &self.whole {
+            out.push_str(": ");
+            out.push_str(whole);
+        } else if !self.reasons.is_empty() {
+            let mut parts: Vec<String> = self
+                .reasons
+                .iter()
+                .map(|(reason, count)| format!("{count} {reason}"))
+                .collect();
+            parts.sort();
+            out.push_str(": ");
+            out.push_str(&parts.join(", "));
+        }
+        if self.total > 0 {
+            out.push('.');
+        }
+        if let Some(preemption) = &self.preemption {
+            out.push(' ');
+            out.push_str("preemption: ");
+            out.push_str(preemption);
+        }
+        out
+    }
+}
