@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, sync::LazyLock};
 
-use schema::{Table, TypeId, Value, decode, default};
+use schema::{Table, TypeId, Value, decode, default, proto};
 
 /// Groups whose kinds the release's round-trip data has and no server serves; the tables spell
 /// their types by protobuf package.
@@ -89,5 +89,61 @@ fn full_objects_change_neither_by_defaults_nor_by_normalizing() {
         default::apply(&TABLE, sample.ty, &mut expected);
         decode::normalize(&TABLE, sample.ty, &mut expected);
         assert_eq!(object, expected, "{}", sample.name);
+    }
+}
+
+fn pb_of(sample: &Sample, object: &Value) -> Vec<u8> {
+    let raw = proto::encode(&TABLE, sample.ty, object)
+        .unwrap_or_else(|error| panic!("{}: {error}", sample.name));
+    let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
+    proto::envelope::wrap(&text("apiVersion"), &text("kind"), &raw)
+}
+
+fn object_of(sample: &Sample, pb: &[u8]) -> Value {
+    let envelope = proto::envelope::unwrap(pb).unwrap();
+    let mut object = proto::decode(&TABLE, sample.ty, envelope.raw)
+        .unwrap_or_else(|error| panic!("{}: {error}", sample.name));
+    // A WatchEvent names no type.
+    if !envelope.kind.is_empty() {
+        object["apiVersion"] = envelope.api_version.into();
+        object["kind"] = envelope.kind.into();
+    }
+    object
+}
+
+#[test]
+fn protobuf_becomes_the_same_json() {
+    let mut wrong = Vec::new();
+    for sample in samples() {
+        let mut expected = sample.object();
+        decode::normalize(&TABLE, sample.ty, &mut expected);
+        let found = object_of(&sample, &sample.pb);
+        if found != expected {
+            wrong.push(sample.name.clone());
+            if std::env::var_os("SHOW").is_some() {
+                println!("{}\n{found:#}\n{expected:#}", sample.name);
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn json_becomes_the_same_protobuf() {
+    let mut wrong = Vec::new();
+    for sample in samples() {
+        if pb_of(&sample, &sample.object()) != sample.pb {
+            wrong.push(sample.name.clone());
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn protobuf_of_protobuf_is_unchanged() {
+    for sample in samples() {
+        let object = object_of(&sample, &sample.pb);
+        let again = object_of(&sample, &pb_of(&sample, &object));
+        assert_eq!(again, object, "{}", sample.name);
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     Map, Value,
-    table::{Field, Kind, Presence, Scalar, Table, Ty, TypeId},
+    table::{Field, Kind, Presence, Scalar, Table, TypeId},
 };
 
 /// Gives absent fields their values, through lists and maps, in place.
@@ -11,7 +11,7 @@ use crate::{
 /// After this a plain struct such as `resources` or `status` is there, if empty, and so is a text,
 /// number or bool that is always written: whether such a field was given shows in its being zero.
 pub fn apply(table: &Table, ty: TypeId, object: &mut Value) {
-    walk(table, &table.kind(&Ty::Ref(ty)), object);
+    walk(table, &table.kind_of(ty), object);
 }
 
 /// The zero value of a leaf that has one.

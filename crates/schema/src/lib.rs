@@ -8,7 +8,9 @@ pub mod constraint;
 pub mod decode;
 pub mod default;
 pub mod field_error;
+pub mod patch;
 mod path;
+pub mod proto;
 pub mod table;
 mod text;
 

@@ -346,21 +346,23 @@ impl Table {
         }
     }
 
+    /// What the type at this place is; see [`Table::kind`].
+    pub fn kind_of(&self, id: TypeId) -> Kind<'_> {
+        match &self.get(id).shape {
+            Shape::Struct(fields) => Kind::Struct(id, fields),
+            Shape::Scalar(scalar) => Kind::Scalar(*scalar),
+            Shape::Either(either) => Kind::Either(either),
+            Shape::Alias(alias) => self.kind(&alias.ty),
+        }
+    }
+
     /// What a type is, with names of scalars and aliases followed to what they stand for.
     pub fn kind<'t>(&'t self, ty: &'t Ty) -> Kind<'t> {
-        let mut ty = ty;
-        loop {
-            match ty {
-                Ty::Scalar(scalar) => return Kind::Scalar(*scalar),
-                Ty::List(element) => return Kind::List(element),
-                Ty::Map(element) => return Kind::Map(element),
-                Ty::Ref(id) => match &self.get(*id).shape {
-                    Shape::Struct(fields) => return Kind::Struct(*id, fields),
-                    Shape::Scalar(scalar) => return Kind::Scalar(*scalar),
-                    Shape::Either(either) => return Kind::Either(either),
-                    Shape::Alias(alias) => ty = &alias.ty,
-                },
-            }
+        match ty {
+            Ty::Scalar(scalar) => Kind::Scalar(*scalar),
+            Ty::List(element) => Kind::List(element),
+            Ty::Map(element) => Kind::Map(element),
+            Ty::Ref(id) => self.kind_of(*id),
         }
     }
 }

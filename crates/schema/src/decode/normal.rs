@@ -3,12 +3,12 @@
 
 use crate::{
     Map, Value,
-    table::{Kind, Presence, Scalar, Table, Ty, TypeId},
+    table::{Kind, Presence, Scalar, Table, TypeId},
 };
 
 /// Drops nulls and the zero values of [`Presence::OmitZero`] fields, in place.
 pub fn normalize(table: &Table, ty: TypeId, object: &mut Value) {
-    walk(table, &table.kind(&Ty::Ref(ty)), object);
+    walk(table, &table.kind_of(ty), object);
 }
 
 fn walk(table: &Table, kind: &Kind<'_>, value: &mut Value) {
@@ -45,7 +45,7 @@ fn walk(table: &Table, kind: &Kind<'_>, value: &mut Value) {
             }
         }
         (Kind::Either(either), value @ Value::Object(_)) => {
-            walk(table, &table.kind(&Ty::Ref(either.object.1)), value);
+            walk(table, &table.kind_of(either.object.1), value);
         }
         _ => {}
     }

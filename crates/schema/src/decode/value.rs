@@ -85,12 +85,7 @@ impl<'a, 't> Node<'a, 't> {
         findings: &'a mut Findings,
         path: &'a Path<'a>,
     ) -> Self {
-        let kind = match &table.get(ty).shape {
-            crate::table::Shape::Struct(fields) => Kind::Struct(ty, fields),
-            crate::table::Shape::Scalar(scalar) => Kind::Scalar(*scalar),
-            crate::table::Shape::Either(either) => Kind::Either(either),
-            crate::table::Shape::Alias(alias) => table.kind(&alias.ty),
-        };
+        let kind = table.kind_of(ty);
         Self {
             table,
             kind,
