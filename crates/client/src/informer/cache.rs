@@ -35,8 +35,12 @@ struct Inner<K> {
 struct Contents<K> {
     objects: BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<K>>>,
     owned: HashMap<Box<str>, BTreeSet<Key>>,
+    orphans: BTreeSet<Key>,
     count: usize,
     revision: u64,
+    /// Of the objects of a list under way: they come in the order of their names, so that none of
+    /// them says how far the whole has come until the list is complete.
+    listed_revision: u64,
 }
 
 impl<K: Resource + Send + Sync + 'static> Store<K> {
@@ -46,8 +50,10 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
                 contents: RwLock::new(Contents {
                     objects: BTreeMap::new(),
                     owned: HashMap::new(),
+                    orphans: BTreeSet::new(),
                     count: 0,
                     revision: 0,
+                    listed_revision: 0,
                 }),
                 inboxes: Mutex::default(),
                 synced: watch::Sender::new(false),
@@ -109,6 +115,17 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
             .collect()
     }
 
+    /// The objects of one namespace that no controller owns, ordered by name.
+    pub fn orphans_in(&self, namespace: &str) -> Vec<Arc<K>> {
+        let contents = self.inner.contents.read();
+        contents
+            .orphans
+            .range(Key::new(namespace, "")..)
+            .take_while(|key| *key.namespace == *namespace)
+            .filter_map(|key| contents.objects.get(namespace)?.get(&key.name).cloned())
+            .collect()
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.inner.contents.read().count
@@ -154,13 +171,19 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
         Subscription::new(inbox, keep)
     }
 
-    /// An object was seen. Nothing happens when this very state of it is cached already.
-    pub(super) fn apply(&self, object: K) {
+    /// An object was seen, in a list or in the watch after it. Nothing happens when this very state
+    /// of it is cached already.
+    pub(super) fn apply(&self, object: K, listing: bool) {
         let new = Arc::new(object);
         let mut inboxes = self.inner.inboxes.lock();
         let old = {
             let mut contents = self.inner.contents.write();
-            contents.revision = contents.revision.max(revision_of(&*new));
+            let revision = revision_of(&*new);
+            if listing {
+                contents.listed_revision = contents.listed_revision.max(revision);
+            } else {
+                contents.revision = contents.revision.max(revision);
+            }
             contents.insert(new.clone())
         };
         match old {
@@ -193,6 +216,9 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
         let mut inboxes = self.inner.inboxes.lock();
         let gone: Vec<_> = {
             let mut contents = self.inner.contents.write();
+            contents.revision = contents
+                .revision
+                .max(std::mem::take(&mut contents.listed_revision));
             let keys: Vec<Key> = contents
                 .objects
                 .values()
@@ -219,6 +245,9 @@ impl<K: Resource> Contents<K> {
             }
             Some(old) => self.disown(&key, old),
         }
+        if !controlled(&*object) {
+            self.orphans.insert(key.clone());
+        }
         for owner in object.meta().owner_references.iter().flatten() {
             self.owned
                 .entry(owner.uid.as_str().into())
@@ -240,6 +269,7 @@ impl<K: Resource> Contents<K> {
     }
 
     fn disown(&mut self, key: &Key, object: &K) {
+        self.orphans.remove(key);
         for owner in object.meta().owner_references.iter().flatten() {
             if let Some(keys) = self.owned.get_mut(owner.uid.as_str()) {
                 keys.remove(key);
@@ -249,6 +279,14 @@ impl<K: Resource> Contents<K> {
             }
         }
     }
+}
+
+fn controlled<K: Resource>(object: &K) -> bool {
+    let owners = object.meta().owner_references.as_deref();
+    owners
+        .unwrap_or_default()
+        .iter()
+        .any(|owner| owner.controller == Some(true))
 }
 
 fn hand_out<K: Resource>(inboxes: &mut Vec<Arc<Inbox<K>>>, change: &Change<K>) {

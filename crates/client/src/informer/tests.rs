@@ -52,27 +52,27 @@ fn subscribe(store: &Store<ConfigMap>) -> Subscription<ConfigMap> {
 #[test]
 fn changes_of_one_object_are_merged_while_nobody_takes_them() {
     let store = Store::new();
-    store.apply(object("a", "a1", 1, None));
+    store.apply(object("a", "a1", 1, None), false);
     let mut subscription = subscribe(&store);
     assert_eq!(
         told(&mut subscription),
         ["a1 ->1"],
         "what is there comes first"
     );
-    store.apply(object("a", "a1", 2, None));
-    store.apply(object("b", "b1", 3, None));
-    store.apply(object("a", "a1", 4, None));
-    store.apply(object("a", "a1", 4, None));
+    store.apply(object("a", "a1", 2, None), false);
+    store.apply(object("b", "b1", 3, None), false);
+    store.apply(object("a", "a1", 4, None), false);
+    store.apply(object("a", "a1", 4, None), false);
     assert_eq!(told(&mut subscription), ["a1 1>4", "b1 ->3"]);
-    store.apply(object("a", "a1", 5, None));
+    store.apply(object("a", "a1", 5, None), false);
     store.delete(object("a", "a1", 6, None));
-    store.apply(object("a", "a2", 7, None));
+    store.apply(object("a", "a2", 7, None), false);
     assert_eq!(
         told(&mut subscription),
         ["a1 x6", "a2 ->7"],
         "a new object of an old name is another"
     );
-    store.apply(object("a", "a3", 9, None));
+    store.apply(object("a", "a3", 9, None), false);
     assert_eq!(
         told(&mut subscription),
         ["a2 x7", "a3 ->9"],
@@ -85,16 +85,28 @@ fn changes_of_one_object_are_merged_while_nobody_takes_them() {
 fn a_new_list_deletes_what_it_lacks() {
     let store = Store::new();
     for (name, revision) in [("a", 1), ("b", 2), ("c", 3)] {
-        store.apply(object(name, name, revision, Some("o1")));
+        store.apply(object(name, name, revision, Some("o1")), false);
     }
     let mut subscription = subscribe(&store);
     told(&mut subscription);
-    store.apply(object("b", "b", 2, Some("o1")));
+    store.apply(object("b", "b", 2, Some("o1")), true);
+    store.apply(object("b", "b", 4, Some("o1")), true);
+    assert_eq!(
+        store.revision(),
+        3,
+        "a list says nothing before it is complete"
+    );
     store.retain(&HashSet::from([Key::new("ns", "b")]));
-    assert_eq!(told(&mut subscription), ["a x1", "c x3"]);
+    assert_eq!(told(&mut subscription), ["b 2>4", "a x1", "c x3"]);
+    assert_eq!(store.revision(), 4);
     assert_eq!(store.len(), 1);
     assert_eq!(store.owned_by("o1").len(), 1);
-    store.apply(object("b", "b", 5, Some("o2")));
+    assert_eq!(
+        store.orphans_in("ns").len(),
+        1,
+        "an owner need not be a controller"
+    );
+    store.apply(object("b", "b", 5, Some("o2")), false);
     assert!(store.owned_by("o1").is_empty());
     assert_eq!(store.owned_by("o2").len(), 1);
     assert_eq!(store.list_in("ns").len(), 1);
@@ -107,7 +119,7 @@ fn objects_that_came_and_went_unseen_are_bounded() {
     let mut subscription = subscribe(&store);
     for n in 0..subscription::BRIEF_LIMIT as u64 + 10 {
         let uid = format!("u{n}");
-        store.apply(object("x", &uid, 2 * n, None));
+        store.apply(object("x", &uid, 2 * n, None), false);
         store.delete(object("x", &uid, 2 * n + 1, None));
     }
     let told = told(&mut subscription);

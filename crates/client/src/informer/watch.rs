@@ -88,7 +88,7 @@ fn take<K: Object, T: FnMut(&mut K)>(
         Event::InitApply(mut object) => {
             (task.trim)(&mut object);
             listed.insert(Key::of(&object));
-            task.store.apply(object);
+            task.store.apply(object, true);
         }
         Event::InitDone => {
             task.store.retain(listed);
@@ -97,7 +97,7 @@ fn take<K: Object, T: FnMut(&mut K)>(
         }
         Event::Apply(mut object) => {
             (task.trim)(&mut object);
-            task.store.apply(object);
+            task.store.apply(object, false);
         }
         Event::Delete(mut object) => {
             (task.trim)(&mut object);

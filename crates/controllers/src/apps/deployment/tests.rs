@@ -1,0 +1,381 @@
+//! Rollouts planned step by step, with a ReplicaSet controller that answers at once, late or never.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+
+use super::plan::{Action, plan};
+use super::status::{self, Outcome};
+use super::{revision, rollout};
+
+fn deployment(replicas: i32, image: &str, strategy: Value) -> Deployment {
+    serde_json::from_value(json!({
+        "metadata": {"name": "web", "namespace": "ns", "uid": "d", "generation": 1, "annotations": {"team": "a"}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "strategy": strategy,
+            "revisionHistoryLimit": 1,
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": image}]}},
+        },
+    }))
+    .unwrap()
+}
+
+fn rolling(surge: Value, unavailable: Value) -> Value {
+    json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}})
+}
+
+/// The ReplicaSets of a test; `step` does what the plan says.
+struct World {
+    deployment: Deployment,
+    sets: Vec<Arc<ReplicaSet>>,
+    clock: i64,
+}
+
+impl World {
+    fn new(deployment: Deployment) -> Self {
+        Self {
+            deployment,
+            sets: Vec::new(),
+            clock: 0,
+        }
+    }
+
+    fn step(&mut self) -> Vec<String> {
+        self.step_with(|_| false)
+    }
+
+    fn step_with(&mut self, has_pods: impl Fn(&ReplicaSet) -> bool) -> Vec<String> {
+        let plan = plan(&self.deployment, &self.sets, has_pods);
+        let mut done = Vec::new();
+        for action in plan.actions {
+            match action {
+                Action::Create(set) => {
+                    let mut set = *set;
+                    self.clock += 1;
+                    set.metadata.uid = set.metadata.name.clone();
+                    set.metadata.creation_timestamp =
+                        Some(Time(Timestamp::from_second(self.clock).unwrap()));
+                    done.push(format!(
+                        "create {}",
+                        set.spec.as_ref().unwrap().replicas.unwrap()
+                    ));
+                    self.sets.push(Arc::new(set));
+                }
+                Action::Update { set, patch, scaled } => {
+                    if let Some((from, to)) = scaled {
+                        done.push(format!("r{} {from}>{to}", revision::number(&set.metadata)));
+                    }
+                    let at = self
+                        .sets
+                        .iter()
+                        .position(|other| other.metadata.uid == set.metadata.uid)
+                        .unwrap();
+                    let mut value = serde_json::to_value(&*self.sets[at]).unwrap();
+                    merge(&mut value, &patch);
+                    self.sets[at] = Arc::new(serde_json::from_value(value).unwrap());
+                }
+                Action::Delete(set) => {
+                    done.push(format!("delete r{}", revision::number(&set.metadata)));
+                    self.sets
+                        .retain(|other| other.metadata.uid != set.metadata.uid);
+                }
+            }
+        }
+        done
+    }
+
+    /// Every ReplicaSet has all the pods it wants, available.
+    fn settle(&mut self) {
+        self.settle_with(|wanted| wanted);
+    }
+
+    fn settle_with(&mut self, available: impl Fn(i32) -> i32) {
+        for set in &mut self.sets {
+            let set = Arc::make_mut(set);
+            let wanted = set.spec.as_ref().unwrap().replicas.unwrap();
+            let status = set.status.get_or_insert_default();
+            status.replicas = wanted;
+            status.available_replicas = Some(available(wanted));
+            status.ready_replicas = Some(available(wanted));
+            status.observed_generation = Some(1);
+        }
+        self.observe();
+    }
+
+    fn observe(&mut self) {
+        let new = self
+            .sets
+            .iter()
+            .find(|set| revision::same_template(&self.deployment, set))
+            .cloned();
+        let now = Time(Timestamp::from_second(self.clock).unwrap());
+        let next = status::next(
+            &self.deployment,
+            &self.sets,
+            new.as_deref(),
+            &Outcome::Nothing,
+            &now,
+        );
+        self.deployment.status = Some(next.status);
+    }
+
+    fn set_image(&mut self, image: &str) {
+        let spec = self.deployment.spec.as_mut().unwrap();
+        spec.template.spec.as_mut().unwrap().containers[0].image = Some(image.into());
+    }
+
+    fn sizes(&self) -> Vec<i32> {
+        self.sets
+            .iter()
+            .map(|set| set.spec.as_ref().unwrap().replicas.unwrap())
+            .collect()
+    }
+}
+
+fn merge(target: &mut Value, patch: &Value) {
+    let (Some(target), Some(patch)) = (target.as_object_mut(), patch.as_object()) else {
+        return;
+    };
+    for (name, value) in patch {
+        match value {
+            Value::Null => {
+                target.remove(name);
+            }
+            Value::Object(_) => merge(target.entry(name).or_insert_with(|| json!({})), value),
+            _ => {
+                target.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+#[test]
+fn rolls_over_within_surge_and_availability() {
+    let mut world = World::new(deployment(4, "a", rolling(json!(1), json!("25%"))));
+    assert_eq!(world.step(), ["create 4"]);
+    assert!(world.step().is_empty(), "the same state plans nothing more");
+    world.settle();
+    assert!(world.step().is_empty());
+    world.set_image("b");
+    assert_eq!(world.step(), ["create 1"]);
+    assert_eq!(
+        world.step(),
+        ["r1 4>3"],
+        "one may be unavailable, also before the new one is"
+    );
+    assert_eq!(world.step(), ["r2 1>2"], "which makes room for one more");
+    assert!(world.step().is_empty(), "a stale status moves nothing");
+    world.settle_with(|wanted| if wanted == 2 { 0 } else { wanted });
+    assert!(world.step().is_empty(), "nor do new pods that are not available");
+    let mut steps = 0;
+    while world.sizes() != [0, 4] {
+        world.settle();
+        world.step();
+        let total: i32 = world.sizes().iter().sum();
+        assert!((3..=5).contains(&total), "{:?}", world.sizes());
+        steps += 1;
+        assert!(steps < 20);
+    }
+    world.set_image("a");
+    world.settle();
+    world.step();
+    let revisions: Vec<_> = world
+        .sets
+        .iter()
+        .map(|set| revision::number(&set.metadata))
+        .collect();
+    assert_eq!(
+        revisions,
+        [3, 2],
+        "going back makes the old ReplicaSet the newest revision"
+    );
+    assert_eq!(
+        world.sets[0].metadata.annotations.as_ref().unwrap()[revision::HISTORY],
+        "1"
+    );
+    assert_eq!(
+        world.sets[0].metadata.annotations.as_ref().unwrap()["team"],
+        "a"
+    );
+}
+
+#[test]
+fn broken_old_pods_go_first() {
+    let mut world = World::new(deployment(10, "a", rolling(json!(0), json!(2))));
+    world.step();
+    world.settle_with(|_| 3);
+    world.set_image("b");
+    world.step();
+    let sizes = world.sizes();
+    assert_eq!(sizes, [10, 0]);
+    assert_eq!(
+        world.step(),
+        ["r1 10>8"],
+        "8 must stay, and 7 of the 10 are broken"
+    );
+    world.settle_with(|wanted| if wanted == 8 { 3 } else { 0 });
+    assert_eq!(world.step(), ["r2 0>2"]);
+    assert!(
+        world.step().is_empty(),
+        "nothing can go while only 3 are available"
+    );
+}
+
+#[test]
+fn recreates_only_when_the_old_pods_are_gone() {
+    let mut world = World::new(deployment(2, "a", json!({"type": "Recreate"})));
+    assert_eq!(world.step(), ["create 2"]);
+    world.settle();
+    world.set_image("b");
+    assert_eq!(world.step_with(|_| true), ["r1 2>0"]);
+    assert!(world.step_with(|_| true).is_empty());
+    assert_eq!(world.step(), ["create 2"]);
+}
+
+#[test]
+fn scales_in_proportion_while_rolling() {
+    let mut world = World::new(deployment(10, "a", rolling(json!(3), json!(2))));
+    world.step();
+    world.settle();
+    world.set_image("b");
+    world.step();
+    world.step();
+    assert_eq!(world.sizes(), [8, 3]);
+    world.deployment.spec.as_mut().unwrap().replicas = Some(15);
+    world.step();
+    assert_eq!(
+        world.sizes().iter().sum::<i32>(),
+        18,
+        "wanted and surge: {:?}",
+        world.sizes()
+    );
+    assert_eq!(world.sizes(), [14, 4], "the larger one takes the rest");
+    assert!(world.step().is_empty() || world.sizes().iter().sum::<i32>() <= 18);
+    world.deployment.spec.as_mut().unwrap().replicas = Some(0);
+    world.step();
+    assert_eq!(world.sizes(), [0, 0]);
+}
+
+#[test]
+fn paused_scales_but_does_not_roll() {
+    let mut world = World::new(deployment(3, "a", rolling(json!(1), json!(0))));
+    world.step();
+    world.settle();
+    world.deployment.spec.as_mut().unwrap().paused = Some(true);
+    world.set_image("b");
+    assert!(world.step().is_empty());
+    world.deployment.spec.as_mut().unwrap().replicas = Some(5);
+    assert_eq!(world.step(), ["r1 3>5"]);
+    world.observe();
+    let conditions = world.deployment.status.clone().unwrap().conditions.unwrap();
+    assert!(
+        conditions
+            .iter()
+            .any(|condition| condition.reason.as_deref() == Some("DeploymentPaused"))
+    );
+}
+
+#[test]
+fn history_beyond_the_limit_goes_when_the_rollout_is_complete() {
+    let mut world = World::new(deployment(1, "a", rolling(json!(1), json!(1))));
+    for image in ["a", "b", "c"] {
+        world.set_image(image);
+        for _ in 0..6 {
+            world.step();
+            world.settle();
+        }
+    }
+    let revisions: Vec<_> = world
+        .sets
+        .iter()
+        .map(|set| revision::number(&set.metadata))
+        .collect();
+    assert_eq!(revisions, [2, 3]);
+}
+
+#[test]
+fn conditions_tell_of_progress_and_its_end() {
+    let mut world = World::new(deployment(2, "a", rolling(json!(1), json!(0))));
+    world
+        .deployment
+        .spec
+        .as_mut()
+        .unwrap()
+        .progress_deadline_seconds = Some(60);
+    world.step();
+    let at = |seconds| Time(Timestamp::from_second(seconds).unwrap());
+    let reason = |world: &World| {
+        let status = world.deployment.status.clone().unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default();
+        conditions
+            .into_iter()
+            .find(|condition| condition.type_ == "Progressing")
+            .unwrap()
+            .reason
+            .unwrap()
+    };
+    let see = |world: &mut World, outcome: Outcome, seconds| {
+        let new = world.sets[0].clone();
+        let next = status::next(
+            &world.deployment,
+            &world.sets,
+            Some(&new),
+            &outcome,
+            &at(seconds),
+        );
+        world.deployment.status = Some(next.status);
+        next.again
+    };
+    let again = see(
+        &mut world,
+        Outcome::Created {
+            name: "web-x".into(),
+        },
+        10,
+    );
+    assert_eq!(reason(&world), "NewReplicaSetCreated");
+    assert_eq!(again.unwrap().as_secs(), 61);
+    see(&mut world, Outcome::Nothing, 71);
+    assert_eq!(reason(&world), "ProgressDeadlineExceeded");
+    let set = Arc::make_mut(&mut world.sets[0]);
+    set.status = Some(
+        serde_json::from_value(json!({"replicas": 2, "readyReplicas": 1, "availableReplicas": 1}))
+            .unwrap(),
+    );
+    see(&mut world, Outcome::Nothing, 80);
+    assert_eq!(reason(&world), "ReplicaSetUpdated");
+    Arc::make_mut(&mut world.sets[0])
+        .status
+        .as_mut()
+        .unwrap()
+        .available_replicas = Some(2);
+    assert!(see(&mut world, Outcome::Nothing, 90).is_none());
+    assert_eq!(reason(&world), "NewReplicaSetAvailable");
+    assert!(rollout::max_surge(&world.deployment) == 1);
+}
+
+#[test]
+fn the_hash_is_stable_and_collisions_change_it() {
+    let deployment = deployment(1, "a", Value::Null);
+    let template = &deployment.spec.as_ref().unwrap().template;
+    assert_eq!(
+        revision::hash(template, None),
+        revision::hash(&template.clone(), None)
+    );
+    assert_ne!(
+        revision::hash(template, None),
+        revision::hash(template, Some(1))
+    );
+    let mut labelled = template.clone();
+    let labels = labelled.metadata.as_mut().unwrap().labels.as_mut().unwrap();
+    labels.insert(revision::HASH_LABEL.into(), "x".into());
+    assert_eq!(
+        revision::hash(template, None),
+        revision::hash(&labelled, None)
+    );
+}
