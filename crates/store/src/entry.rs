@@ -1,0 +1,209 @@
+//! Objects as bytes: what a writer hands in, and what the cache holds once.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::attributes::Attributes;
+use crate::key::{Key, Revision};
+
+const RV_HEAD: &[u8] = br#""resourceVersion":""#;
+const RV_TAIL: &[u8] = br#"","#;
+
+/// An object as a writer hands it to the store, which alone knows the revision it will get.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The object's JSON without `metadata.resourceVersion`.
+    pub bytes: Bytes,
+    /// Where in `bytes` the text `"resourceVersion":"N",` goes; `u32::MAX` for nowhere.
+    pub rv_at: u32,
+    /// What selectors need to know of it.
+    pub attributes: Attributes,
+    /// How long the object lives when nobody writes it again; `None` for ever. It is deleted
+    /// some time after that (a minute at most while the store runs), with a watch event.
+    pub ttl: Option<Duration>,
+}
+
+impl Stored {
+    /// `rv_at` of an object that shows no revision.
+    pub const NO_RV: u32 = u32::MAX;
+
+    /// An object that does not expire.
+    pub fn new(bytes: Bytes, rv_at: u32, attributes: Attributes) -> Self {
+        Stored {
+            bytes,
+            rv_at,
+            attributes,
+            ttl: None,
+        }
+    }
+}
+
+/// One version of an object, shared by everything that reads it.
+#[derive(Debug)]
+pub struct Entry {
+    /// Where it is filed.
+    pub key: Key,
+    /// The revision of this version; for the entry of a deletion that of the deletion.
+    pub revision: Revision,
+    /// The revision at which the object was created.
+    pub created: Revision,
+    /// The object's JSON, with `metadata.resourceVersion`.
+    pub json: Bytes,
+    /// What selectors need to know of it.
+    pub attributes: Attributes,
+    /// The object in protobuf; filled by whoever first needs it.
+    pub protobuf: OnceLock<Bytes>,
+    rv_at: u32,
+}
+
+impl Entry {
+    pub(crate) fn new(
+        key: Key,
+        revision: Revision,
+        created: Revision,
+        bytes: &[u8],
+        rv_at: u32,
+        attributes: Attributes,
+    ) -> Self {
+        let (head, tail) = match usize::try_from(rv_at) {
+            Ok(at) if rv_at != Stored::NO_RV && at <= bytes.len() => bytes.split_at(at),
+            _ => {
+                return Entry::assemble(
+                    key,
+                    revision,
+                    created,
+                    bytes.to_vec(),
+                    u32::MAX,
+                    attributes,
+                );
+            }
+        };
+        let json = splice(head, tail, revision);
+        Entry::assemble(key, revision, created, json, rv_at, attributes)
+    }
+
+    fn assemble(
+        key: Key,
+        revision: Revision,
+        created: Revision,
+        json: Vec<u8>,
+        rv_at: u32,
+        attributes: Attributes,
+    ) -> Self {
+        let (json, protobuf) = (json.into(), OnceLock::new());
+        Entry {
+            key,
+            revision,
+            created,
+            json,
+            attributes,
+            protobuf,
+            rv_at,
+        }
+    }
+
+    /// The same object showing another revision: what a watcher is sent when the object was
+    /// deleted, or left its selection, at that revision.
+    pub fn at(&self, revision: Revision) -> Entry {
+        let (head, tail) = self.without_rv();
+        let (json, rv_at) = match tail {
+            Some(tail) => (splice(head, tail, revision), self.rv_at),
+            None => (head.to_vec(), u32::MAX),
+        };
+        let (key, attributes) = (self.key.clone(), self.attributes.clone());
+        Entry::assemble(key, revision, self.created, json, rv_at, attributes)
+    }
+
+    /// The object's JSON around the place where its resourceVersion stands.
+    fn without_rv(&self) -> (&[u8], Option<&[u8]>) {
+        if self.rv_at == u32::MAX {
+            return (&self.json, None);
+        }
+        let at = self.rv_at as usize;
+        let text = RV_HEAD.len() + digits(self.revision) + RV_TAIL.len();
+        (&self.json[..at], Some(&self.json[at + text..]))
+    }
+
+    /// About how much memory this version takes.
+    pub(crate) fn weight(&self) -> usize {
+        let labels = self
+            .attributes
+            .labels
+            .iter()
+            .map(|(k, v)| k.len() + v.len() + 32);
+        let fields = self.attributes.fields.iter().map(|(_, v)| v.len() + 32);
+        let text = self.json.len() + self.key.as_str().len();
+        text + labels.chain(fields).sum::<usize>() + size_of::<Arc<Entry>>() + size_of::<Entry>()
+    }
+}
+
+fn digits(revision: Revision) -> usize {
+    revision.0.checked_ilog10().unwrap_or(0) as usize + 1
+}
+
+fn splice(head: &[u8], tail: &[u8], revision: Revision) -> Vec<u8> {
+    let len = head.len() + RV_HEAD.len() + digits(revision) + RV_TAIL.len() + tail.len();
+    // Exactly as large as needed: most of the cache's memory is these
+    let mut json = Vec::with_capacity(len);
+    json.extend_from_slice(head);
+    json.extend_from_slice(RV_HEAD);
+    let mut text = [0u8; 20];
+    let mut at = text.len();
+    let mut number = revision.0;
+    loop {
+        at -= 1;
+        text[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    json.extend_from_slice(&text[at..]);
+    json.extend_from_slice(RV_TAIL);
+    json.extend_from_slice(tail);
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(bytes: &str, rv_at: u32, revision: u64) -> Entry {
+        let key = Key::of("", "pods", Some("a"), "b");
+        let revision = Revision(revision);
+        Entry::new(
+            key,
+            revision,
+            Revision(2),
+            bytes.as_bytes(),
+            rv_at,
+            Attributes::default(),
+        )
+    }
+
+    #[test]
+    fn the_revision_is_spliced_in_and_exchanged() {
+        let cases = [(7, 8), (9, 10), (1, u64::MAX), (u64::MAX, 3)];
+        for (first, second) in cases {
+            let entry = entry(r#"{"metadata":{"uid":"x"}}"#, 13, first);
+            let text = |r| format!(r#"{{"metadata":{{"resourceVersion":"{r}","uid":"x"}}}}"#);
+            assert_eq!(entry.json, text(first));
+            assert_eq!(entry.json.len(), text(first).len());
+            let later = entry.at(Revision(second));
+            assert_eq!(later.json, text(second));
+            assert_eq!(later.revision, Revision(second));
+            assert_eq!(later.at(Revision(first)).json, entry.json);
+        }
+    }
+
+    #[test]
+    fn bytes_without_a_place_for_the_revision_stay_as_they_are() {
+        for rv_at in [Stored::NO_RV, 99] {
+            let entry = entry("{}", rv_at, 5);
+            assert_eq!(entry.json, "{}");
+            assert_eq!(entry.at(Revision(6)).json, "{}");
+        }
+    }
+}

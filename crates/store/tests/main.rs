@@ -1,0 +1,7 @@
+//! The store from outside: what a writer was told, what readers and watchers see, and what is
+//! still there after a crash.
+
+#![allow(clippy::unwrap_used)]
+
+mod fixture;
+mod write;
