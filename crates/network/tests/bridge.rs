@@ -1,0 +1,239 @@
+//! The built-in pod network against the kernel.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use network::bridge::{Bridge, Config};
+use runtime::network::{Attachment, Bandwidth, PodNetwork, PortMapping};
+
+use crate::namespace::{Namespace, ask, cable, instance, on_node, serve};
+
+pub struct Node {
+    pub instance: String,
+    pub network: Arc<Bridge>,
+    pub config: Config,
+    _state: tempfile::TempDir,
+}
+
+pub struct Pod {
+    pub namespace: Namespace,
+    pub attachment: Attachment,
+    pub ip: IpAddr,
+}
+
+impl Node {
+    pub fn new() -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let instance = instance();
+        let config = Config {
+            instance: instance.clone(),
+            state_dir: state.path().to_owned(),
+            pod_cidrs: vec!["10.244.7.0/24".parse().unwrap()],
+            cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap()],
+            service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+            mtu: None,
+        };
+        Self {
+            instance,
+            network: Bridge::open(config.clone()).unwrap(),
+            config,
+            _state: state,
+        }
+    }
+
+    pub async fn pod(&self, name: &str, ports: &[(u16, u16)]) -> Pod {
+        let namespace = Namespace::new();
+        let attachment = Attachment {
+            sandbox_id: format!("sandbox-{name}"),
+            netns: namespace.path.clone(),
+            namespace: "default".into(),
+            name: name.into(),
+            uid: name.into(),
+            port_mappings: ports
+                .iter()
+                .map(|(host_port, container_port)| PortMapping {
+                    protocol: "TCP".into(),
+                    container_port: *container_port,
+                    host_port: *host_port,
+                    host_ip: None,
+                })
+                .collect(),
+            bandwidth: Bandwidth::default(),
+        };
+        let ip = self.network.add(&attachment).await.unwrap().addresses[0];
+        Pod {
+            namespace,
+            attachment,
+            ip,
+        }
+    }
+}
+
+fn at(ip: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(ip, port)
+}
+
+#[test]
+fn pods_reach_each_other_the_node_and_the_outside() {
+    on_node(|| async {
+        let outside = Namespace::new();
+        cable(&outside, "192.0.2.1/24", "192.0.2.9/24");
+        let node = Node::new();
+        let (a, b) = (node.pod("a", &[]).await, node.pod("b", &[]).await);
+        b.namespace.serve(80, "b");
+        assert_eq!(
+            a.namespace.ask(at(b.ip, 80)).unwrap(),
+            ("b".into(), a.ip),
+            "pod to pod keeps its address"
+        );
+        assert_eq!(ask(at(b.ip, 80)).unwrap().0, "b", "node to pod");
+        serve(TcpListener::bind("0.0.0.0:81").unwrap(), "node");
+        assert_eq!(
+            a.namespace.ask("192.0.2.1:81".parse().unwrap()).unwrap(),
+            ("node".into(), a.ip)
+        );
+        outside.serve(82, "outside");
+        let seen = a.namespace.ask("192.0.2.9:82".parse().unwrap()).unwrap();
+        assert_eq!(
+            seen,
+            ("outside".into(), "192.0.2.1".parse().unwrap()),
+            "leaves the cluster masqueraded"
+        );
+        serve(TcpListener::bind("127.0.0.1:83").unwrap(), "private");
+        let loopback = a.namespace.run(|| {
+            let gateway = node.network.gateway().unwrap();
+            let status = std::process::Command::new("ip")
+                .args([
+                    "route",
+                    "replace",
+                    "127.0.0.1/32",
+                    "via",
+                    &gateway.to_string(),
+                    "table",
+                    "local",
+                ])
+                .status();
+            let _ = status;
+            ask("127.0.0.1:83".parse().unwrap())
+        });
+        assert!(loopback.is_err(), "the node's loopback is not for pods");
+    });
+}
+
+#[test]
+fn add_check_and_del_are_idempotent_and_survive_a_restart() {
+    on_node(|| async {
+        let node = Node::new();
+        let a = node.pod("a", &[(8080, 80)]).await;
+        assert_eq!(
+            node.network.add(&a.attachment).await.unwrap().addresses,
+            [a.ip]
+        );
+        node.network.check(&a.attachment).await.unwrap();
+        a.namespace.serve(80, "a");
+
+        let again = Bridge::open(node.config.clone()).unwrap();
+        again.check(&a.attachment).await.unwrap();
+        assert_eq!(again.add(&a.attachment).await.unwrap().addresses, [a.ip]);
+        assert_eq!(ask(at(a.ip, 80)).unwrap().0, "a");
+        assert_eq!(
+            ask("127.0.0.1:8080".parse().unwrap()).unwrap().0,
+            "a",
+            "host port after a restart"
+        );
+
+        again.del(&a.attachment).await.unwrap();
+        again.del(&a.attachment).await.unwrap();
+        assert!(again.check(&a.attachment).await.is_err());
+        assert!(
+            ask("127.0.0.1:8080".parse().unwrap()).is_err(),
+            "host port is gone"
+        );
+    });
+}
+
+#[test]
+fn del_works_after_the_namespace_vanished() {
+    on_node(|| async {
+        let node = Node::new();
+        let a = node.pod("a", &[(8081, 80)]).await;
+        let attachment = a.attachment.clone();
+        a.namespace.unpin();
+        drop(a);
+        node.network.del(&attachment).await.unwrap();
+        let b = node.pod("b", &[(8081, 80)]).await;
+        b.namespace.serve(80, "b");
+        assert_eq!(ask("127.0.0.1:8081".parse().unwrap()).unwrap().0, "b");
+    });
+}
+
+#[test]
+fn host_ports_answer_from_everywhere() {
+    on_node(|| async {
+        let outside = Namespace::new();
+        cable(&outside, "192.0.2.1/24", "192.0.2.9/24");
+        let node = Node::new();
+        let (a, b) = (node.pod("a", &[(8082, 80)]).await, node.pod("b", &[]).await);
+        a.namespace.serve(80, "a");
+        let host: SocketAddr = "192.0.2.1:8082".parse().unwrap();
+        assert_eq!(
+            outside.ask(host).unwrap(),
+            ("a".into(), "192.0.2.9".parse().unwrap())
+        );
+        assert_eq!(b.namespace.ask(host).unwrap(), ("a".into(), b.ip));
+        assert_eq!(
+            a.namespace.ask(host).unwrap().0,
+            "a",
+            "a pod reaches itself"
+        );
+        assert_eq!(ask(host).unwrap().0, "a");
+        assert_eq!(ask("127.0.0.1:8082".parse().unwrap()).unwrap().0, "a");
+    });
+}
+
+#[test]
+fn a_range_can_come_later() {
+    on_node(|| async {
+        let state = tempfile::tempdir().unwrap();
+        let network = Bridge::open(Config {
+            instance: instance(),
+            state_dir: state.path().to_owned(),
+            pod_cidrs: Vec::new(),
+            cluster_cidrs: Vec::new(),
+            service_cidrs: Vec::new(),
+            mtu: Some(1400),
+        })
+        .unwrap();
+        assert!(network.ready().await.unwrap_err().contains("range"));
+        network
+            .set_pod_cidrs(&["10.9.0.0/24".to_owned()])
+            .await
+            .unwrap();
+        network.ready().await.unwrap();
+        assert_eq!(network.gateway(), Some("10.9.0.1".parse().unwrap()));
+        network::cleanup(network.name().trim_start_matches("corten-")).unwrap();
+    });
+}
+
+#[test]
+fn many_pods_at_once() {
+    on_node(|| async {
+        let node = Node::new();
+        let mut pods = Vec::new();
+        for n in 0..40 {
+            pods.push(node.pod(&n.to_string(), &[]).await);
+        }
+        let mut ips: Vec<_> = pods.iter().map(|p| p.ip).collect();
+        ips.dedup();
+        assert_eq!(ips.len(), 40);
+        pods[39].namespace.serve(80, "last");
+        assert_eq!(
+            pods[0].namespace.ask(at(pods[39].ip, 80)).unwrap().0,
+            "last"
+        );
+        for pod in &pods {
+            node.network.del(&pod.attachment).await.unwrap();
+        }
+        network::cleanup(&node.instance).unwrap();
+    });
+}
