@@ -3,5 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod crash;
 mod fixture;
+mod list;
+mod open;
+mod past;
+mod stress;
+mod watch;
 mod write;

@@ -19,6 +19,11 @@ pub(super) struct Opened {
     pub(super) compacted: Revision,
 }
 
+/// redb's unit of growth.
+const PAGE: u64 = 4096;
+/// How its files begin.
+const MAGIC: &[u8; 4] = b"redb";
+
 /// The file's name in the store's directory.
 fn file(dir: &Path) -> PathBuf {
     dir.join("data.redb")
@@ -93,14 +98,26 @@ pub(super) fn open(
             source,
         },
     })?;
-    match backend.len() {
+    let unreadable = |source| OpenError::Unreadable {
+        path: path.clone(),
+        source,
+    };
+    match backend.len().map_err(unreadable)? {
         // redb would take an empty file for a new store, and the old one's loss would go unseen
-        Ok(0) => {
+        0 => {
             let detail = "the file is empty".into();
             return Err(OpenError::NotAStore { path, detail });
         }
-        Ok(_) => {}
-        Err(source) => return Err(OpenError::Unreadable { path, source }),
+        // Whole pages are all that was ever written; a part of one is left when the machine
+        // stopped while the file grew, and redb would refuse the file for it
+        len if len > PAGE && len % PAGE != 0 => {
+            let mut magic = [0; MAGIC.len()];
+            backend.read(0, &mut magic).map_err(unreadable)?;
+            if magic == *MAGIC {
+                backend.set_len(len - len % PAGE).map_err(unreadable)?;
+            }
+        }
+        _ => {}
     }
     let guard = Guard::default();
     let mut builder = Database::builder();
