@@ -120,7 +120,6 @@ impl Selector {
                 operator,
             });
         }
-        result.requirements.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(result)
     }
 

@@ -8,7 +8,6 @@ pub mod constraint;
 pub mod decode;
 pub mod default;
 pub mod field_error;
-pub mod managed;
 pub mod patch;
 mod path;
 pub mod proto;

@@ -3,4 +3,3 @@
 pub mod pod;
 pub mod service;
 pub mod small;
-pub mod storage;

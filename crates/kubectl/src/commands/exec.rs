@@ -1,0 +1,138 @@
+//! `kubectl exec`, over WebSocket.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{AttachParams, AttachedProcess, TerminalSize},
+};
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, stderr, stdin, stdout};
+
+use crate::{
+    error::{Result, io, usage},
+    flags::Exec,
+    object::pods,
+    session::Session,
+};
+
+/// Runs it; the answer is the command's own exit code.
+pub async fn run(session: &Session, flags: &Exec) -> Result<u8> {
+    let pod = pods::of(session, &flags.target).await?.remove(0);
+    let name = pod["metadata"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_string();
+    let container = flags
+        .container
+        .clone()
+        .unwrap_or_else(|| pods::default_container(&pod).to_string());
+    let terminal = flags.tty && isatty(std::io::stdin());
+    if flags.tty && !terminal {
+        eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
+    }
+    let parameters = AttachParams::default()
+        .container(container)
+        .stdin(flags.stdin)
+        .stdout(true)
+        .stderr(!terminal)
+        .tty(terminal);
+    let api: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
+    let mut process = api.exec(&name, flags.command.clone(), &parameters).await?;
+    let raw = terminal.then(Raw::enter).transpose()?;
+    if terminal {
+        follow_size(&mut process)?;
+    }
+    if let Some(writer) = process.stdin() {
+        tokio::spawn(copy(stdin(), writer));
+    }
+    let out = process
+        .stdout()
+        .map(|reader| tokio::spawn(copy(reader, stdout())));
+    let err = process
+        .stderr()
+        .map(|reader| tokio::spawn(copy(reader, stderr())));
+    let status = process.take_status();
+    for task in [out, err].into_iter().flatten() {
+        // A stream that broke has ended; the status says how the command did.
+        let _ = task.await;
+    }
+    let status = match status {
+        Some(status) => status.await,
+        None => None,
+    };
+    drop(raw);
+    let Some(status) = status.filter(|s| s.status.as_deref() != Some("Success")) else {
+        return Ok(0);
+    };
+    let causes = status
+        .details
+        .iter()
+        .flat_map(|d| d.causes.iter().flatten());
+    let code = causes
+        .filter(|c| c.reason.as_deref() == Some("ExitCode"))
+        .find_map(|c| c.message.as_deref()?.parse::<u8>().ok());
+    match code {
+        Some(code) => {
+            eprintln!("command terminated with exit code {code}");
+            Ok(code)
+        }
+        None => Err(usage(status.message.unwrap_or_default())),
+    }
+}
+
+async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+    let mut buffer = vec![0; 16 * 1024];
+    // Either end may go away first; that ends the copying and is no error.
+    while let Ok(read) = from.read(&mut buffer).await {
+        if read == 0 || to.write_all(&buffer[..read]).await.is_err() || to.flush().await.is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown().await;
+}
+
+/// Sends the terminal's size now and whenever it changes.
+fn follow_size(process: &mut AttachedProcess) -> Result<()> {
+    let Some(mut sizes) = process.terminal_size() else {
+        return Ok(());
+    };
+    let mut changes = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change())
+        .map_err(io("signals"))?;
+    tokio::spawn(async move {
+        use futures::SinkExt;
+        loop {
+            let Ok(size) = tcgetwinsize(std::io::stdin()) else {
+                return;
+            };
+            let size = TerminalSize {
+                width: size.ws_col,
+                height: size.ws_row,
+            };
+            if sizes.send(size).await.is_err() || changes.recv().await.is_none() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The terminal hands every key on unread; given back when dropped.
+struct Raw(Termios);
+
+impl Raw {
+    fn enter() -> Result<Raw> {
+        let before = tcgetattr(std::io::stdin()).map_err(|e| io("terminal")(e.into()))?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &raw)
+            .map_err(|e| io("terminal")(e.into()))?;
+        Ok(Raw(before))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // There is nobody left to tell.
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+    }
+}

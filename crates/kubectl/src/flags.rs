@@ -1,0 +1,442 @@
+//! What can be asked: kubectl's syntax.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Controls a Kubernetes cluster.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl",
+    disable_version_flag = true,
+    arg_required_else_help = true
+)]
+pub struct Kubectl {
+    /// How the cluster is reached.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Connection {
+    /// Path to the kubeconfig file to use.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The kubeconfig context to use.
+    #[arg(long, global = true, help_heading = "Connection")]
+    pub context: Option<String>,
+    /// The namespace of this request.
+    #[arg(short, long, global = true, help_heading = "Connection")]
+    pub namespace: Option<String>,
+    /// Address of the API server, instead of the kubeconfig's.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "URL",
+        help_heading = "Connection"
+    )]
+    pub server: Option<String>,
+    /// Bearer token for the API server.
+    #[arg(long, global = true, help_heading = "Connection")]
+    pub token: Option<String>,
+    /// Do not verify the server's certificate.
+    #[arg(long, global = true, help_heading = "Connection")]
+    pub insecure_skip_tls_verify: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Display one or many resources.
+    Get(Get),
+    /// Show details of a specific resource or group of resources.
+    Describe(Describe),
+    /// Apply a configuration to a resource by file name or stdin.
+    Apply(Apply),
+    /// Create a resource from a file or from stdin.
+    Create(Create),
+    /// Delete resources by file names, stdin, resources and names, or by resources and label selector.
+    Delete(Delete),
+    /// Print the logs for a container in a pod.
+    Logs(Logs),
+    /// Execute a command in a container.
+    Exec(Exec),
+    /// Set a new size for a deployment, replica set, or replication controller.
+    Scale(Scale),
+    /// Manage the rollout of a resource.
+    #[command(subcommand)]
+    Rollout(Rollout),
+    /// Wait for a specific condition on one or many resources.
+    Wait(Wait),
+    /// Update the labels on a resource.
+    Label(Mark),
+    /// Update the annotations on a resource.
+    Annotate(Mark),
+    /// Print the supported API resources on the server.
+    #[command(name = "api-resources")]
+    ApiResources,
+    /// Print the client and server version information.
+    Version,
+}
+
+/// Which objects.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Selection {
+    /// TYPE NAME…, TYPE/NAME…, or TYPE,TYPE….
+    #[arg(value_name = "TYPE[/NAME]")]
+    pub arguments: Vec<String>,
+    /// Label query to filter on.
+    #[arg(short = 'l', long)]
+    pub selector: Option<String>,
+    /// Field query to filter on.
+    #[arg(long)]
+    pub field_selector: Option<String>,
+    /// Across all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Files, folders or addresses that name the objects; `-` reads standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: Vec<String>,
+    /// Folders are read with those in them.
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+}
+
+/// `get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// Which.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// json, yaml, name, wide, jsonpath=…, custom-columns=….
+    #[arg(short, long)]
+    pub output: Option<String>,
+    /// After listing, watch for changes.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Watch for changes without listing first.
+    #[arg(long)]
+    pub watch_only: bool,
+    /// Do not print headers.
+    #[arg(long)]
+    pub no_headers: bool,
+    /// Add the labels as the last column.
+    #[arg(long)]
+    pub show_labels: bool,
+    /// Add these labels as columns.
+    #[arg(short = 'L', long, value_delimiter = ',')]
+    pub label_columns: Vec<String>,
+    /// Keep managedFields when printing in JSON or YAML.
+    #[arg(long)]
+    pub show_managed_fields: bool,
+    /// Sort the list by this JSONPath expression.
+    #[arg(long)]
+    pub sort_by: Option<String>,
+    /// Print nothing and succeed when the named object does not exist.
+    #[arg(long)]
+    pub ignore_not_found: bool,
+    /// Print the server's answer to this path.
+    #[arg(long, value_name = "PATH")]
+    pub raw: Option<String>,
+}
+
+/// `describe`.
+#[derive(Debug, Args)]
+pub struct Describe {
+    /// Which.
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// Files, folders; `-` reads standard input.
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub filename: Vec<String>,
+    /// Folders are read with those in them.
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+    /// The server merges, and knows who set which field.
+    #[arg(long)]
+    pub server_side: bool,
+    /// Take over fields that others set (with --server-side).
+    #[arg(long)]
+    pub force_conflicts: bool,
+    /// Name of the manager of the fields.
+    #[arg(long)]
+    pub field_manager: Option<String>,
+    /// none, server.
+    #[arg(long, default_value = "none")]
+    pub dry_run: String,
+    /// json, yaml, name.
+    #[arg(short, long)]
+    pub output: Option<String>,
+    /// strict (or true), warn, ignore (or false).
+    #[arg(long, default_value = "strict")]
+    pub validate: String,
+}
+
+/// `create`.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Files, folders; `-` reads standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: Vec<String>,
+    /// Folders are read with those in them.
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+    /// What to create without a file.
+    #[command(subcommand)]
+    pub generator: Option<Generator>,
+    /// none, client, server.
+    #[arg(long, default_value = "none", global = true)]
+    pub dry_run: String,
+    /// json, yaml, name.
+    #[arg(short, long, global = true)]
+    pub output: Option<String>,
+}
+
+/// What `create` makes from flags.
+#[derive(Debug, Subcommand)]
+pub enum Generator {
+    /// Create a namespace.
+    #[command(alias = "ns")]
+    Namespace {
+        /// Its name.
+        name: String,
+    },
+    /// Create a deployment.
+    #[command(alias = "deploy")]
+    Deployment {
+        /// Its name.
+        name: String,
+        /// Image to run.
+        #[arg(long, required = true)]
+        image: Vec<String>,
+        /// How many.
+        #[arg(short, long, default_value_t = 1)]
+        replicas: i32,
+        /// Port the container exposes.
+        #[arg(long)]
+        port: Option<i32>,
+        /// Command, after `--`.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Create a config map from literals and files.
+    #[command(alias = "cm")]
+    Configmap(Literals),
+    /// Create a service account.
+    #[command(alias = "sa")]
+    Serviceaccount {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Keys and values on the command line.
+#[derive(Debug, Args)]
+pub struct Literals {
+    /// The object's name.
+    pub name: String,
+    /// KEY=VALUE.
+    #[arg(long)]
+    pub from_literal: Vec<String>,
+    /// [KEY=]FILE.
+    #[arg(long)]
+    pub from_file: Vec<String>,
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// Which.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// All objects of the type in the namespace.
+    #[arg(long)]
+    pub all: bool,
+    /// Seconds given to the object to end.
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    pub grace_period: i64,
+    /// Remove from the API at once, whatever the node does.
+    #[arg(long)]
+    pub force: bool,
+    /// End at once.
+    #[arg(long)]
+    pub now: bool,
+    /// background, orphan, foreground.
+    #[arg(long, default_value = "background", num_args = 0..=1, default_missing_value = "background", require_equals = true)]
+    pub cascade: String,
+    /// Wait until the objects are gone.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub wait: bool,
+    /// Treat what is not there as deleted.
+    #[arg(long)]
+    pub ignore_not_found: bool,
+    /// Print names only.
+    #[arg(short, long)]
+    pub output: Option<String>,
+}
+
+/// `logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// POD or TYPE/NAME.
+    pub target: Option<String>,
+    /// The container.
+    pub container_name: Option<String>,
+    /// The container.
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Pods by label.
+    #[arg(short = 'l', long)]
+    pub selector: Option<String>,
+    /// Go on as more is written.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Of the container's instance before this one.
+    #[arg(short, long)]
+    pub previous: bool,
+    /// With times.
+    #[arg(long)]
+    pub timestamps: bool,
+    /// The last lines only.
+    #[arg(long, allow_negative_numbers = true)]
+    pub tail: Option<i64>,
+    /// Not older than this: 5s, 2m, 3h.
+    #[arg(long)]
+    pub since: Option<String>,
+    /// All containers of the pod.
+    #[arg(long)]
+    pub all_containers: bool,
+    /// Begin each line with pod and container.
+    #[arg(long)]
+    pub prefix: bool,
+    /// At most so many bytes.
+    #[arg(long)]
+    pub limit_bytes: Option<i64>,
+}
+
+/// `exec`.
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// POD or TYPE/NAME.
+    pub target: String,
+    /// The container.
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Pass standard input on.
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// Standard input is a terminal.
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Command, after `--`.
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
+}
+
+/// `scale`.
+#[derive(Debug, Args)]
+pub struct Scale {
+    /// Which.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// The new size.
+    #[arg(long, required = true)]
+    pub replicas: i32,
+    /// Only when this is the size now.
+    #[arg(long)]
+    pub current_replicas: Option<i32>,
+}
+
+/// `rollout`.
+#[derive(Debug, Subcommand)]
+pub enum Rollout {
+    /// Show the status of the rollout.
+    Status {
+        /// Which.
+        #[command(flatten)]
+        selection: Selection,
+        /// Watch until it is done.
+        #[arg(short, long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+        watch: bool,
+        /// How long to watch: 30s, 5m; 0 means for ever.
+        #[arg(long, default_value = "0s")]
+        timeout: String,
+    },
+    /// View rollout history.
+    History {
+        /// Which.
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Undo a previous rollout.
+    Undo {
+        /// Which.
+        #[command(flatten)]
+        selection: Selection,
+        /// The revision to go back to; the last one unless given.
+        #[arg(long, default_value_t = 0)]
+        to_revision: i64,
+    },
+    /// Restart a resource.
+    Restart {
+        /// Which.
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Mark the resource as paused.
+    Pause {
+        /// Which.
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Resume a paused resource.
+    Resume {
+        /// Which.
+        #[command(flatten)]
+        selection: Selection,
+    },
+}
+
+/// `wait`.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// Which.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// All objects of the type in the namespace.
+    #[arg(long)]
+    pub all: bool,
+    /// delete, create, condition=NAME[=VALUE], jsonpath={…}=VALUE.
+    #[arg(long = "for", required = true)]
+    pub condition: String,
+    /// How long: 30s, 5m.
+    #[arg(long, default_value = "30s")]
+    pub timeout: String,
+}
+
+/// `label` and `annotate`.
+#[derive(Debug, Args)]
+pub struct Mark {
+    /// TYPE NAME… KEY=VALUE… KEY-….
+    #[arg(required = true)]
+    pub arguments: Vec<String>,
+    /// Objects by label.
+    #[arg(short = 'l', long)]
+    pub selector: Option<String>,
+    /// All objects of the type in the namespace.
+    #[arg(long)]
+    pub all: bool,
+    /// Change values that are there already.
+    #[arg(long)]
+    pub overwrite: bool,
+}
