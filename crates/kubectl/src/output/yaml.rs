@@ -29,7 +29,12 @@ fn block(value: &Value, depth: usize, begun: bool, out: &mut String) {
         Value::Object(map) => {
             for (at, (key, value)) in map.iter().enumerate() {
                 pad(out, at == 0);
-                text(key, depth, out);
+                if key.contains('\n') {
+                    // A block of lines cannot be a key.
+                    out.push_str(&Value::from(key.as_str()).to_string());
+                } else {
+                    text(key, depth, out);
+                }
                 out.push(':');
                 match value {
                     Value::Object(inner) if !inner.is_empty() => {
@@ -175,9 +180,9 @@ mod tests {
     fn it_looks_like_kubectls() {
         let value = json!({
             "a": {"b": [{"c": 1, "d": ["x"]}, {"c": 2}], "e": {}, "f": []},
-            "g": "8080", "h": "true", "i": "a: b", "j": "line\nmore\n", "k": "", "l": "2026-01-01T00:00:00Z", "m": null, "n": "*x", "o": "-c",
+            "g": "8080", "h": "true", "i": "a: b", "j": "line\nmore\n", "k": "", "l": "2026-01-01T00:00:00Z", "m": null, "nn": "*x", "o": "-c",
         });
-        let want = "a:\n  b:\n  - c: 1\n    d:\n    - x\n  - c: 2\n  e: {}\n  f: []\ng: \"8080\"\nh: \"true\"\ni: 'a: b'\nj: |\n  line\n  more\nk: \"\"\nl: \"2026-01-01T00:00:00Z\"\nm: null\nn: '*x'\no: -c\n";
+        let want = "a:\n  b:\n  - c: 1\n    d:\n    - x\n  - c: 2\n  e: {}\n  f: []\ng: \"8080\"\nh: \"true\"\ni: 'a: b'\nj: |\n  line\n  more\nk: \"\"\nl: \"2026-01-01T00:00:00Z\"\nm: null\nnn: '*x'\no: -c\n";
         assert_eq!(print(&value), want);
     }
 
