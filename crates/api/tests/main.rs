@@ -1,4 +1,6 @@
-//! Tests of the tables against upstream's own data.
+//! Tests of the engine on the built-in kinds' tables.
 #![allow(clippy::unwrap_used)]
 
+mod apply;
 mod roundtrip;
+mod strategic;
