@@ -8,6 +8,8 @@ pub mod constraint;
 pub mod decode;
 pub mod default;
 pub mod field_error;
+pub mod managed;
+pub mod openapi;
 pub mod patch;
 mod path;
 pub mod proto;

@@ -153,8 +153,10 @@ pub enum Ty {
 /// How two writers' lists meet (`x-kubernetes-list-type`).
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum ListKind {
-    /// Replaced whole.
+    /// Nothing is said: replaced whole.
     #[default]
+    Unset,
+    /// Replaced whole.
     Atomic,
     /// A set of scalars.
     Set,
@@ -236,7 +238,7 @@ impl Field {
             required: false,
             presence: Presence::Optional,
             inline_of: Vec::new(),
-            list: ListKind::Atomic,
+            list: ListKind::Unset,
             map: MapKind::Unset,
             patch: PatchStrategy::default(),
             default: None,

@@ -122,8 +122,11 @@ fn ty_of(text: &str, ids: &HashMap<Box<str>, TypeId>) -> Option<Ty> {
         let (_, element) = pair.split_once(',')?;
         return Some(Ty::Map(Box::new(ty_of(element, ids)?)));
     }
-    if let Some(scalar) = scalar(text).or_else(|| own_form(text)) {
-        return Some(Ty::Scalar(scalar));
+    match scalar(text).or_else(|| own_form(text)) {
+        // Free-form types differ by name in published schemas.
+        Some(Scalar::Any) if ids.contains_key(text) => {}
+        Some(scalar) => return Some(Ty::Scalar(scalar)),
+        None => {}
     }
     ids.get(text).map(|id| Ty::Ref(*id))
 }
@@ -189,7 +192,7 @@ fn shape(
         return Ok(Shape::Alias(Alias {
             ty: Ty::List(Box::new(Ty::Scalar(Scalar::String))),
             wrapped: true,
-            list: ListKind::Atomic,
+            list: ListKind::Unset,
             map: MapKind::Unset,
             constraints: None,
         }));
@@ -285,7 +288,8 @@ fn field(
         wanted: spelled.to_owned(),
     })?;
     let list = match row.columns[6] {
-        "" | "atomic" => ListKind::Atomic,
+        "" => ListKind::Unset,
+        "atomic" => ListKind::Atomic,
         "set" => ListKind::Set,
         "map" => ListKind::Map(row.columns[7].split(',').map(Box::from).collect()),
         other => return Err(row.error("listType", other)),

@@ -1,0 +1,193 @@
+//! `metadata.managedFields`: entries to sets and back.
+
+use std::collections::BTreeMap;
+
+use super::{Manager, Operation, element::Element, set::Set};
+use crate::{Map, Value};
+
+/// What tells one entry from another. An applier stays the same across versions.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Id {
+    pub(super) name: String,
+    pub(super) operation: Operation,
+    /// Empty for appliers.
+    pub(super) api_version: String,
+    pub(super) subresource: String,
+}
+
+impl Id {
+    pub(super) fn of(manager: &Manager, operation: Operation) -> Self {
+        Self::new(
+            if manager.name.is_empty() {
+                "unknown"
+            } else {
+                &manager.name
+            },
+            operation,
+            &manager.api_version,
+            &manager.subresource,
+        )
+    }
+
+    pub(super) fn new(
+        name: &str,
+        operation: Operation,
+        api_version: &str,
+        subresource: &str,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            operation,
+            api_version: match operation {
+                Operation::Apply => String::new(),
+                Operation::Update => api_version.to_owned(),
+            },
+            subresource: subresource.to_owned(),
+        }
+    }
+}
+
+/// One manager's fields.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owned {
+    pub(super) api_version: String,
+    pub(super) set: Set,
+    pub(super) time: Option<String>,
+}
+
+pub(super) type Managers = BTreeMap<Id, Owned>;
+
+/// The entries of an object; those that cannot be read count as none, as upstream has it.
+pub(super) fn read(object: &Value) -> Managers {
+    let Some(Value::Array(entries)) = object.pointer("/metadata/managedFields") else {
+        return Managers::new();
+    };
+    entries
+        .iter()
+        .map(entry)
+        .collect::<Option<Managers>>()
+        .unwrap_or_default()
+}
+
+fn entry(entry: &Value) -> Option<(Id, Owned)> {
+    let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+    let operation = match text("operation") {
+        "Apply" => Operation::Apply,
+        "Update" => Operation::Update,
+        _ => return None,
+    };
+    if text("apiVersion").is_empty() || text("fieldsType") != "FieldsV1" {
+        return None;
+    }
+    let set = match entry.get("fieldsV1") {
+        Some(fields) => Set::from_fields(fields).ok()?,
+        None => Set::default(),
+    };
+    let id = Id::new(
+        text("manager"),
+        operation,
+        text("apiVersion"),
+        text("subresource"),
+    );
+    let owned = Owned {
+        api_version: text("apiVersion").to_owned(),
+        set,
+        time: Some(text("time"))
+            .filter(|time| !time.is_empty())
+            .map(str::to_owned),
+    };
+    Some((id, owned))
+}
+
+/// Whether the object asks to forget all managers: one empty entry, or an empty list.
+pub(super) fn asks_reset(object: &Value) -> bool {
+    match object.pointer("/metadata/managedFields") {
+        Some(Value::Array(entries)) => match &entries[..] {
+            [] => true,
+            [only] => only.as_object().is_some_and(Map::is_empty),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Takes the entries off an object.
+pub(super) fn strip(object: &mut Value) {
+    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+        metadata.remove("managedFields");
+    }
+}
+
+/// Puts entries on an object, in upstream's order.
+pub(super) fn write(object: &mut Value, managers: Managers) {
+    strip(object);
+    let mut entries: Vec<(Id, Owned)> = managers.into_iter().collect();
+    if entries.is_empty() {
+        return;
+    }
+    // Times of one form sort as text.
+    entries.sort_by(|(a, a_owned), (b, b_owned)| {
+        (
+            a.operation,
+            &a_owned.time,
+            &a.name,
+            &a_owned.api_version,
+            &a.subresource,
+        )
+            .cmp(&(
+                b.operation,
+                &b_owned.time,
+                &b.name,
+                &b_owned.api_version,
+                &b.subresource,
+            ))
+    });
+    let entries: Vec<Value> = entries
+        .into_iter()
+        .map(|(id, owned)| {
+            let mut entry = Map::new();
+            let mut put = |key: &str, text: String| {
+                if !text.is_empty() {
+                    entry.insert(key.to_owned(), Value::String(text));
+                }
+            };
+            put("manager", id.name);
+            put("operation", id.operation.as_str().to_owned());
+            put("apiVersion", owned.api_version);
+            put("subresource", id.subresource);
+            put("time", owned.time.unwrap_or_default());
+            put("fieldsType", "FieldsV1".to_owned());
+            entry.insert("fieldsV1".to_owned(), owned.set.to_fields());
+            Value::Object(entry)
+        })
+        .collect();
+    if let Value::Object(object) = object
+        && let Value::Object(metadata) = object
+            .entry("metadata")
+            .or_insert_with(|| Value::Object(Map::new()))
+    {
+        metadata.insert("managedFields".to_owned(), Value::Array(entries));
+    }
+}
+
+/// Fields that the server keeps: nobody manages them.
+pub(super) fn without_server_fields(set: Set) -> Set {
+    let mut stripped = Set::default();
+    for name in ["apiVersion", "kind", "metadata"] {
+        stripped.insert(&[Element::field(name)]);
+    }
+    for name in [
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "selfLink",
+        "uid",
+        "clusterName",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+    ] {
+        stripped.insert(&[Element::field("metadata"), Element::field(name)]);
+    }
+    set.difference(&stripped)
+}
