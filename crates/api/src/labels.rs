@@ -120,6 +120,7 @@ impl Selector {
                 operator,
             });
         }
+        result.requirements.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(result)
     }
 

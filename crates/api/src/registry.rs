@@ -2,7 +2,7 @@
 
 use crate::{
     apps, batch,
-    core::{pod, service, small},
+    core::{pod, service, small, storage},
     others,
     strategy::{Plain, Simple, Strategy, label_name, path_segment_name},
 };
@@ -19,7 +19,7 @@ macro_rules! simple {
 pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
     const SPEC: &[&str] = &["spec"];
     match (group, kind) {
-        ("", "Pod") => simple!(default: pod::defaults::pod, generation: SPEC),
+        ("", "Pod") => &pod::Pod,
         ("", "PodTemplate") => simple!(default: small::pod_template, generation: &["template"]),
         ("", "Service") => simple!(default: service::defaults, create_on_update: true),
         ("", "Secret") => simple!(default: small::secret, fields: &["type"]),
@@ -27,8 +27,8 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
             simple!(default: small::namespace, fields: &["status.phase"], name: label_name)
         }
         ("", "Node") => simple!(default: small::node),
-        ("", "PersistentVolume") => simple!(default: small::persistent_volume),
-        ("", "PersistentVolumeClaim") => simple!(default: small::persistent_volume_claim),
+        ("", "PersistentVolume") => &storage::Volume,
+        ("", "PersistentVolumeClaim") => &storage::Claim,
         ("", "Endpoints") => simple!(default: small::endpoints, create_on_update: true),
         ("", "LimitRange") => simple!(default: small::limit_range, create_on_update: true),
         ("", "ReplicationController") => {

@@ -7,9 +7,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod apps;
+mod core;
+mod discovery;
 mod error;
 mod expectations;
+mod kinds;
 mod kit;
+mod node;
 mod owner;
 mod pods;
 mod run;

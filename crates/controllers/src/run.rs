@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::apps;
 use crate::kit::Kit;
+use crate::{apps, core, discovery, node};
 
 /// What the controllers are run with.
 pub struct Config {
@@ -92,6 +92,68 @@ const ENTRIES: &[Entry] = &[
         account: "replication-controller",
         component: "replication-controller",
         start: |kit, _| Box::pin(apps::replicas::run::<ReplicationController>(kit)),
+    },
+    Entry {
+        name: "endpoints-controller",
+        account: "endpoint-controller",
+        component: "endpoint-controller",
+        start: |kit, _| Box::pin(discovery::endpoints::run(kit)),
+    },
+    Entry {
+        name: "endpointslice-controller",
+        account: "endpointslice-controller",
+        component: "endpoint-slice-controller",
+        start: |kit, _| Box::pin(discovery::slices::run(kit)),
+    },
+    Entry {
+        name: "namespace-controller",
+        account: "namespace-controller",
+        component: "namespace-controller",
+        start: |kit, _| Box::pin(core::namespace::run(kit)),
+    },
+    Entry {
+        name: "serviceaccount-controller",
+        account: "service-account-controller",
+        component: "serviceaccount-controller",
+        start: |kit, _| Box::pin(core::namespace_defaults::run_service_account(kit)),
+    },
+    Entry {
+        name: "root-ca-certificate-publisher-controller",
+        account: "root-ca-cert-publisher",
+        component: "root-ca-cert-publisher",
+        start: |kit, config| {
+            Box::pin(core::namespace_defaults::run_root_ca(
+                kit,
+                config.root_ca_pem.clone(),
+            ))
+        },
+    },
+    Entry {
+        name: "node-lifecycle-controller",
+        account: "node-controller",
+        component: "node-controller",
+        start: |kit, _| Box::pin(node::lifecycle::run(kit)),
+    },
+    Entry {
+        name: "taint-eviction-controller",
+        account: "node-controller",
+        component: "taint-eviction-controller",
+        start: |kit, _| Box::pin(node::eviction::run(kit)),
+    },
+    Entry {
+        name: "node-ipam-controller",
+        account: "node-controller",
+        component: "cidrAllocator",
+        start: |kit, config| match config.cluster_cidr {
+            Some(cluster) => Box::pin(node::ipam::run(kit, cluster, config.node_cidr_mask)),
+            None => Box::pin(async move { kit.shutdown.cancelled().await }),
+        },
+    },
+    Entry {
+        name: "pod-garbage-collector-controller",
+        account: "pod-garbage-collector",
+        component: "pod-garbage-collector",
+        start: |kit, _| Box::pin(core::pod_gc::run(kit)),
     },
 ];
 

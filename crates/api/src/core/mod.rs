@@ -3,3 +3,4 @@
 pub mod pod;
 pub mod service;
 pub mod small;
+pub mod storage;

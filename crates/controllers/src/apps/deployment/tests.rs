@@ -171,7 +171,10 @@ fn rolls_over_within_surge_and_availability() {
     assert_eq!(world.step(), ["r2 1>2"], "which makes room for one more");
     assert!(world.step().is_empty(), "a stale status moves nothing");
     world.settle_with(|wanted| if wanted == 2 { 0 } else { wanted });
-    assert!(world.step().is_empty(), "nor do new pods that are not available");
+    assert!(
+        world.step().is_empty(),
+        "nor do new pods that are not available"
+    );
     let mut steps = 0;
     while world.sizes() != [0, 4] {
         world.settle();

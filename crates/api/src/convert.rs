@@ -1,0 +1,44 @@
+//! Between what is served and what rests in the store: one version per kind.
+//!
+//! Versions of one shape differ in `apiVersion` alone. The others — autoscaling v1 and v2, and the
+//! two groups of events — have their conversions here.
+
+mod autoscaling;
+mod events;
+
+use schema::Value;
+
+use crate::{meta::join_api_version, object::Object, resource::Resource};
+
+/// The object as the store keeps it.
+pub fn to_storage(resource: &Resource, mut object: Value) -> Value {
+    let served = &resource.gvk;
+    if *served.version == *resource.storage_version && *served.group == *resource.storage_group {
+        return object;
+    }
+    match (&*served.group, &*served.kind) {
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::to_v2(&mut object),
+        ("events.k8s.io", "Event") => events::to_core(&mut object),
+        _ => {}
+    }
+    object.set(
+        "apiVersion",
+        join_api_version(&resource.storage_group, &resource.storage_version),
+    );
+    object
+}
+
+/// The object as this resource serves it.
+pub fn from_storage(resource: &Resource, mut object: Value) -> Value {
+    let served = &resource.gvk;
+    if *served.version == *resource.storage_version && *served.group == *resource.storage_group {
+        return object;
+    }
+    match (&*served.group, &*served.kind) {
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::to_v1(&mut object),
+        ("events.k8s.io", "Event") => events::to_new(&mut object),
+        _ => {}
+    }
+    object.set("apiVersion", served.api_version());
+    object
+}

@@ -1,0 +1,281 @@
+//! Checks that the validation of several kinds is made of.
+
+use schema::{Path, Value, field_error::FieldError};
+
+use crate::{names, object::Object, quantity::Quantity};
+
+/// What a changed field that may not change is told.
+pub const IMMUTABLE: &str = "field is immutable";
+const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
+
+/// Labels, or any other map of that form.
+pub fn labels(labels: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    for (key, value) in labels.as_object().into_iter().flatten() {
+        for wrong in names::qualified_name(key) {
+            errors.push(FieldError::invalid(path, key.as_str(), wrong));
+        }
+        let value = value.as_str().unwrap_or("");
+        for wrong in names::label_value(value) {
+            errors.push(FieldError::invalid(path, value, wrong));
+        }
+    }
+}
+
+/// A `LabelSelector`.
+pub fn label_selector(selector: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    labels(
+        selector.at("matchLabels"),
+        &path.field("matchLabels"),
+        errors,
+    );
+    let expressions = path.field("matchExpressions");
+    for (index, expression) in selector.list("matchExpressions").iter().enumerate() {
+        let path = expressions.index(index);
+        let values = expression.list("values");
+        match expression.text("operator") {
+            "In" | "NotIn" => {
+                if values.is_empty() {
+                    let wrong = "must be specified when `operator` is 'In' or 'NotIn'";
+                    errors.push(FieldError::required(path.field("values"), wrong));
+                }
+            }
+            "Exists" | "DoesNotExist" => {
+                if !values.is_empty() {
+                    let wrong =
+                        "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                    errors.push(FieldError::forbidden(path.field("values"), wrong));
+                }
+            }
+            other => errors.push(FieldError::invalid(
+                path.field("operator"),
+                other,
+                "not a valid selector operator",
+            )),
+        }
+        let key = expression.text("key");
+        for wrong in names::qualified_name(key) {
+            errors.push(FieldError::invalid(path.field("key"), key, wrong));
+        }
+        for (index, value) in expression.texts("values").enumerate() {
+            for wrong in names::label_value(value) {
+                errors.push(FieldError::invalid(
+                    path.field("values").index(index),
+                    value,
+                    wrong,
+                ));
+            }
+        }
+    }
+}
+
+/// The selector of a workload: present, not empty, and of its own template.
+pub fn workload_selector(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let selector = spec.at("selector");
+    let selector_path = path.field("selector");
+    if selector.is_null() {
+        errors.push(FieldError::required(selector_path, ""));
+        return;
+    }
+    label_selector(selector, &selector_path, errors);
+    let size = selector.map("matchLabels").map_or(0, |map| map.len())
+        + selector.list("matchExpressions").len();
+    if size == 0 {
+        let wrong = "empty selector is invalid for deployment";
+        errors.push(FieldError::invalid(selector_path, selector.clone(), wrong));
+    }
+    if let Ok(parsed) = crate::labels::Selector::from_label_selector(selector)
+        && size > 0
+        && !parsed.matches_object(spec.at("template"))
+    {
+        let wrong = "`selector` does not match template `labels`";
+        let found = match spec.at("template.metadata.labels") {
+            Value::Null => Value::Object(schema::Map::new()),
+            labels => labels.clone(),
+        };
+        errors.push(FieldError::invalid(
+            path.field("template").field("metadata").field("labels"),
+            found,
+            wrong,
+        ));
+    }
+}
+
+/// A number that may not be negative.
+pub fn not_negative(object: &Value, field: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    if let Some(number) = object.int(field).filter(|number| *number < 0) {
+        errors.push(FieldError::invalid(path.field(field), number, NOT_NEGATIVE));
+    }
+}
+
+/// A field that may not change.
+pub fn immutable(
+    object: &Value,
+    old: &Value,
+    field: &str,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let (new, old) = (object.at(field), old.at(field));
+    if new != old {
+        errors.push(FieldError::invalid(
+            path.field(field),
+            new.clone(),
+            IMMUTABLE,
+        ));
+    }
+}
+
+/// A text that must be given.
+pub fn required<'a>(
+    object: &'a Value,
+    field: &str,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) -> &'a str {
+    let text = object.text(field);
+    if text.is_empty() {
+        errors.push(FieldError::required(path.field(field), ""));
+    }
+    text
+}
+
+/// A text that must be one of these.
+pub fn one_of(
+    object: &Value,
+    field: &str,
+    known: &[&str],
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let text = object.text(field);
+    if text.is_empty() {
+        errors.push(FieldError::required(path.field(field), ""));
+    } else if !known.contains(&text) {
+        errors.push(FieldError::not_supported(path.field(field), text, known));
+    }
+}
+
+/// A text that, when given, must be one of these.
+pub fn one_of_if_set(
+    object: &Value,
+    field: &str,
+    known: &[&str],
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    if object.has(field) {
+        let text = object.text(field);
+        if !known.contains(&text) {
+            errors.push(FieldError::not_supported(path.field(field), text, known));
+        }
+    }
+}
+
+/// Each thing that is wrong with a value.
+pub fn wrongs(value: &str, wrongs: Vec<String>, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    for wrong in wrongs {
+        errors.push(FieldError::invalid(path, value, wrong));
+    }
+}
+
+/// A port, as a number or a name.
+pub fn port_or_name(port: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    match port {
+        Value::String(name) => wrongs(name, names::port_name(name), path, errors),
+        other => {
+            let number = other.as_i64().unwrap_or(0);
+            for wrong in names::port_number(number) {
+                errors.push(FieldError::invalid(path, number, wrong));
+            }
+        }
+    }
+}
+
+/// A quantity that may not be negative.
+pub fn quantity(value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) -> Option<Quantity> {
+    match Quantity::from_value(value) {
+        Ok(quantity) => {
+            if quantity.is_negative() {
+                errors.push(FieldError::invalid(path, quantity, NOT_NEGATIVE));
+            }
+            Some(quantity)
+        }
+        Err(error) => {
+            errors.push(FieldError::invalid(path, value.clone(), error.to_string()));
+            None
+        }
+    }
+}
+
+/// A whole number or a percentage, not negative; a percentage at most `100%` where `capped`.
+pub fn int_or_percent(value: &Value, capped: bool, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    match value {
+        Value::String(text) => {
+            let number = text
+                .strip_suffix('%')
+                .filter(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+            match number {
+                None => errors.push(FieldError::invalid(
+                    path,
+                    text.as_str(),
+                    names::regex_message(
+                        "a valid percent string must be a numeric string followed by an ending '%'",
+                        "[0-9]+%",
+                        &["1%", "93%"],
+                    ),
+                )),
+                Some(number)
+                    if capped && number.parse::<u32>().map_or(true, |number| number > 100) =>
+                {
+                    errors.push(FieldError::invalid(
+                        path,
+                        text.as_str(),
+                        "must not be greater than 100%",
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        Value::Null => {}
+        other => {
+            let number = other.as_i64().unwrap_or(0);
+            if number < 0 {
+                errors.push(FieldError::invalid(path, number, NOT_NEGATIVE));
+            }
+        }
+    }
+}
+
+/// Is this whole number or percentage zero?
+pub fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::String(text) => {
+            text.strip_suffix('%').and_then(|n| n.parse::<u32>().ok()) == Some(0)
+        }
+        Value::Null => true,
+        other => other.as_i64() == Some(0),
+    }
+}
+
+/// A path that stays below where it starts.
+pub fn descending_path(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    if text.starts_with('/') {
+        errors.push(FieldError::invalid(path, text, "must be a relative path"));
+    }
+    no_backsteps(text, path, errors);
+}
+
+/// A path without `..`.
+pub fn no_backsteps(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    if text.split('/').any(|part| part == "..") {
+        errors.push(FieldError::invalid(path, text, "must not contain '..'"));
+    }
+}
+
+/// As [`descending_path`], and not one of the names that atomic volumes keep for themselves.
+pub fn unreserved_path(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    descending_path(text, path, errors);
+    if text.starts_with("..") && !text.starts_with("../") {
+        errors.push(FieldError::invalid(path, text, "must not start with '..'"));
+    }
+}

@@ -1,0 +1,279 @@
+//! Endpoints, the one-object form of what EndpointSlices hold, for those who still read it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use client::controller::Requeue;
+use client::events::EventType;
+use client::{Change, Informer, Key, Scope};
+use k8s_openapi::api::core::v1::{
+    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::json;
+
+use super::backends::{self, Port};
+use crate::error::{Error, On};
+use crate::kit::Kit;
+use crate::{discovery, write};
+
+/// One object holds no more than this; the rest is cut off and the annotation says so.
+const CAPACITY: usize = 1_000;
+const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+const MANAGER: &str = "endpoint-controller";
+
+struct Controller {
+    kit: Kit,
+    services: Informer<Service>,
+    pods: Informer<Pod>,
+    endpoints: Informer<Endpoints>,
+}
+
+/// Runs until the shutdown.
+pub(crate) async fn run(kit: Kit) {
+    let services = kit.informers.get::<Service>(Scope::All);
+    let pods = kit.informers.get::<Pod>(Scope::All);
+    let endpoints = kit.informers.get::<Endpoints>(Scope::All);
+    let queue = kit.queue::<Key>();
+    if !(kit.synced(&services).await && kit.synced(&pods).await && kit.synced(&endpoints).await) {
+        return;
+    }
+    kit.follow_own(&services, &queue);
+    kit.follow(&endpoints, &queue, |change: Change<Endpoints>| {
+        [Key::of(&**change.object())]
+    });
+    let chosen = services.store().clone();
+    kit.follow(&pods, &queue, move |change| {
+        discovery::services_of(&change, &chosen)
+    });
+    let controller = Arc::new(Controller {
+        kit: kit.clone(),
+        services,
+        pods,
+        endpoints,
+    });
+    kit.run(queue, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    })
+    .await;
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
+        let api: Api<Endpoints> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+        let current = self.endpoints.store().get_key(key);
+        let Some(service) = self.services.store().get_key(key) else {
+            // Those of other makers (leases in Endpoints, say) are not ours to delete.
+            let ours = |endpoints: &Endpoints| {
+                let labels = endpoints.metadata.labels.as_ref();
+                labels
+                    .and_then(|labels| labels.get(MANAGED_BY))
+                    .is_some_and(|by| by == MANAGER)
+            };
+            if let Some(current) = current.filter(|current| ours(current)) {
+                write::delete(&api, &*current, None, None).await?;
+            }
+            return Ok(Requeue::OnChange);
+        };
+        let has_selector = service
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.selector.is_some());
+        if !has_selector
+            || service.metadata.deletion_timestamp.is_some()
+            || backends::is_external_name(&service)
+        {
+            return Ok(Requeue::OnChange);
+        }
+        let pods: Vec<_> = self
+            .pods
+            .store()
+            .list_in(&key.namespace)
+            .into_iter()
+            .filter(|pod| discovery::chooses(&service, pod.metadata.labels.as_ref()))
+            .collect();
+        let wanted = wanted(&service, &pods);
+        let result = match &current {
+            None => api
+                .create(&PostParams::default(), &wanted)
+                .await
+                .map(drop)
+                .on("create", "endpoints", || key.clone()),
+            Some(current) => match change(current, &wanted) {
+                Some(patch) => write::merge(&api, &**current, patch).await.map(drop),
+                None => Ok(()),
+            },
+        };
+        match result {
+            // The cache had not seen it yet; its change brings the key back.
+            Err(error) if error.is_already_exists() || error.is_namespace_terminating() => {
+                Ok(Requeue::OnChange)
+            }
+            Err(error) => {
+                if !error.is_conflict() {
+                    let (reason, verb) = match current {
+                        None => ("FailedToCreateEndpoint", "create endpoint for service"),
+                        Some(_) => ("FailedToUpdateEndpoint", "update endpoint"),
+                    };
+                    let message = format!("Failed to {verb} {key}: {}", error.api_message());
+                    self.kit
+                        .recorder
+                        .on(&wanted, EventType::Warning, reason, message);
+                }
+                Err(error)
+            }
+            Ok(()) => Ok(Requeue::OnChange),
+        }
+    }
+}
+
+fn wanted(service: &Service, pods: &[Arc<Pod>]) -> Endpoints {
+    let family = backends::families(service)
+        .first()
+        .copied()
+        .unwrap_or("IPv4");
+    let publish = backends::publishes_not_ready(service);
+    let mut groups: BTreeMap<Vec<Port>, EndpointSubset> = BTreeMap::new();
+    let mut count = 0;
+    let headless = backends::is_headless(service);
+    for pod in pods
+        .iter()
+        .filter(|pod| backends::is_candidate(pod, publish))
+    {
+        let Some(ip) = backends::address(pod, family) else {
+            continue;
+        };
+        let ports = backends::ports(pod, service);
+        if ports.is_empty() && !headless {
+            continue;
+        }
+        count += 1;
+        if count > CAPACITY {
+            continue;
+        }
+        let address = EndpointAddress {
+            ip: ip.to_owned(),
+            node_name: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            target_ref: Some(backends::target(pod)),
+            hostname: backends::hostname(pod, service),
+        };
+        let subset = groups.entry(ports).or_default();
+        if publish || crate::pods::is_ready(pod) {
+            subset.addresses.get_or_insert_default().push(address);
+        } else {
+            subset
+                .not_ready_addresses
+                .get_or_insert_default()
+                .push(address);
+        }
+    }
+    let subsets: Vec<_> = groups
+        .into_iter()
+        .map(|(ports, mut subset)| {
+            for addresses in [&mut subset.addresses, &mut subset.not_ready_addresses]
+                .into_iter()
+                .flatten()
+            {
+                addresses.sort_by(|a, b| a.ip.cmp(&b.ip));
+            }
+            let ports: Vec<_> = ports
+                .into_iter()
+                .map(|port| EndpointPort {
+                    name: port.name,
+                    port: port.port,
+                    protocol: Some(port.protocol),
+                    app_protocol: port.app_protocol,
+                })
+                .collect();
+            EndpointSubset {
+                ports: Some(ports).filter(|ports| !ports.is_empty()),
+                ..subset
+            }
+        })
+        .collect();
+    let mut labels = discovery::inherited_labels(service, &[MANAGED_BY]);
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    let over = (count > CAPACITY).then(|| (OVER_CAPACITY.to_owned(), "truncated".to_owned()));
+    Endpoints {
+        metadata: ObjectMeta {
+            name: service.metadata.name.clone(),
+            namespace: service.metadata.namespace.clone(),
+            labels: Some(labels),
+            annotations: over.map(|over| [over].into()),
+            ..ObjectMeta::default()
+        },
+        subsets: Some(subsets).filter(|subsets| !subsets.is_empty()),
+    }
+}
+
+/// The patch from what is there to what should be.
+fn change(current: &Endpoints, wanted: &Endpoints) -> Option<serde_json::Value> {
+    let mut patch = json!({});
+    if current.subsets.as_deref().unwrap_or_default()
+        != wanted.subsets.as_deref().unwrap_or_default()
+    {
+        patch["subsets"] = write::json_of(&wanted.subsets);
+    }
+    let labels = |endpoints: &Endpoints| {
+        write::json_of(&endpoints.metadata.labels.clone().unwrap_or_default())
+    };
+    if let Some(change) = write::difference(&labels(current), &labels(wanted)) {
+        patch["metadata"]["labels"] = change;
+    }
+    let over = |endpoints: &Endpoints| {
+        endpoints
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get(OVER_CAPACITY))
+            .cloned()
+    };
+    if over(current) != over(wanted) {
+        patch["metadata"]["annotations"] = json!({ OVER_CAPACITY: over(wanted) });
+    }
+    (patch != json!({})).then_some(patch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::pods;
+
+    #[test]
+    fn ready_and_unready_addresses() {
+        let service: Service = serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "ns"},
+            "spec": {"clusterIP": "10.96.0.7", "selector": {"app": "web"}, "ports": [{"port": 80}]},
+        }))
+        .unwrap();
+        let some = pods([
+            "b Running ready ip=10.0.0.2",
+            "a Running ready ip=10.0.0.1",
+            "c Running ip=10.0.0.3",
+            "d Running ready deleting ip=10.0.0.4",
+            "e Failed ip=10.0.0.5",
+        ]);
+        let endpoints = wanted(&service, &some);
+        let subset = &endpoints.subsets.as_ref().unwrap()[0];
+        let ips = |addresses: &Option<Vec<EndpointAddress>>| {
+            addresses
+                .iter()
+                .flatten()
+                .map(|address| address.ip.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ips(&subset.addresses), ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(ips(&subset.not_ready_addresses), ["10.0.0.3"]);
+        assert_eq!(subset.ports.as_ref().unwrap()[0].port, 80);
+        assert!(change(&endpoints, &endpoints).is_none());
+        let empty = wanted(&service, &[]);
+        assert_eq!(
+            change(&endpoints, &empty).unwrap(),
+            json!({"subsets": null})
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! EndpointSlices of Services with a selector.
+
+mod plan;
+
+use std::sync::Arc;
+
+use client::controller::Requeue;
+use client::events::EventType;
+use client::{Change, Informer, Key, Scope};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
+use kube::api::PostParams;
+
+use self::plan::Action;
+use crate::error::{Error, On};
+use crate::expectations::Expectations;
+use crate::kit::Kit;
+use crate::{discovery, write};
+
+struct Controller {
+    kit: Kit,
+    services: Informer<Service>,
+    pods: Informer<Pod>,
+    nodes: Informer<Node>,
+    slices: Informer<EndpointSlice>,
+    expectations: Expectations,
+}
+
+/// Runs until the shutdown.
+pub(crate) async fn run(kit: Kit) {
+    let services = kit.informers.get::<Service>(Scope::All);
+    let pods = kit.informers.get::<Pod>(Scope::All);
+    let nodes = kit.informers.get::<Node>(Scope::All);
+    let slices = kit.informers.get::<EndpointSlice>(Scope::All);
+    let queue = kit.queue::<Key>();
+    let synced = kit.synced(&services).await
+        && kit.synced(&pods).await
+        && kit.synced(&nodes).await
+        && kit.synced(&slices).await;
+    if !synced {
+        return;
+    }
+    kit.follow_own(&services, &queue);
+    let chosen = services.store().clone();
+    kit.follow(&pods, &queue, move |change| {
+        discovery::services_of(&change, &chosen)
+    });
+    kit.follow(&slices, &queue, |change: Change<EndpointSlice>| {
+        // A slice that was changed by someone else is put right; so both labels count.
+        let old = change.old().and_then(|slice| plan::service_of(slice));
+        let new = plan::service_of(change.object());
+        old.into_iter().chain(new).collect::<Vec<_>>()
+    });
+    let controller = Arc::new(Controller {
+        kit: kit.clone(),
+        services,
+        pods,
+        nodes,
+        slices,
+        expectations: Expectations::default(),
+    });
+    kit.run(queue, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    })
+    .await;
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
+        let Some(service) = self.services.store().get_key(key) else {
+            // The garbage collector takes the slices.
+            self.expectations.forget(key);
+            return Ok(Requeue::OnChange);
+        };
+        let has_selector = service
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.selector.is_some());
+        if !has_selector
+            || service.metadata.deletion_timestamp.is_some()
+            || discovery::backends::is_external_name(&service)
+        {
+            return Ok(Requeue::OnChange);
+        }
+        if let Some(wait) = self
+            .expectations
+            .outstanding(key, self.slices.store(), self.kit.now())
+        {
+            return Ok(Requeue::After(wait));
+        }
+        let pods: Vec<_> = self
+            .pods
+            .store()
+            .list_in(&key.namespace)
+            .into_iter()
+            .filter(|pod| discovery::chooses(&service, pod.metadata.labels.as_ref()))
+            .collect();
+        let uid = service.metadata.uid.as_deref().unwrap_or_default();
+        let existing: Vec<_> = self
+            .slices
+            .store()
+            .owned_by(uid)
+            .into_iter()
+            .filter(|slice| plan::is_managed(slice) && slice.metadata.deletion_timestamp.is_none())
+            .collect();
+        let zone = |node: &str| {
+            let node = self.nodes.store().get("", node)?;
+            node.metadata
+                .labels
+                .as_ref()?
+                .get("topology.kubernetes.io/zone")
+                .cloned()
+        };
+        let api: Api<EndpointSlice> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+        for action in plan::plan(&service, &pods, &existing, zone) {
+            if let Err(error) = self.execute(&api, key, action).await {
+                if error.is_namespace_terminating() {
+                    return Ok(Requeue::OnChange);
+                }
+                if !error.is_conflict() {
+                    self.kit.recorder.on(
+                        &*service,
+                        EventType::Warning,
+                        "FailedToUpdateEndpointSlices",
+                        format!(
+                            "Error updating Endpoint Slices for Service {key}: {}",
+                            error.api_message()
+                        ),
+                    );
+                }
+                return Err(error);
+            }
+        }
+        Ok(Requeue::OnChange)
+    }
+
+    async fn execute(
+        &self,
+        api: &Api<EndpointSlice>,
+        key: &Key,
+        action: Action,
+    ) -> Result<(), Error> {
+        let now = self.kit.now();
+        match action {
+            Action::Create(slice) => {
+                let created = api.create(&PostParams::default(), &slice).await.on(
+                    "create",
+                    "endpointslice for service",
+                    || key.clone(),
+                )?;
+                self.expectations.wrote(key, &created, now);
+            }
+            Action::Update(slice, patch) => {
+                let written = write::merge(api, &*slice, patch).await?;
+                self.expectations.wrote(key, &written, now);
+            }
+            Action::Delete(slice) => {
+                write::delete(api, &*slice, None, None).await?;
+                self.expectations.deleted(key, &*slice, now);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,315 @@
+//! Node health. A kubelet renews its node's Lease; when neither Lease nor status has moved for the
+//! grace period, by this process's own clock, the node's conditions become Unknown. Taints follow
+//! from the conditions; evicting ones are put on only while some node is healthy: when all are gone at
+//! once, it is this side of the network that is cut off.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::controller::Requeue;
+use client::events::EventType;
+use client::{Change, Informer, Key, Scope};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::taints;
+use crate::error::{Error, On};
+use crate::kit::{Kit, until};
+use crate::write;
+
+/// Without a sign of life for this long a node is unreachable.
+const GRACE: Duration = Duration::from_secs(50);
+/// Conditions a kubelet reports, and which become Unknown when it does not.
+const REPORTED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
+
+/// What changes while a kubelet lives.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Pulse {
+    lease: Option<MicroTime>,
+    heartbeat: Option<Time>,
+}
+
+struct Controller {
+    kit: Kit,
+    nodes: Informer<Node>,
+    leases: Informer<Lease>,
+    pods: Informer<Pod>,
+    /// The last pulse of each node and when it was first seen; one entry per node.
+    seen: Mutex<HashMap<Box<str>, (Pulse, Timestamp)>>,
+}
+
+/// Runs until the shutdown.
+pub(crate) async fn run(kit: Kit) {
+    let nodes = kit.informers.get::<Node>(Scope::All);
+    let leases = kit
+        .informers
+        .get::<Lease>(Scope::fields("metadata.namespace=kube-node-lease"));
+    let pods = kit.informers.get::<Pod>(Scope::All);
+    let queue = kit.queue::<Key>();
+    if !(kit.synced(&nodes).await && kit.synced(&leases).await && kit.synced(&pods).await) {
+        return;
+    }
+    kit.follow_own(&nodes, &queue);
+    kit.follow(&leases, &queue, |change: Change<Lease>| {
+        change
+            .object()
+            .metadata
+            .name
+            .as_deref()
+            .map(|node| Key::new("", node))
+    });
+    let controller = Arc::new(Controller {
+        kit: kit.clone(),
+        nodes,
+        leases,
+        pods,
+        seen: Mutex::default(),
+    });
+    kit.run(queue, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    })
+    .await;
+}
+
+fn is_ready(node: &Node) -> bool {
+    taints::condition(node, "Ready") == Some("True")
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
+        let Some(node) = self.nodes.store().get_key(key) else {
+            if self.seen.lock().remove(&key.name).is_some() {
+                self.tell(
+                    key,
+                    None,
+                    "RemovingNode",
+                    format!("Removing Node {key} from Controller"),
+                );
+            }
+            return Ok(Requeue::OnChange);
+        };
+        let now = self.kit.now();
+        let (first_seen, since) = self.pulse(key, &node, now);
+        if first_seen {
+            self.tell(
+                key,
+                Some(&node),
+                "RegisteredNode",
+                format!("Registered Node {key} in Controller"),
+            );
+        }
+        let silent = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        let api: Api<Node> = Api::all(self.kit.client.clone());
+        if silent >= GRACE {
+            if let Some(conditions) = unknown(&node, &self.kit.time()) {
+                let patch = json!({"metadata": {"uid": node.metadata.uid}, "status": {"conditions": conditions}});
+                let written = api
+                    .patch_status(
+                        &key.name,
+                        &PatchParams::default(),
+                        &Patch::Strategic(&patch),
+                    )
+                    .await;
+                written.on("patch status of", "node", || key.clone())?;
+                if is_ready(&node) {
+                    self.tell(
+                        key,
+                        Some(&node),
+                        "NodeNotReady",
+                        format!("Node {key} status is now: NodeNotReady"),
+                    );
+                }
+                // The taints follow with the change this makes.
+                return Ok(Requeue::After(GRACE));
+            }
+            self.unready_pods(key).await?;
+        }
+        self.taint(&api, &node).await?;
+        Ok(if silent >= GRACE {
+            Requeue::OnChange
+        } else {
+            Requeue::After(GRACE - silent + Duration::from_millis(10))
+        })
+    }
+
+    /// Whether the node is new here, and since when its pulse is as it is.
+    fn pulse(&self, key: &Key, node: &Node, now: Timestamp) -> (bool, Timestamp) {
+        let lease = self.leases.store().get("kube-node-lease", &key.name);
+        let conditions = node
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.as_deref())
+            .unwrap_or_default();
+        let ready = conditions
+            .iter()
+            .find(|condition| condition.type_ == "Ready");
+        let pulse = Pulse {
+            lease: lease.and_then(|lease| lease.spec.as_ref()?.renew_time.clone()),
+            heartbeat: ready.and_then(|ready| ready.last_heartbeat_time.clone()),
+        };
+        let mut seen = self.seen.lock();
+        match seen.get(&key.name) {
+            Some((last, since)) if *last == pulse => (false, *since),
+            other => {
+                let first = other.is_none();
+                seen.insert(key.name.clone(), (pulse, now));
+                (first, now)
+            }
+        }
+    }
+
+    async fn taint(&self, api: &Api<Node>, node: &Node) -> Result<(), Error> {
+        let evict = is_ready(node) || self.nodes.store().list().iter().any(|node| is_ready(node));
+        let current = node
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.taints.clone())
+            .unwrap_or_default();
+        let wanted = taints::wanted(node, evict, &self.kit.time());
+        if wanted == current {
+            return Ok(());
+        }
+        let taints = if wanted.is_empty() {
+            Value::Null
+        } else {
+            write::json_of(&wanted)
+        };
+        write::merge(api, node, json!({"spec": {"taints": taints}}))
+            .await
+            .map(drop)
+    }
+
+    /// Pods on a silent node are not ready for anybody, whatever they said last.
+    async fn unready_pods(&self, key: &Key) -> Result<(), Error> {
+        for pod in self.pods.store().list() {
+            let here =
+                pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(&*key.name);
+            if !here || !crate::pods::is_ready(&pod) {
+                continue;
+            }
+            let pod_key = Key::of(&*pod);
+            let api: Api<Pod> = Api::namespaced(self.kit.client.clone(), &pod_key.namespace);
+            let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [
+                {"type": "Ready", "status": "False", "lastTransitionTime": self.kit.time()},
+            ]}});
+            let result = api
+                .patch_status(
+                    &pod_key.name,
+                    &PatchParams::default(),
+                    &Patch::Strategic(&patch),
+                )
+                .await;
+            match result.on("patch status of", "pod", || pod_key.clone()) {
+                Err(error) if error.is_not_found() || error.is_conflict() => {}
+                Err(error) => return Err(error),
+                Ok(_) => self.kit.recorder.on(
+                    &*pod,
+                    EventType::Warning,
+                    "NodeNotReady",
+                    "Node is not ready",
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, key: &Key, node: Option<&Node>, reason: &str, message: String) {
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Node".to_owned()),
+            name: Some(key.name.to_string()),
+            uid: node.and_then(|node| node.metadata.uid.clone()),
+            ..ObjectReference::default()
+        };
+        self.kit
+            .recorder
+            .event(about, EventType::Normal, reason, message);
+    }
+}
+
+/// The conditions to write for a node that has fallen silent; none if they say so already.
+fn unknown(node: &Node, now: &Time) -> Option<Vec<Value>> {
+    let conditions: Vec<_> = REPORTED
+        .into_iter()
+        .filter(|type_| taints::condition(node, type_) != Some("Unknown"))
+        .map(|type_| {
+            let (reason, message) = if taints::condition(node, type_).is_some() {
+                ("NodeStatusUnknown", "Kubelet stopped posting node status.")
+            } else {
+                (
+                    "NodeStatusNeverUpdated",
+                    "Kubelet never posted node status.",
+                )
+            };
+            json!({
+                "type": type_,
+                "status": "Unknown",
+                "reason": reason,
+                "message": message,
+                "lastTransitionTime": now,
+            })
+        })
+        .collect();
+    (!conditions.is_empty()).then_some(conditions)
+}
+
+/// How long until a pod's stay under taints added at `added` ends.
+pub(super) fn remaining(
+    added: Option<Timestamp>,
+    seconds: i64,
+    now: Timestamp,
+) -> Option<Duration> {
+    let end = added
+        .unwrap_or(now)
+        .checked_add(jiff::SignedDuration::from_secs(seconds))
+        .ok()?;
+    (end > now).then(|| until(end, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_node_becomes_unknown_once() {
+        let now = Time(Timestamp::from_second(100).unwrap());
+        let node = |conditions: Value| -> Node {
+            serde_json::from_value(
+                json!({"metadata": {"name": "n"}, "status": {"conditions": conditions}}),
+            )
+            .unwrap()
+        };
+        let fresh = unknown(&node(json!([{"type": "Ready", "status": "True"}])), &now).unwrap();
+        assert_eq!(fresh.len(), 4);
+        assert_eq!(fresh[0]["reason"], "NodeStatusUnknown");
+        assert_eq!(fresh[1]["reason"], "NodeStatusNeverUpdated");
+        assert!(
+            fresh[0]["lastHeartbeatTime"].is_null(),
+            "the last heartbeat stays what it was"
+        );
+        let all: Vec<_> = REPORTED
+            .iter()
+            .map(|type_| json!({"type": type_, "status": "Unknown"}))
+            .collect();
+        assert!(unknown(&node(json!(all)), &now).is_none());
+    }
+
+    #[test]
+    fn a_stay_counts_from_the_taint() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        assert_eq!(
+            remaining(Some(at(100)), 300, at(150)),
+            Some(Duration::from_secs(250))
+        );
+        assert_eq!(remaining(Some(at(100)), 300, at(400)), None);
+        assert_eq!(remaining(None, 30, at(400)), Some(Duration::from_secs(30)));
+    }
+}

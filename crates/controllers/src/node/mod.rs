@@ -1,0 +1,6 @@
+//! Nodes: their health, the eviction of pods from bad ones, and their share of the pod network.
+
+pub(crate) mod eviction;
+pub(crate) mod ipam;
+pub(crate) mod lifecycle;
+mod taints;
