@@ -9,6 +9,7 @@
 pub mod bridge;
 pub mod names;
 pub mod netlink;
+pub mod proxy;
 
 mod cleanup;
 

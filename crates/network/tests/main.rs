@@ -4,3 +4,4 @@
 
 mod bridge;
 mod namespace;
+mod proxy;

@@ -204,15 +204,7 @@ async fn blocking<T: Send + 'static>(
     attachment: &Attachment,
     work: impl FnOnce(&Bridge, &Attachment) -> Result<T, String> + Send,
 ) -> Result<T, NetworkError> {
-    // The calls below take about a millisecond in the kernel; `block_in_place` keeps borrowed arguments and does not
-    // hop threads, but exists on the multi-threaded runtime only.
-    let multi = tokio::runtime::Handle::current().runtime_flavor()
-        == tokio::runtime::RuntimeFlavor::MultiThread;
-    let result = if multi {
-        tokio::task::block_in_place(|| work(this, attachment))
-    } else {
-        work(this, attachment)
-    };
+    let result = netlink::blocking(|| work(this, attachment));
     result.map_err(|reason| NetworkError {
         operation,
         sandbox: attachment.sandbox_id.clone(),

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::ipam::{HostPort, Lease};
-use crate::netlink::nft::expression::{Base, Compare, Expression, Meta, Verdict, concat};
+use crate::netlink::nft::expression::{Expression, Meta, Verdict, concat};
 use crate::netlink::nft::{
     Batch, Chain, Element, Family, Hook, MapsTo, Rule, Set, Value, matches, types,
 };
@@ -17,7 +17,6 @@ const HOST_PORTS: &str = "host-ports";
 const HOST_PORTS_AT: &str = "host-ports-at-address";
 const HAIRPIN: &str = "hairpin";
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
-const ICMP_REDIRECT: u8 = 5;
 
 /// What the table depends on.
 #[derive(Clone, Copy, Debug)]
@@ -165,30 +164,6 @@ fn chains(inputs: Inputs<'_>) -> Vec<(Chain, Vec<Rule>)> {
         ),
         (base("output", Hook::Output, -100, true), dispatch),
         (base("postrouting", Hook::Postrouting, 100, true), outgoing),
-        (
-            base("advice", Hook::Output, 0, false),
-            vec![rule(
-                "pods are routed through the node on purpose: no redirects",
-                vec![
-                    matches::interface(Meta::InterfaceOut, inputs.bridge),
-                    matches::protocol(matches::ICMP),
-                    vec![
-                        Expression::Payload {
-                            base: Base::Transport,
-                            offset: 0,
-                            length: 1,
-                            slot: 0,
-                        },
-                        Expression::Compare {
-                            how: Compare::Equal,
-                            slot: 0,
-                            value: vec![ICMP_REDIRECT],
-                        },
-                    ],
-                    verdict(Verdict::Drop),
-                ],
-            )],
-        ),
     ]
 }
 
@@ -265,7 +240,6 @@ pub(super) fn add(batch: &mut Batch, lease: &Lease) {
 pub(super) fn remove(batch: &mut Batch, lease: &Lease) {
     for (set, mut element) in elements(lease) {
         element.value = Value::None;
-        // Removing what is not there fails the batch; adding it first makes that impossible.
         batch.delete_elements(set, &[element]);
     }
 }

@@ -6,6 +6,7 @@
 //! kernel answers a request before `sendmsg` returns, so calls are plain blocking functions of some tens of
 //! microseconds (a large nftables transaction: up to a second) that async callers put on a blocking thread.
 
+pub mod conntrack;
 pub mod message;
 pub mod netns;
 pub mod nft;
@@ -59,5 +60,16 @@ impl Error {
             | Self::Namespace { errno, .. } => Some(*errno),
             Self::Malformed { .. } => None,
         }
+    }
+}
+
+/// Runs short blocking work from async code. It keeps borrowed arguments and does not hop threads; on a
+/// single-threaded runtime there is nobody to hand other tasks to, so it just runs.
+pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
+    if matches!(flavor, Ok(tokio::runtime::RuntimeFlavor::MultiThread)) {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
     }
 }

@@ -10,9 +10,6 @@ use super::expression::{
     address_bytes,
 };
 
-/// Transport protocol number of ICMP.
-pub const ICMP: u8 = 1;
-
 /// Offset and length of the source or destination address in the IP header.
 fn address_at(family: Family, source: bool) -> (u32, u32) {
     match (family, source) {
@@ -116,18 +113,6 @@ pub fn interface(key: Meta, name: &str) -> Vec<Expression> {
     let mut value = name.as_bytes().to_vec();
     value.resize(16, 0);
     vec![Expression::Meta { key, slot: 0 }, equal(0, value)]
-}
-
-/// The transport protocol is this one.
-#[must_use]
-pub fn protocol(number: u8) -> Vec<Expression> {
-    vec![
-        Expression::Meta {
-            key: Meta::Protocol,
-            slot: 0,
-        },
-        equal(0, vec![number]),
-    ]
 }
 
 /// The first packet of a connection.
