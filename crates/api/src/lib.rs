@@ -10,6 +10,7 @@ pub mod columns;
 pub mod convert;
 pub mod core;
 pub mod defaulting;
+pub mod discovery;
 pub mod duration;
 pub mod fields;
 pub mod labels;
@@ -24,3 +25,6 @@ pub mod resource;
 pub mod status;
 pub mod strategy;
 pub mod validation;
+
+/// The release of Kubernetes whose API this is.
+pub const KUBERNETES_VERSION: &str = "1.36.0";
