@@ -17,6 +17,7 @@ pub mod labels;
 pub mod meta;
 pub mod names;
 pub mod object;
+pub mod openapi;
 pub mod others;
 pub mod prepare;
 pub mod quantity;
