@@ -2,6 +2,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod apply;
-mod discovery;
 mod roundtrip;
 mod strategic;

@@ -1,0 +1,146 @@
+//! What is served under a resource path: the resource with what requests need of it, made once.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use api::catalog::Catalog;
+use api::resource::Resource;
+use parking_lot::RwLock;
+use schema::table::{Table, TypeId};
+use store::Key;
+
+/// A resource that lives as long as the program (built in) or until its definition goes.
+pub enum Held {
+    /// Of the built-in catalog.
+    Static(&'static Resource),
+    /// Made from a definition at run time.
+    Shared(Arc<Resource>),
+}
+
+impl Deref for Held {
+    type Target = Resource;
+
+    fn deref(&self) -> &Resource {
+        match self {
+            Held::Static(resource) => resource,
+            Held::Shared(resource) => resource,
+        }
+    }
+}
+
+/// The types of a resource.
+pub enum HeldTable {
+    /// Of the built-in catalog.
+    Static(&'static Table),
+    /// Compiled from a definition at run time.
+    Shared(Arc<Table>),
+}
+
+impl Deref for HeldTable {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        match self {
+            HeldTable::Static(table) => table,
+            HeldTable::Shared(table) => table,
+        }
+    }
+}
+
+/// One served version of one resource.
+pub struct Endpoint {
+    /// The resource.
+    pub resource: Held,
+    /// Where its type is.
+    pub table: HeldTable,
+    /// `v1`, `apps/v1`.
+    pub api_version: String,
+    /// `/<group>/<plural>/`
+    pub prefix: String,
+    /// The type of what the store keeps.
+    pub storage_type: TypeId,
+    /// Objects rest in another version than this one.
+    pub converts: bool,
+    /// The resource has `/status`.
+    pub has_status: bool,
+    /// Objects rest (reviews do not).
+    pub stored: bool,
+}
+
+impl Endpoint {
+    fn builtin(catalog: &'static Catalog, resource: &'static Resource) -> Endpoint {
+        let group = &resource.gvk.group;
+        let converts = resource.storage_version != resource.gvk.version
+            || resource.storage_group != resource.gvk.group;
+        Endpoint {
+            table: HeldTable::Static(&catalog.table),
+            api_version: api::meta::join_api_version(group, &resource.gvk.version),
+            prefix: Key::prefix_of(&resource.storage_group, &resource.storage_plural),
+            storage_type: catalog.storage_type(resource),
+            converts,
+            has_status: resource.subresources.iter().any(|s| &*s.name == "status"),
+            stored: resource.verbs.iter().any(|v| &**v == "watch"),
+            resource: Held::Static(resource),
+        }
+    }
+
+    /// The key of an object; `namespace` counts for namespaced resources only.
+    pub fn key(&self, namespace: &str, name: &str) -> Key {
+        let namespace = self.resource.namespaced.then_some(namespace);
+        Key::of(&self.resource.storage_group, &self.resource.storage_plural, namespace, name)
+    }
+
+    /// Is the verb served?
+    pub fn has_verb(&self, verb: &str) -> bool {
+        self.resource.verbs.iter().any(|v| &**v == verb)
+    }
+}
+
+type Path = (Box<str>, Box<str>, Box<str>);
+
+/// All endpoints by group, version and plural.
+pub struct Endpoints {
+    map: RwLock<HashMap<Box<str>, Vec<Arc<Endpoint>>>>,
+}
+
+impl Endpoints {
+    /// The endpoints of the built-in catalog.
+    pub fn builtin(catalog: &'static Catalog) -> Endpoints {
+        let mut map: HashMap<Box<str>, Vec<Arc<Endpoint>>> = HashMap::new();
+        for resource in catalog.resources() {
+            map.entry(resource.plural.clone())
+                .or_default()
+                .push(Arc::new(Endpoint::builtin(catalog, resource)));
+        }
+        Endpoints { map: RwLock::new(map) }
+    }
+
+    /// The endpoint of a path.
+    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Endpoint>> {
+        let map = self.map.read();
+        map.get(plural)?
+            .iter()
+            .find(|e| *e.resource.gvk.version == *version && *e.resource.gvk.group == *group)
+            .cloned()
+    }
+
+    /// All of them, one per served version.
+    pub fn all(&self) -> Vec<Arc<Endpoint>> {
+        self.map.read().values().flatten().cloned().collect()
+    }
+
+    /// Adds one, or puts it in the place of the one with the same path.
+    pub fn insert(&self, endpoint: Arc<Endpoint>) {
+        let path = Self::path(&endpoint);
+        let mut map = self.map.write();
+        let list = map.entry(endpoint.resource.plural.clone()).or_default();
+        list.retain(|e| Self::path(e) != path);
+        list.push(endpoint);
+    }
+
+    fn path(endpoint: &Endpoint) -> Path {
+        let resource = &endpoint.resource;
+        (resource.gvk.group.clone(), resource.gvk.version.clone(), resource.plural.clone())
+    }
+}

@@ -1,0 +1,144 @@
+//! What the server counts, in Prometheus' text form.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use store::Store;
+
+use crate::endpoint::Endpoint;
+use crate::request::info::RequestInfo;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    verb: &'static str,
+    group: String,
+    version: String,
+    resource: String,
+    subresource: String,
+    code: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct VerbLabels {
+    verb: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WatchLabels {
+    group: String,
+    version: String,
+    resource: String,
+}
+
+/// The server's metrics.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<VerbLabels, Histogram, fn() -> Histogram>,
+    watchers: Family<WatchLabels, Gauge>,
+    store: Arc<Store>,
+    revision: Gauge,
+    objects: Gauge,
+    bytes: Gauge,
+}
+
+/// Counts one watcher until dropped.
+pub struct Watching(Gauge);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    /// Nothing counted yet.
+    pub fn new(store: Arc<Store>) -> Metrics {
+        let mut registry = Registry::default();
+        let requests = Family::default();
+        registry.register(
+            "apiserver_request",
+            "Requests by verb, resource and HTTP status",
+            requests.clone(),
+        );
+        let constructor: fn() -> Histogram =
+            || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let durations = Family::new_with_constructor(constructor);
+        registry.register(
+            "apiserver_request_duration_seconds",
+            "How long requests took, watches and proxied connections left out",
+            durations.clone(),
+        );
+        let watchers = Family::default();
+        registry.register(
+            "apiserver_longrunning_requests",
+            "Watches under way",
+            watchers.clone(),
+        );
+        let (revision, objects, bytes) = (Gauge::default(), Gauge::default(), Gauge::default());
+        registry.register("corten_store_revision", "Newest revision", revision.clone());
+        registry.register("apiserver_storage_objects", "Objects kept", objects.clone());
+        registry.register(
+            "corten_store_cache_bytes",
+            "About how many bytes objects and recent changes take",
+            bytes.clone(),
+        );
+        Metrics { registry, requests, durations, watchers, store, revision, objects, bytes }
+    }
+
+    /// Counts one answered request.
+    pub fn request(&self, info: &RequestInfo, code: u16, took: Duration) {
+        // Paths that name no resource of ours would grow the labels without bound.
+        let known = info.is_resource && code != 404;
+        let text = |text: &str| if known { text.to_owned() } else { String::new() };
+        self.requests
+            .get_or_create(&RequestLabels {
+                verb: info.verb,
+                group: text(&info.group),
+                version: text(&info.version),
+                resource: text(&info.resource),
+                subresource: text(&info.subresource),
+                code,
+            })
+            .inc();
+        if info.verb != "watch" && info.subresource != "proxy" {
+            self.durations
+                .get_or_create(&VerbLabels { verb: info.verb })
+                .observe(took.as_secs_f64());
+        }
+    }
+
+    /// Counts one watcher.
+    pub fn watching(&self, endpoint: &Endpoint) -> Watching {
+        let gvk = &endpoint.resource.gvk;
+        let gauge = self
+            .watchers
+            .get_or_create(&WatchLabels {
+                group: gvk.group.to_string(),
+                version: gvk.version.to_string(),
+                resource: endpoint.resource.plural.to_string(),
+            })
+            .clone();
+        gauge.inc();
+        Watching(gauge)
+    }
+
+    /// Everything, as text.
+    pub fn text(&self) -> String {
+        let stats = self.store.stats();
+        self.revision.set(stats.revision as i64);
+        self.objects.set(stats.objects as i64);
+        self.bytes.set(stats.bytes as i64);
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

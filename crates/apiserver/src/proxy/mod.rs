@@ -1,0 +1,183 @@
+//! What the server does not answer itself: logs and streams of containers come from the node's
+//! kubelet; `proxy` reaches pods, services and nodes over HTTP. Upgraded connections (WebSocket,
+//! SPDY) are passed through as raw bytes after the other side's own 101.
+
+mod connect;
+mod target;
+
+use std::sync::Arc;
+
+use api::status::Status;
+use http::header::{self, HeaderName};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+
+use crate::admission::{Admission, Operation};
+use crate::http::body::{Body, BoxError, RequestBody};
+use crate::http::listen::TlsError;
+use crate::pki::Identity;
+use crate::registry::call::Call;
+use crate::request::info::RequestInfo;
+use target::Target;
+
+/// The way to kubelets, pods and services.
+pub struct Proxy {
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Proxy {
+    /// With this TLS towards kubelets.
+    pub fn new(tls: Option<Arc<ClientConfig>>) -> Proxy {
+        Proxy { tls }
+    }
+}
+
+/// The client's side of TLS towards kubelets: `identity` as client certificate; the kubelet's must
+/// be signed by `ca`.
+pub fn client_tls(identity: &Identity, ca: &str) -> Result<Arc<ClientConfig>, TlsError> {
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
+
+    let refused = |e: &dyn std::fmt::Display| TlsError::Rustls(e.to_string());
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+        roots.add(certificate.map_err(|e| refused(&e))?).map_err(|e| refused(&e))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| refused(&e))?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(identity.chain()?, identity.key_der()?)
+        .map_err(|e| refused(&e))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Is the request one that another server answers?
+pub fn is_proxied(info: &RequestInfo) -> bool {
+    info.is_resource
+        && match info.resource.as_str() {
+            "pods" => matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy"),
+            "services" | "nodes" => info.subresource == "proxy",
+            _ => false,
+        }
+        && info.group.is_empty()
+}
+
+/// Headers that are about one connection.
+const HOP: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::UPGRADE,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::TRAILER,
+];
+
+/// Sends the request on and its answer back.
+pub async fn forward(call: Call, mut request: Request<RequestBody>) -> Result<Response<Body>, Status> {
+    let subresource = call.endpoint.resource.subresource(&call.info.subresource);
+    let subresource = subresource.ok_or_else(Status::no_resource)?;
+    if !subresource.verbs.iter().any(|verb| &**verb == call.info.verb) {
+        return Err(Status::method_not_allowed());
+    }
+    let target = target::find(&call)?;
+    let admission = Admission::write(&call, Operation::Connect, &call.info.subresource, false);
+    call.server.admission.validate(&admission, &serde_json::Value::Null, None).await?;
+    let unreachable = |e: &dyn std::fmt::Display| {
+        Status::other(
+            500,
+            "InternalError",
+            format!("Internal error occurred: error dialing backend: {e}"),
+        )
+    };
+    let mut sender = connect::connect(&target, call.server.proxy.tls.as_ref())
+        .await
+        .map_err(|e| unreachable(&e))?;
+
+    let upgrades = request.headers().contains_key(header::UPGRADE);
+    let upgraded = upgrades.then(|| hyper::upgrade::on(&mut request));
+    let outgoing = outgoing(request, &target, upgrades)?;
+    let mut response = sender.send_request(outgoing).await.map_err(|e| unreachable(&e))?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(client) = upgraded else {
+            return Err(Status::internal("the backend upgraded a connection that nobody asked to"));
+        };
+        let backend = hyper::upgrade::on(&mut response);
+        tokio::spawn(async move {
+            let (Ok(client), Ok(backend)) = (client.await, backend.await) else { return };
+            let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
+            // Either side may hang up; that is how these connections end.
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut backend).await;
+        });
+        return Ok(response.map(|_| Body::empty()));
+    }
+    let code = response.status();
+    if target.kubelet && !code.is_success() {
+        return Err(kubelet_error(response).await);
+    }
+    strip(response.headers_mut());
+    let (parts, body) = response.into_parts();
+    let stream = http_body_util::BodyDataStream::new(body.map_err(|e| Box::new(e) as BoxError));
+    Ok(Response::from_parts(parts, Body::stream(stream)))
+}
+
+fn outgoing(
+    request: Request<RequestBody>,
+    target: &Target,
+    upgrades: bool,
+) -> Result<Request<RequestBody>, Status> {
+    let (mut parts, body) = request.into_parts();
+    parts.uri = target.path.parse::<Uri>().map_err(|e| Status::bad_request(e.to_string()))?;
+    parts.version = http::Version::HTTP_11;
+    parts.extensions.clear();
+    let upgrade = parts.headers.get(header::UPGRADE).cloned();
+    strip(&mut parts.headers);
+    // The client's proof is for this server alone.
+    parts.headers.remove(header::AUTHORIZATION);
+    let impersonation: Vec<HeaderName> =
+        parts.headers.keys().filter(|n| n.as_str().starts_with("impersonate-")).cloned().collect();
+    impersonation.into_iter().for_each(|name| {
+        parts.headers.remove(name);
+    });
+    let host = format!("{}", target.address);
+    parts.headers.insert(
+        header::HOST,
+        host.parse().map_err(|_| Status::internal("the backend's address is no header value"))?,
+    );
+    if let Some(upgrade) = upgrade.filter(|_| upgrades) {
+        parts.headers.insert(header::UPGRADE, upgrade);
+        parts.headers.insert(header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
+    }
+    Ok(Request::from_parts(parts, body))
+}
+
+fn strip(headers: &mut http::HeaderMap) {
+    for name in HOP {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+}
+
+/// The most of an error's text that is passed on.
+const MAX_ERROR: usize = 8 * 1024;
+
+async fn kubelet_error(response: Response<hyper::body::Incoming>) -> Status {
+    let code = response.status();
+    let body = http_body_util::Limited::new(response.into_body(), MAX_ERROR);
+    let text = match body.collect().await {
+        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).trim().to_owned(),
+        Err(_) => String::new(),
+    };
+    match code {
+        StatusCode::BAD_REQUEST => Status::bad_request(text),
+        StatusCode::NOT_FOUND => Status::other(404, "NotFound", format!("the server could not find the requested resource ({text})")),
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
+            Status::other(code.as_u16(), "Forbidden", format!("the kubelet refused this server: {text}"))
+        }
+        _ => Status::internal(text),
+    }
+}

@@ -1,0 +1,130 @@
+//! From a body to an object of the expected kind.
+
+use api::object::Object;
+use api::resource::Gvk;
+use api::status::Status;
+use schema::decode::Decoded;
+use schema::table::{Table, TypeId};
+use serde_json::Value;
+
+use super::call::{Call, FieldValidation};
+
+/// The body's form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// Kubernetes' protobuf envelope.
+    Protobuf,
+}
+
+/// The form a `Content-Type` names; JSON when there is none.
+pub fn form(content_type: &str) -> Result<Form, Status> {
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    match media {
+        "" | "application/json" | "*/*" => Ok(Form::Json),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Form::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(Form::Protobuf),
+        _ => Err(Status::unsupported_media_type(&[
+            "application/json",
+            "application/yaml",
+            "application/vnd.kubernetes.protobuf",
+        ])),
+    }
+}
+
+/// Decodes a body that must be of kind `gvk` and type `ty`, and says what it had beyond.
+pub fn body(
+    call: &Call,
+    gvk: &Gvk,
+    table: &Table,
+    ty: TypeId,
+    body: &[u8],
+    validation: FieldValidation,
+) -> Result<Value, Status> {
+    let form = form(&call.content_type)?;
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(Status::bad_request("Required value: the request has no body"));
+    }
+    let refused = |e: &dyn std::fmt::Display| {
+        Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {e}",
+            gvk.kind, gvk.version, gvk.kind
+        ))
+    };
+    let decoded = match form {
+        Form::Json => schema::decode::json(table, ty, body).map_err(|e| refused(&e))?,
+        Form::Yaml => schema::decode::yaml(table, ty, body).map_err(|e| refused(&e))?,
+        Form::Protobuf => {
+            let envelope = schema::proto::envelope::unwrap(body).map_err(|e| refused(&e))?;
+            check_kind(gvk, &envelope.api_version, &envelope.kind)?;
+            let value = schema::proto::decode(table, ty, envelope.raw.as_ref()).map_err(|e| refused(&e))?;
+            Decoded { value, ..Decoded::default() }
+        }
+    };
+    let Decoded { mut value, unknown, duplicate } = decoded;
+    if !value.is_object() {
+        return Err(refused(&"json: cannot unmarshal into Go value: the body is not an object"));
+    }
+    check_kind(gvk, value.text("apiVersion"), value.text("kind"))?;
+    value.set("apiVersion", gvk.api_version());
+    value.set("kind", &*gvk.kind);
+    if !unknown.is_empty() || !duplicate.is_empty() {
+        match validation {
+            FieldValidation::Ignore => {}
+            FieldValidation::Warn => {
+                duplicate.iter().chain(&unknown).for_each(|text| call.warn(text.clone()));
+            }
+            FieldValidation::Strict => {
+                let all: Vec<&str> = duplicate.iter().chain(&unknown).map(String::as_str).collect();
+                return Err(refused(&format!("strict decoding error: {}", all.join(", "))));
+            }
+        }
+    }
+    Ok(value)
+}
+
+/// A `DeleteOptions` body; it may name any group's version.
+pub fn delete_options(call: &Call, body: &[u8]) -> Result<Value, Status> {
+    let catalog = call.server.catalog;
+    let refused = |e: &dyn std::fmt::Display| {
+        Status::bad_request(format!("the body of the delete is no DeleteOptions: {e}"))
+    };
+    let ty = catalog
+        .type_of("", "v1", "DeleteOptions")
+        .ok_or_else(|| Status::internal("the type DeleteOptions is missing"))?;
+    let table = &catalog.table;
+    let value = match form(&call.content_type)? {
+        Form::Json => schema::decode::json(table, ty, body).map_err(|e| refused(&e))?.value,
+        Form::Yaml => schema::decode::yaml(table, ty, body).map_err(|e| refused(&e))?.value,
+        Form::Protobuf => {
+            let envelope = schema::proto::envelope::unwrap(body).map_err(|e| refused(&e))?;
+            schema::proto::decode(table, ty, envelope.raw.as_ref()).map_err(|e| refused(&e))?
+        }
+    };
+    match value.text("kind") {
+        "" | "DeleteOptions" => Ok(value),
+        kind => Err(refused(&format!("it is a {kind}"))),
+    }
+}
+
+/// A body that names another kind than its path is refused.
+fn check_kind(gvk: &Gvk, api_version: &str, kind: &str) -> Result<(), Status> {
+    let expected = gvk.api_version();
+    if !kind.is_empty() && kind != &*gvk.kind {
+        let (group, version) = api::meta::split_api_version(api_version);
+        let found = api::resource::qualify(kind, group);
+        return Err(Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: converting ({found}) to ({}): unknown conversion",
+            gvk.kind, gvk.kind
+        )));
+    }
+    if !api_version.is_empty() && api_version != expected {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,301 @@
+//! Get and list. The usual answer copies stored bytes; only another version, table or metadata
+//! makes values of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::status::Status;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use store::{Entry, Key, List, ListError, ListOptions, Revision};
+
+use super::call::Call;
+use super::selection::Selection;
+use super::{respond, serialize};
+use crate::http::body::Body;
+use crate::request::accept::{Encoding, Shape};
+
+/// How long a read waits for a revision that is said to exist.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// One object.
+pub async fn get(call: &Call) -> Result<Response<Body>, Status> {
+    if let Some(revision) = revision(call)? {
+        fresh(call, revision).await?;
+    }
+    let key = call.endpoint.key(call.namespace(), &call.info.name);
+    let entry = call
+        .server
+        .store
+        .get(&key)
+        .ok_or_else(|| Status::not_found(&*call.endpoint.resource, &call.info.name))?;
+    respond::entry(call, StatusCode::OK, &entry)
+}
+
+/// The `resourceVersion` of the query; none where absent or 0.
+pub fn revision(call: &Call) -> Result<Option<Revision>, Status> {
+    match call.query.get("resourceVersion") {
+        None | Some("0") => Ok(None),
+        Some(text) => text.parse().map(|n| Some(Revision(n))).map_err(|_| {
+            Status::bad_request(format!(
+                "Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
+        }),
+    }
+}
+
+/// Waits until the store shows `revision`; one that does not come is not ours.
+pub async fn fresh(call: &Call, revision: Revision) -> Result<(), Status> {
+    let store = &call.server.store;
+    if revision <= store.revision() || store.wait_for(revision, PATIENCE).await {
+        return Ok(());
+    }
+    Err(too_large(revision, store.revision()))
+}
+
+fn too_large(revision: Revision, current: Revision) -> Status {
+    Status::timeout(format!("Too large resource version: {revision}, current: {current}"), 1)
+        .with_cause("ResourceVersionTooLarge", "Too large resource version", "")
+}
+
+/// Where the next page begins, as upstream writes it.
+#[derive(Serialize, Deserialize)]
+struct Continue {
+    v: String,
+    rv: i64,
+    start: String,
+}
+
+/// A page that goes on without a consistent snapshot: upstream's marker.
+const INCONSISTENT: i64 = -1;
+
+impl Continue {
+    fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(json!(self).to_string())
+    }
+
+    fn decode(text: &str) -> Result<Continue, Status> {
+        let refused = || Status::bad_request("continue key is not valid: the token is malformed");
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| refused())?;
+        let token: Continue = serde_json::from_slice(&bytes).map_err(|_| refused())?;
+        if token.v != "meta.k8s.io/v1" || token.start.contains("..") {
+            return Err(refused());
+        }
+        Ok(token)
+    }
+}
+
+struct Page {
+    limit: Option<usize>,
+    after: Option<Key>,
+    at: Option<Revision>,
+}
+
+fn page(call: &Call) -> Result<Page, Status> {
+    let query = &call.query;
+    let limit = match query.get("limit") {
+        None => None,
+        Some(text) => match text.parse::<i64>() {
+            Ok(limit) if limit > 0 => usize::try_from(limit).ok(),
+            Ok(_) => None,
+            Err(_) => return Err(Status::bad_request(format!("limit: {text:?} is not a number"))),
+        },
+    };
+    let rule = query.get("resourceVersionMatch");
+    let asked = query.get("resourceVersion");
+    if let Some(token) = query.get("continue") {
+        if rule.is_some() {
+            return Err(forbidden_match("resourceVersionMatch is forbidden when continue is provided"));
+        }
+        if asked.is_some_and(|rv| rv != "0") {
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        let token = Continue::decode(token)?;
+        let at = u64::try_from(token.rv).ok().map(Revision);
+        let after = Some(Key::new(format!("{}{}", call.endpoint.prefix, token.start)));
+        return Ok(Page { limit, after, at });
+    }
+    let at = match (rule, asked) {
+        (None, _) | (Some("NotOlderThan"), Some(_)) => {
+            // With a limit, an exact revision was once what a resourceVersion meant.
+            match revision(call)? {
+                Some(revision) if rule.is_none() && limit.is_some() => Some(revision),
+                _ => None,
+            }
+        }
+        (Some("Exact"), Some(text)) => {
+            if text == "0" {
+                return Err(forbidden_match(
+                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+                ));
+            }
+            revision(call)?
+        }
+        (Some("Exact" | "NotOlderThan"), None) => {
+            return Err(forbidden_match(
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
+        }
+        (Some(other), _) => {
+            return Err(invalid_options(vec![schema::field_error::FieldError::not_supported(
+                "resourceVersionMatch",
+                other,
+                &["Exact", "NotOlderThan", ""],
+            )]));
+        }
+    };
+    Ok(Page { limit, after: None, at })
+}
+
+fn invalid_options(errors: Vec<schema::field_error::FieldError>) -> Status {
+    Status::invalid(api::status::About::new("meta.k8s.io", "ListOptions"), "", errors)
+}
+
+fn forbidden_match(why: &str) -> Status {
+    invalid_options(vec![schema::field_error::FieldError::forbidden("resourceVersionMatch", why)])
+}
+
+/// The objects a list or deletecollection is about, and the token of the next page.
+pub async fn select(call: &Call) -> Result<(List, Option<String>), Status> {
+    let selection = Selection::read(call)?;
+    let page = page(call)?;
+    if page.after.is_none()
+        && let Some(revision) = revision(call)?
+    {
+        fresh(call, revision).await?;
+    }
+    let labels = selection.exact_labels();
+    let known = call.endpoint.resource.strategy.field_names();
+    let namespace = call.namespace();
+    let options = ListOptions {
+        namespace: (!namespace.is_empty()).then_some(namespace),
+        field: selection.exact_field(known),
+        labels: &labels,
+        limit: page.limit,
+        after: page.after.clone(),
+        at: page.at,
+    };
+    let matches = |entry: &Entry| selection.matches(entry);
+    let filter: Option<&(dyn Fn(&Entry) -> bool + Send + Sync)> =
+        if selection.is_everything() { None } else { Some(&matches) };
+    let list = call.server.store.list(&call.endpoint.prefix, &options, filter).await;
+    let list = list.map_err(|error| match error {
+        ListError::Expired { .. } => expired(&page, call),
+        ListError::Future { requested, current } => too_large(requested, current),
+        error => Status::internal(error),
+    })?;
+    let next = match list.items.last() {
+        Some(last) if list.more => Some(token(call, last, page.at.unwrap_or(list.revision))),
+        _ => None,
+    };
+    Ok((list, next))
+}
+
+fn token(call: &Call, last: &Arc<Entry>, revision: Revision) -> String {
+    let start = last.key.as_str()[call.endpoint.prefix.len()..].to_owned();
+    let rv = i64::try_from(revision.0).unwrap_or(INCONSISTENT);
+    Continue { v: "meta.k8s.io/v1".to_owned(), rv, start }.encode()
+}
+
+fn expired(page: &Page, call: &Call) -> Status {
+    match &page.after {
+        // The client may go on without consistency by the token in this very answer; `Status` has
+        // no place for it in our form, so it starts over, as the message says it can.
+        Some(_) => Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter.",
+        ),
+        None => Status::expired(format!(
+            "The resourceVersion for the provided list is too old: {}",
+            call.query.get("resourceVersion").unwrap_or("")
+        )),
+    }
+}
+
+/// A collection.
+pub async fn list(call: &Call) -> Result<Response<Body>, Status> {
+    let (list, next) = select(call).await?;
+    answer(call, &list, next)
+}
+
+/// A collection as an answer.
+pub fn answer(call: &Call, list: &List, next: Option<String>) -> Result<Response<Body>, Status> {
+    let mut metadata = json!({"resourceVersion": list.revision.to_string()});
+    if let Some(next) = next {
+        metadata["continue"] = next.into();
+        if let Some(remaining) = list.remaining.filter(|_| call.query.get("labelSelector").is_none()) {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+    }
+    let endpoint = &call.endpoint;
+    if call.accept.shape == Shape::Object {
+        match call.accept.encoding {
+            Encoding::Json if !respond::pretty(call) => return json_list(call, list, &metadata),
+            Encoding::Protobuf => return protobuf_list(call, list, &metadata),
+            _ => {}
+        }
+    }
+    let objects: Vec<Value> =
+        list.items.iter().map(|entry| serialize::live(endpoint, entry)).collect::<Result<_, _>>()?;
+    let value = match call.accept.shape {
+        Shape::Table => respond::table(call, &objects, metadata, true),
+        Shape::Metadata => json!({
+            "kind": "PartialObjectMetadataList",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": metadata,
+            "items": objects.iter().map(respond::metadata).collect::<Vec<_>>(),
+        }),
+        _ => json!({
+            "kind": endpoint.resource.list_kind(),
+            "apiVersion": endpoint.api_version,
+            "metadata": metadata,
+            "items": objects,
+        }),
+    };
+    respond::encode(call, StatusCode::OK, &value)
+}
+
+fn json_list(call: &Call, list: &List, metadata: &Value) -> Result<Response<Body>, Status> {
+    let endpoint = &call.endpoint;
+    let head = format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+        endpoint.resource.list_kind(),
+        endpoint.api_version
+    );
+    let mut pieces: Vec<Bytes> = Vec::with_capacity(list.items.len() * 2 + 2);
+    pieces.push(head.into());
+    for (at, entry) in list.items.iter().enumerate() {
+        if at > 0 {
+            pieces.push(Bytes::from_static(b","));
+        }
+        pieces.push(if endpoint.converts {
+            serde_json::to_vec(&serialize::live(endpoint, entry)?).map_err(Status::internal)?.into()
+        } else {
+            entry.json.clone()
+        });
+    }
+    pieces.push(Bytes::from_static(b"]}\n"));
+    Ok(respond::response(call, StatusCode::OK, "application/json", Body::pieces(pieces)))
+}
+
+fn protobuf_list(call: &Call, list: &List, metadata: &Value) -> Result<Response<Body>, Status> {
+    let endpoint = &call.endpoint;
+    let catalog = call.server.catalog;
+    let meta_type = catalog
+        .table
+        .id("meta.v1.ListMeta")
+        .ok_or_else(|| Status::internal("the type ListMeta is missing"))?;
+    let meta = schema::proto::encode(&catalog.table, meta_type, metadata).map_err(Status::internal)?;
+    let items: Vec<Bytes> =
+        list.items.iter().map(|entry| respond::raw(call, entry)).collect::<Result<_, _>>()?;
+    let raw = schema::proto::list(&meta, items.iter().map(|item| &item[..]));
+    let kind = endpoint.resource.list_kind();
+    let wrapped = schema::proto::envelope::wrap(&endpoint.api_version, &kind, &raw);
+    let content_type = Encoding::Protobuf.content_type();
+    Ok(respond::response(call, StatusCode::OK, content_type, Body::full(wrapped)))
+}

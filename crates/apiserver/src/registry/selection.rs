@@ -1,0 +1,77 @@
+//! Selectors of lists and watches.
+
+use api::fields::FieldSelector;
+use api::labels::Selector;
+use api::status::Status;
+use store::Entry;
+
+use super::call::Call;
+
+/// What a list or watch selects.
+pub struct Selection {
+    labels: Selector,
+    fields: FieldSelector,
+    /// The object's name, from the path or a field selector.
+    pub name: Option<String>,
+}
+
+impl Selection {
+    /// From the query.
+    pub fn read(call: &Call) -> Result<Selection, Status> {
+        let labels = match call.query.get("labelSelector") {
+            Some(text) => Selector::parse(text)
+                .map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?,
+            None => Selector::everything(),
+        };
+        let fields = match call.query.get("fieldSelector") {
+            Some(text) => FieldSelector::parse(text).map_err(|e| Status::bad_request(e.to_string()))?,
+            None => FieldSelector::everything(),
+        };
+        let known = call.endpoint.resource.strategy.field_names();
+        fields
+            .check(|name| {
+                name == "metadata.name" || name == "metadata.namespace" || known.contains(&name)
+            })
+            .map_err(|e| Status::bad_request(e.to_string()))?;
+        let path_name = (call.info.verb == "watch" && !call.info.name.is_empty())
+            .then(|| call.info.name.clone());
+        let name = fields.exact("metadata.name").map(str::to_owned).or(path_name);
+        Ok(Selection { labels, fields, name })
+    }
+
+    /// Everything is selected.
+    pub fn is_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_everything() && self.name.is_none()
+    }
+
+    /// The labels that must have one value each.
+    pub fn exact_labels(&self) -> Vec<(&str, &str)> {
+        self.labels
+            .requirements()
+            .iter()
+            .filter_map(|requirement| {
+                let key = &*requirement.key;
+                self.labels.exact(key).map(|value| (key, value))
+            })
+            .collect()
+    }
+
+    /// A selectable field that must have one value; the first where there are several.
+    pub fn exact_field(&self, known: &[&'static str]) -> Option<(&'static str, &str)> {
+        known.iter().find_map(|field| self.fields.exact(field).map(|value| (*field, value)))
+    }
+
+    /// Is this object selected?
+    pub fn matches(&self, entry: &Entry) -> bool {
+        if self.name.as_deref().is_some_and(|name| name != entry.key.name()) {
+            return false;
+        }
+        (self.labels.is_everything() || self.labels.matches_with(|key| entry.attributes.label(key)))
+            && (self.fields.is_everything()
+                || self.fields.matches_with(|field| match field {
+                    "metadata.name" => Some(entry.key.name()),
+                    "metadata.namespace" => Some(entry.key.namespace().unwrap_or("")),
+                    field => entry.attributes.field(field),
+                }))
+    }
+}

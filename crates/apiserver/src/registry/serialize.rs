@@ -1,0 +1,111 @@
+//! Between values and the bytes the store keeps.
+
+use api::meta;
+use api::object::Object;
+use api::resource::Resource;
+use api::status::Status;
+use serde_json::Value;
+use store::{Attributes, Entry, Stored};
+
+use crate::endpoint::Endpoint;
+
+/// The attributes selectors need of an object in the version it rests in.
+pub fn attributes(resource: &Resource, object: &Value) -> Attributes {
+    let labels = meta::labels(object).map(|(k, v)| (k.into(), v.into())).collect();
+    let fields = resource
+        .strategy
+        .fields(object)
+        .into_iter()
+        .map(|(name, value)| (name, value.into()))
+        .collect();
+    Attributes { labels, fields }
+}
+
+/// The bytes of an object (in the version it rests in), with the place of its resourceVersion.
+pub fn stored(resource: &Resource, object: &Value) -> Result<Stored, Status> {
+    let (bytes, rv_at) = bytes(object)?;
+    Ok(Stored::new(bytes.into(), rv_at, attributes(resource, object)))
+}
+
+/// JSON without `metadata.resourceVersion`, and where that belongs.
+pub fn bytes(object: &Value) -> Result<(Vec<u8>, u32), Status> {
+    let map = object.as_object().ok_or_else(|| Status::internal("an object is no JSON object"))?;
+    let mut out = Vec::with_capacity(1024);
+    let mut rv_at = Stored::NO_RV;
+    out.push(b'{');
+    for (key, value) in map {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        write(&mut out, &Value::from(key.as_str()))?;
+        out.push(b':');
+        match value {
+            Value::Object(metadata) if key == "metadata" => {
+                out.push(b'{');
+                rv_at = out.len() as u32;
+                let mut first = true;
+                for (key, value) in metadata.iter().filter(|(k, _)| *k != "resourceVersion") {
+                    if !first {
+                        out.push(b',');
+                    }
+                    first = false;
+                    write(&mut out, &Value::from(key.as_str()))?;
+                    out.push(b':');
+                    write(&mut out, value)?;
+                }
+                out.push(b'}');
+            }
+            value => write(&mut out, value)?,
+        }
+    }
+    out.push(b'}');
+    Ok((out, rv_at))
+}
+
+fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), Status> {
+    serde_json::to_writer(out, value).map_err(Status::internal)
+}
+
+/// The stored object as a value in the endpoint's version.
+pub fn live(endpoint: &Endpoint, entry: &Entry) -> Result<Value, Status> {
+    let value = parse(&entry.json)?;
+    Ok(if endpoint.converts { api::convert::from_storage(&endpoint.resource, value) } else { value })
+}
+
+/// Parses what the store gave.
+pub fn parse(json: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(json)
+        .map_err(|e| Status::internal(format!("a stored object cannot be read: {e}")))
+}
+
+/// The object in the version it rests in.
+pub fn to_storage(endpoint: &Endpoint, object: &Value) -> Value {
+    if endpoint.converts {
+        api::convert::to_storage(&endpoint.resource, object.clone())
+    } else {
+        object.clone()
+    }
+}
+
+/// Is the object, but for its resourceVersion, what the entry holds?
+pub fn same(entry: &Entry, bytes: &[u8], rv_at: u32) -> bool {
+    let text = format!("\"resourceVersion\":\"{}\",", entry.revision);
+    let at = rv_at as usize;
+    entry.json.len() == bytes.len() + text.len()
+        && at <= bytes.len()
+        && entry.json[..at] == bytes[..at]
+        && entry.json[at..at + text.len()] == *text.as_bytes()
+        && entry.json[at + text.len()..] == bytes[at..]
+}
+
+/// The resourceVersion a client sent, none when empty or zero.
+pub fn sent_revision(object: &Value) -> Result<Option<u64>, Status> {
+    match object.text("metadata.resourceVersion") {
+        "" | "0" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            Status::bad_request(format!(
+                "Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
+        }),
+    }
+}

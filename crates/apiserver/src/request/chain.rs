@@ -1,0 +1,272 @@
+//! The one order: request info → authenticate → impersonate → audit → flow-control → authorize →
+//! the registry (decode → admit → validate → store → encode).
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::status::Status;
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::{self, HeaderValue};
+use http::{Request, Response};
+use parking_lot::Mutex;
+
+use super::accept::{self, Accept, Shape};
+use super::info::{self, RequestInfo};
+use super::query::Query;
+use crate::audit::Outcome;
+use crate::authentication::service_account::Live;
+use crate::authentication::{Peer, UserInfo, impersonation};
+use crate::authorization::Attributes;
+use crate::http::body::{self, Body, ReadError, RequestBody};
+use crate::registry::call::Call;
+use crate::server::{ApiServer, new_uid};
+use crate::{discovery, proxy, registry};
+
+/// The largest request body, as upstream's.
+pub const MAX_BODY: usize = 3 * 1024 * 1024;
+/// A body that takes longer to come is given up.
+const BODY_PATIENCE: Duration = Duration::from_secs(60);
+/// A request that does not wait by its nature (watch, proxy) is given up after this long.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
+/// Paths anybody may read.
+const PUBLIC: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
+
+/// What is told of a request when it is over.
+#[derive(Default)]
+struct Record {
+    user: Option<Arc<UserInfo>>,
+    real_user: Option<Arc<UserInfo>>,
+    accept: Accept,
+    info: RequestInfo,
+}
+
+impl ApiServer {
+    /// Deals with one request, whatever way it came in.
+    pub async fn handle(self: &Arc<Self>, request: Request<RequestBody>, peer: Peer) -> Response<Body> {
+        let started = Instant::now();
+        let received = self.clock.now();
+        let id = new_uid(&self.config.random);
+        let agent = text(request.headers(), header::USER_AGENT).to_owned();
+        let pretty = request.uri().query().is_some_and(|q| q.contains("pretty=true") || q.contains("pretty=1"));
+        let zipped = text(request.headers(), header::ACCEPT_ENCODING).contains("gzip");
+        let mut record = Record::default();
+        let outcome =
+            AssertUnwindSafe(self.steps(request, &peer, &agent, &mut record)).catch_unwind().await;
+        let mut response = match outcome {
+            Ok(Ok(response)) => response,
+            Ok(Err(status)) => registry::failure(&status, record.accept, pretty),
+            Err(panic) => {
+                let what = panic_text(&*panic);
+                tracing::error!(path = %record.info.path, what, "a handler panicked");
+                registry::failure(&Status::internal("the handler failed"), record.accept, pretty)
+            }
+        };
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            headers.insert("audit-id", id);
+        }
+        headers
+            .entry(header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-cache, private"));
+        let code = response.status().as_u16();
+        self.metrics.request(&record.info, code, started.elapsed());
+        if self.audit.enabled() {
+            let anonymous = UserInfo::anonymous();
+            self.audit.record(&Outcome {
+                user: record.user.as_deref().unwrap_or(&anonymous),
+                real_user: record.real_user.as_deref(),
+                info: &record.info,
+                code,
+                received,
+                answered: self.clock.now(),
+                source: match &peer {
+                    Peer::Remote { address, .. } => Some(address.ip()),
+                    Peer::Local(_) => None,
+                },
+                user_agent: &agent,
+                id: &id,
+            });
+        }
+        // Between processes of one machine the network is free and the processor is not.
+        let far = matches!(&peer, Peer::Remote { address, .. } if !address.ip().is_loopback());
+        if zipped && far { crate::http::body::zip(response) } else { response }
+    }
+
+    async fn steps(
+        self: &Arc<Self>,
+        request: Request<RequestBody>,
+        peer: &Peer,
+        agent: &str,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Status> {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path();
+        let query_text = parts.uri.query().unwrap_or("");
+        if path.len() + query_text.len() > info::MAX_PATH {
+            return Err(Status::other(414, "RequestURITooLong", "the request's URI is too long"));
+        }
+        let query = Query::parse(query_text);
+        let mut info = info::parse(&parts.method, path, &query);
+        let shapes: &[Shape] = match info.verb {
+            "get" | "list" | "watch" if info.is_resource => &[Shape::Table, Shape::Metadata],
+            "create" | "update" | "patch" | "delete" if info.is_resource => &[Shape::Table, Shape::Metadata],
+            _ => &[Shape::Discovery],
+        };
+        let wanted = accept::negotiate(
+            parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()),
+            shapes,
+        );
+        record.accept = wanted.unwrap_or_default();
+        record.info = info.clone();
+
+        let user = self.who(&parts.headers, peer, &info, record)?;
+        record.user = Some(user.clone());
+
+        let attributes = Attributes {
+            user: &user,
+            verb: info.verb,
+            is_resource: info.is_resource,
+            group: &info.group,
+            version: &info.version,
+            namespace: &info.namespace,
+            resource: &info.resource,
+            subresource: &info.subresource,
+            name: &info.name,
+            path: &info.path,
+            field_selector: query.get("fieldSelector").unwrap_or(""),
+        };
+        let waits = waits(&info, &query);
+        let writes = !matches!(info.verb, "get" | "list" | "watch" | "head" | "options");
+        let place = if waits { None } else { Some(self.limiter.enter(writes).await?) };
+        self.authorizer.require(&attributes)?;
+
+        if !info.is_resource {
+            return discovery::answer(self, &parts, &info, &query, wanted).await;
+        }
+        let endpoint = self
+            .endpoints
+            .get(&info.group, &info.version, &info.resource)
+            .ok_or_else(Status::no_resource)?;
+        if endpoint.resource.namespaced && info.namespace.is_empty()
+            && !matches!(info.verb, "list" | "watch" | "deletecollection")
+        {
+            return Err(Status::no_resource());
+        }
+        if !endpoint.resource.namespaced && info.resource != "namespaces" {
+            if !info.namespace.is_empty() {
+                return Err(Status::no_resource());
+            }
+            info.namespace.clear();
+        }
+        let accept = match wanted {
+            Some(accept) => accept,
+            // Logs and proxied answers are of any type.
+            None if proxy::is_proxied(&info) => Accept::default(),
+            None => return Err(Status::not_acceptable(&accept::SUPPORTED.split(", ").collect::<Vec<_>>())),
+        };
+        let call = Call {
+            server: self.clone(),
+            endpoint,
+            info,
+            query,
+            user,
+            accept,
+            content_type: text(&parts.headers, header::CONTENT_TYPE).to_owned(),
+            user_agent: agent.to_owned(),
+            now: self.clock.now(),
+            warnings: Mutex::default(),
+        };
+        if proxy::is_proxied(&call.info) {
+            let request = Request::from_parts(parts, body);
+            return proxy::forward(call, request).await;
+        }
+        if call.info.verb == "watch" {
+            return registry::dispatch(call, Bytes::new()).await;
+        }
+        let body = if writes { read_body(body).await? } else { Bytes::new() };
+        if !writes {
+            return registry::dispatch(call, body).await;
+        }
+        // A write goes on when its client has gone: a task of its own, which nobody drops half-way.
+        let work = tokio::spawn(async move {
+            let _place = place;
+            registry::dispatch(call, body).await
+        });
+        match tokio::time::timeout(REQUEST_PATIENCE, work).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Ok(Err(_)) => Err(Status::service_unavailable("the server is going down")),
+            Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
+        }
+    }
+
+    /// Authentication and impersonation.
+    fn who(
+        &self,
+        headers: &http::HeaderMap,
+        peer: &Peer,
+        info: &RequestInfo,
+        record: &mut Record,
+    ) -> Result<Arc<UserInfo>, Status> {
+        let live = Live { objects: &self.objects, now: self.clock.now() };
+        let user = match self.authenticator.authenticate(peer, headers, &live) {
+            Ok(Some(user)) => user,
+            Ok(None) if is_public(&info.path) => Arc::new(UserInfo::anonymous()),
+            Ok(None) => return Err(Status::unauthorized()),
+            Err(error) => {
+                tracing::debug!(%error, path = %info.path, "authentication");
+                return Err(Status::unauthorized());
+            }
+        };
+        match impersonation::wanted(headers).map_err(Status::internal)? {
+            None => Ok(user),
+            Some(wanted) => {
+                for need in wanted.needs(&user) {
+                    self.authorizer.require(&need)?;
+                }
+                record.real_user = Some(user);
+                Ok(Arc::new(wanted.become_user()))
+            }
+        }
+    }
+}
+
+fn is_public(path: &str) -> bool {
+    PUBLIC.iter().any(|public| {
+        path.strip_prefix(public).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+/// Does the request wait by its nature?
+fn waits(info: &RequestInfo, query: &Query) -> bool {
+    info.verb == "watch"
+        || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward")
+        || (info.subresource == "log" && query.flag("follow"))
+}
+
+async fn read_body(body: RequestBody) -> Result<Bytes, Status> {
+    match tokio::time::timeout(BODY_PATIENCE, body::read(body, MAX_BODY)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(ReadError::TooLarge)) => {
+            Err(Status::too_large(format!("limit is {MAX_BODY}")))
+        }
+        Ok(Err(ReadError::Broken(error))) => {
+            Err(Status::bad_request(format!("the request body cannot be read: {error}")))
+        }
+        Err(_) => Err(Status::timeout("the request body did not arrive in time", 0)),
+    }
+}
+
+fn text(headers: &http::HeaderMap, name: header::HeaderName) -> &str {
+    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown")
+}

@@ -1,0 +1,6 @@
+//! A whole API server over a temporary directory, in process and over TLS.
+
+#![allow(clippy::unwrap_used, missing_docs, unused_crate_dependencies)]
+
+mod harness;
+mod objects;
