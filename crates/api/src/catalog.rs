@@ -14,6 +14,9 @@ const TYPES: &str = include_str!("../tables/types.tsv");
 const KINDS: &str = include_str!("../tables/kinds.tsv");
 const RESOURCES: &str = include_str!("../tables/resources.tsv");
 
+/// The text of all tables: what changes when anything about the kinds does.
+pub const SOURCES: [&str; 3] = [TYPES, KINDS, RESOURCES];
+
 /// Groups in the order in which discovery lists them.
 const GROUP_ORDER: [&str; 22] = [
     "",

@@ -10,12 +10,14 @@ pub mod columns;
 pub mod convert;
 pub mod core;
 pub mod defaulting;
+pub mod discovery;
 pub mod duration;
 pub mod fields;
 pub mod labels;
 pub mod meta;
 pub mod names;
 pub mod object;
+pub mod openapi;
 pub mod others;
 pub mod prepare;
 pub mod quantity;
@@ -24,3 +26,6 @@ pub mod resource;
 pub mod status;
 pub mod strategy;
 pub mod validation;
+
+/// The release of Kubernetes whose API this is.
+pub const KUBERNETES_VERSION: &str = "1.36.0";

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod apply;
+mod discovery;
 mod roundtrip;
 mod strategic;

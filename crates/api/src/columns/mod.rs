@@ -105,6 +105,15 @@ pub fn table(resource: &Resource) -> Printer {
     printer(&resource.gvk.group, &resource.gvk.kind).unwrap_or(PLAIN)
 }
 
+/// The column definitions of a resource's `Table`.
+pub fn definitions(resource: &Resource) -> Value {
+    table(resource)
+        .columns
+        .iter()
+        .map(Column::to_value)
+        .collect()
+}
+
 /// One object's cells.
 pub fn row(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> {
     (table(resource).row)(object, now)
