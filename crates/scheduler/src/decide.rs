@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use tokio::time::Instant;
 
 use crate::{
@@ -102,6 +102,20 @@ impl Scheduler {
         if event != ClusterEvents::NONE {
             self.queue.notify(event, now);
         }
+    }
+
+    /// A namespace came or changed: pods' affinity may select by its labels.
+    pub fn namespace_applied(&mut self, namespace: &Namespace, now: Instant) {
+        let name = namespace.metadata.name.as_deref().unwrap_or_default();
+        let labels = namespace.metadata.labels.clone().unwrap_or_default();
+        if self.cache.apply_namespace(name, labels) {
+            self.queue.notify(ClusterEvents::POD_ADD, now);
+        }
+    }
+
+    /// A namespace went.
+    pub fn namespace_deleted(&mut self, name: &str) {
+        self.cache.remove_namespace(name);
     }
 
     /// A node went.

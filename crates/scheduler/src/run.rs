@@ -9,7 +9,7 @@ use client::{
     informer::Store,
 };
 use k8s_openapi::api::{
-    core::v1::{Node, Pod},
+    core::v1::{Namespace, Node, Pod},
     policy::v1::PodDisruptionBudget,
 };
 use kube::Resource;
@@ -35,11 +35,13 @@ type Outcome = (Arc<PodInfo>, Result<(), BindError>);
 pub async fn run(context: Context, shutdown: CancellationToken) {
     let pods = context.informers.get::<Pod>(Scope::All);
     let nodes = context.informers.get::<Node>(Scope::All);
+    let namespaces = context.informers.get::<Namespace>(Scope::All);
     let budgets = context.informers.get::<PodDisruptionBudget>(Scope::All);
     let mut pod_changes = pods.subscribe();
     let mut node_changes = nodes.subscribe();
+    let mut namespace_changes = namespaces.subscribe();
     tokio::select! {
-        () = async { pods.synced().await; nodes.synced().await } => {}
+        () = async { pods.synced().await; nodes.synced().await; namespaces.synced().await } => {}
         () = shutdown.cancelled() => return,
     }
     let (report, mut outcomes) = mpsc::channel::<Outcome>(WRITES);
@@ -77,6 +79,10 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
                     }
                 }
             }
+            change = namespace_changes.next() => match change {
+                Change::Applied { new, .. } => scheduler.namespace_applied(&new, Instant::now()),
+                Change::Deleted(namespace) => scheduler.namespace_deleted(namespace.meta().name.as_deref().unwrap_or_default()),
+            },
             change = node_changes.next() => match change {
                 Change::Applied { new, .. } => scheduler.node_applied(new, Instant::now()),
                 Change::Deleted(node) => scheduler.node_deleted(node.meta().name.as_deref().unwrap_or_default()),

@@ -30,6 +30,8 @@ pub struct Cache {
     placed: HashMap<Box<str>, Box<str>>,
     /// On how many nodes an image is, by name.
     image_nodes: HashMap<Box<str>, usize>,
+    /// Labels of namespaces, by name.
+    namespaces: HashMap<Box<str>, BTreeMap<String, String>>,
 }
 
 impl Cache {
@@ -56,6 +58,23 @@ impl Cache {
     /// On how many nodes the image is.
     pub fn nodes_with_image(&self, image: &str) -> usize {
         self.image_nodes.get(image).copied().unwrap_or_default()
+    }
+
+    /// A namespace's labels.
+    pub fn namespace_labels(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.namespaces.get(name)
+    }
+
+    /// A namespace came or changed. Answers whether its labels did.
+    pub fn apply_namespace(&mut self, name: &str, labels: BTreeMap<String, String>) -> bool {
+        let changed = self.namespaces.get(name) != Some(&labels);
+        self.namespaces.insert(name.into(), labels);
+        changed
+    }
+
+    /// A namespace went.
+    pub fn remove_namespace(&mut self, name: &str) {
+        self.namespaces.remove(name);
     }
 
     /// A node came or changed.

@@ -232,3 +232,73 @@ fn gated_terminating_and_foreign_pods_are_left_alone() {
     foreign["schedulerName"] = json!("other");
     assert_eq!(place(&mut s, pod("q", foreign)), Err("not tried".into()));
 }
+
+fn in_zone(name: &str, zone: &str) -> Arc<Node> {
+    changed(
+        &node(name, "4", "8Gi"),
+        json!({"metadata": {"labels": {"zone": zone, "kubernetes.io/hostname": name}}}),
+    )
+}
+
+fn labelled(name: &str, more: Value) -> Arc<Pod> {
+    let mut spec = asking("100m");
+    for (key, value) in more.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    let mut value = serde_json::to_value(&*pod(name, spec)).unwrap();
+    value["metadata"]["labels"] = json!({"app": "web"});
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+#[test]
+fn hard_spread_keeps_zones_even() {
+    let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "web"}}}]});
+    let mut s = scheduler([in_zone("a", "1"), in_zone("b", "1"), in_zone("c", "2")]);
+    let mut zones: Vec<String> = (0..4)
+        .map(|n| place(&mut s, labelled(&format!("p{n}"), spread.clone())).unwrap())
+        .collect();
+    zones.sort();
+    assert_eq!(zones, ["a", "b", "c", "c"]);
+    let mut full = scheduler([node("plain", "4", "8Gi")]);
+    let message = place(&mut full, labelled("q", spread)).unwrap_err();
+    assert!(
+        message.contains(
+            "1 node(s) didn't match pod topology spread constraints (missing required label)"
+        ),
+        "{message}"
+    );
+}
+
+#[test]
+fn affinity_and_anti_affinity_between_pods() {
+    let term = json!([{"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}}]);
+    let near = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}});
+    let far = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}});
+    let mut s = scheduler([in_zone("a", "1"), in_zone("b", "2")]);
+    let first = place(&mut s, labelled("p0", near.clone())).unwrap();
+    assert_eq!(
+        place(&mut s, labelled("p1", near)).unwrap(),
+        first,
+        "the second joins the first"
+    );
+    let other = place(&mut s, labelled("p2", far.clone())).unwrap();
+    assert_ne!(other, first);
+    let message = place(&mut s, labelled("p3", far)).unwrap_err();
+    assert!(
+        message.contains("2 node(s) didn't match pod anti-affinity rules"),
+        "{message}"
+    );
+    let message = place(
+        &mut s,
+        labelled(
+            "p4",
+            json!({"nodeSelector": {"zone": if other == "a" { "1" } else { "2" }}}),
+        ),
+    )
+    .unwrap_err();
+    assert!(
+        message.contains("1 node(s) didn't satisfy existing pods anti-affinity rules"),
+        "{message}"
+    );
+}

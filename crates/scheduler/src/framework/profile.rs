@@ -3,8 +3,9 @@
 use super::{FilterPlugin, ScorePlugin};
 use crate::plugins::{
     balanced_allocation::BalancedAllocation, image_locality::ImageLocality,
-    node_affinity::NodeAffinity, node_name::NodeName, node_ports::NodePorts,
-    node_resources_fit::NodeResourcesFit, node_unschedulable::NodeUnschedulable,
+    inter_pod_affinity::InterPodAffinity, node_affinity::NodeAffinity, node_name::NodeName,
+    node_ports::NodePorts, node_resources_fit::NodeResourcesFit,
+    node_unschedulable::NodeUnschedulable, pod_topology_spread::PodTopologySpread,
     taint_toleration::TaintToleration,
 };
 
@@ -30,11 +31,15 @@ impl Profile {
                 Box::new(NodeAffinity),
                 Box::new(NodePorts),
                 Box::new(NodeResourcesFit),
+                Box::new(PodTopologySpread),
+                Box::new(InterPodAffinity),
             ],
             scorers: vec![
                 (Box::new(TaintToleration), 3),
                 (Box::new(NodeAffinity), 2),
                 (Box::new(NodeResourcesFit), 1),
+                (Box::new(PodTopologySpread), 2),
+                (Box::new(InterPodAffinity), 2),
                 (Box::new(BalancedAllocation), 1),
                 (Box::new(ImageLocality), 1),
             ],
