@@ -7,10 +7,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod apps;
+mod batch;
 mod core;
 mod discovery;
 mod error;
 mod expectations;
+mod gc;
 mod kinds;
 mod kit;
 mod node;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::kit::Kit;
-use crate::{apps, core, discovery, node};
+use crate::{apps, batch, core, discovery, gc, node};
 
 /// What the controllers are run with.
 pub struct Config {
@@ -154,6 +154,24 @@ const ENTRIES: &[Entry] = &[
         account: "pod-garbage-collector",
         component: "pod-garbage-collector",
         start: |kit, _| Box::pin(core::pod_gc::run(kit)),
+    },
+    Entry {
+        name: "garbage-collector-controller",
+        account: "generic-garbage-collector",
+        component: "garbage-collector-controller",
+        start: |kit, _| Box::pin(gc::run(kit)),
+    },
+    Entry {
+        name: "job-controller",
+        account: "job-controller",
+        component: "job-controller",
+        start: |kit, _| Box::pin(batch::job::run(kit)),
+    },
+    Entry {
+        name: "ttl-after-finished-controller",
+        account: "ttl-after-finished-controller",
+        component: "ttl-after-finished-controller",
+        start: |kit, _| Box::pin(batch::ttl::run(kit)),
     },
 ];
 

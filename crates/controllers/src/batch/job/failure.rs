@@ -1,0 +1,189 @@
+//! Which pods count as failed, whether that fails the whole Job, and how long to wait before trying
+//! again.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::{Job, PodFailurePolicy, PodFailurePolicyRule};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+
+use crate::kit::until;
+use crate::pods::{self, is_terminating, phase};
+
+const FIRST_DELAY: i64 = 10;
+const LONGEST_DELAY: i64 = 600;
+
+/// Does the pod count as failed? One being deleted does at once, unless the Job replaces pods only
+/// when they have really ended.
+pub(super) fn is_failed(job: &Job, pod: &Pod) -> bool {
+    let spec = job.spec.as_ref();
+    let waits = spec.is_some_and(|spec| {
+        spec.pod_failure_policy.is_some()
+            || spec.pod_replacement_policy.as_deref() == Some("Failed")
+    });
+    match phase(pod) {
+        "Failed" => true,
+        "Succeeded" => false,
+        _ => is_terminating(pod) && !waits,
+    }
+}
+
+/// What the pod failure policy says of a failed pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// It counts as a failure.
+    Count,
+    /// It does not.
+    Ignore,
+    /// The Job has failed; why.
+    FailJob(String),
+}
+
+pub(super) fn judge(policy: Option<&PodFailurePolicy>, pod: &Pod) -> Judgement {
+    let rules = policy
+        .map(|policy| policy.rules.as_slice())
+        .unwrap_or_default();
+    for (at, rule) in rules.iter().enumerate() {
+        let Some(matched) = matches(rule, pod) else {
+            continue;
+        };
+        return match rule.action.as_str() {
+            "Ignore" => Judgement::Ignore,
+            "FailJob" => {
+                Judgement::FailJob(format!("{matched} matching FailJob rule at index {at}"))
+            }
+            _ => Judgement::Count,
+        };
+    }
+    Judgement::Count
+}
+
+fn matches(rule: &PodFailurePolicyRule, pod: &Pod) -> Option<String> {
+    let name = format!(
+        "{}/{}",
+        pod.metadata.namespace.as_deref().unwrap_or_default(),
+        pod.metadata.name.as_deref().unwrap_or_default()
+    );
+    let status = pod.status.as_ref()?;
+    if let Some(wanted) = &rule.on_exit_codes {
+        let all = status
+            .init_container_statuses
+            .iter()
+            .chain(&status.container_statuses)
+            .flatten();
+        let matched = all
+            .filter(|container| {
+                wanted
+                    .container_name
+                    .as_ref()
+                    .is_none_or(|only| *only == container.name)
+            })
+            .find_map(|container| {
+                let code = exit_code(container).filter(|code| *code != 0)?;
+                let listed = wanted.values.contains(&code);
+                (listed == (wanted.operator == "In")).then_some((container, code))
+            });
+        return matched.map(|(container, code)| {
+            format!(
+                "Container {} for pod {name} failed with exit code {code}",
+                container.name
+            )
+        });
+    }
+    let patterns = rule.on_pod_conditions.as_deref().unwrap_or_default();
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    conditions
+        .iter()
+        .find(|condition| {
+            patterns.iter().any(|pattern| {
+                pattern.type_ == condition.type_
+                    && pattern.status.as_deref().unwrap_or("True") == condition.status
+            })
+        })
+        .map(|condition| format!("Pod {name} has condition {}", condition.type_))
+}
+
+fn exit_code(container: &ContainerStatus) -> Option<i32> {
+    Some(container.state.as_ref()?.terminated.as_ref()?.exit_code)
+}
+
+/// When the pod ended.
+pub(super) fn finished_at(pod: &Pod) -> Option<Timestamp> {
+    let containers = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_deref());
+    let ended = containers
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|container| {
+            container
+                .state
+                .as_ref()?
+                .terminated
+                .as_ref()?
+                .finished_at
+                .as_ref()
+        })
+        .map(|time| time.0)
+        .max();
+    let unready = || {
+        pods::condition(pod, "Ready")?
+            .last_transition_time
+            .as_ref()
+            .map(|time| time.0)
+    };
+    let deleted = || pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+    let created = || pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    ended.or_else(unready).or_else(deleted).or_else(created)
+}
+
+/// How long to wait before the next pod: doubling with each failure since the last success. Goes by
+/// the pods that are still there, so it is the same after a restart.
+pub(super) fn backoff<'a>(
+    failed: impl Iterator<Item = &'a Pod>,
+    succeeded: impl Iterator<Item = &'a Pod>,
+    now: Timestamp,
+) -> Option<Duration> {
+    let last_success = succeeded.filter_map(finished_at).max();
+    let failures: Vec<_> = failed
+        .filter_map(finished_at)
+        .filter(|at| last_success.is_none_or(|success| *at > success))
+        .collect();
+    let last = *failures.iter().max()?;
+    let doublings = u32::try_from(failures.len() - 1)
+        .unwrap_or(u32::MAX)
+        .min(16);
+    let delay = (FIRST_DELAY << doublings).min(LONGEST_DELAY);
+    let at = last.checked_add(SignedDuration::from_secs(delay)).ok()?;
+    (at > now).then(|| until(at, now))
+}
+
+/// Restarts within pods that restart in place, for the backoff limit.
+pub(super) fn restarts_exceed(job: &Job, pods: &[std::sync::Arc<Pod>], limit: i32) -> bool {
+    let policy = job
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref()?.restart_policy.as_deref());
+    if policy != Some("OnFailure") {
+        return false;
+    }
+    let restarts: i32 = pods
+        .iter()
+        .filter(|pod| matches!(phase(pod), "Running" | "Pending"))
+        .filter_map(|pod| pod.status.as_ref())
+        .flat_map(|status| {
+            status
+                .init_container_statuses
+                .iter()
+                .chain(&status.container_statuses)
+                .flatten()
+        })
+        .map(|container| container.restart_count)
+        .sum();
+    if limit == 0 {
+        restarts > 0
+    } else {
+        restarts >= limit
+    }
+}

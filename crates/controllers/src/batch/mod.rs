@@ -1,0 +1,4 @@
+//! Group `batch`.
+
+pub(crate) mod job;
+pub(crate) mod ttl;

@@ -1,0 +1,163 @@
+//! The garbage collector: deletes what its owners left behind, and carries out foreground deletion and
+//! orphaning.
+//!
+//! It watches the metadata of every kind that discovery names. Who depends on whom is read from the
+//! owner index of those caches, so there is no second copy of the graph that could drift from them.
+//! [`plan`] decides over one object from its owners and dependents; this module finds those and
+//! executes. Kinds come and go with CustomResourceDefinitions and APIServices; their changes, not a
+//! timer, lead to a new discovery.
+
+mod execute;
+mod monitors;
+mod plan;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::controller::Requeue;
+use client::informer::Metadata;
+use client::queue::WorkQueue;
+use client::{Change, Key};
+use kube::Resource;
+use parking_lot::Mutex;
+
+use self::execute::Collector;
+use self::monitors::Monitors;
+use crate::kit::Kit;
+
+/// Owners known to be gone for good; at the bound all are forgotten and asked for again.
+const ABSENT_LIMIT: usize = 10_000;
+/// How long an owner that the cache lacks may take to show up before the server is asked.
+const OWNER_PATIENCE: Duration = Duration::from_secs(1);
+/// Kinds whose caches have not filled by then do not hold up the others.
+const SYNC_PATIENCE: Duration = Duration::from_secs(30);
+
+/// An object of any kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Item {
+    /// `group/plural`.
+    kind: Arc<str>,
+    key: Key,
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.key)
+    }
+}
+
+/// Uids of owners that are gone. Uids never come back, so this cannot be stale.
+#[derive(Default)]
+struct Absent {
+    uids: Mutex<HashSet<String>>,
+}
+
+impl Absent {
+    fn insert(&self, uid: &str) {
+        let mut uids = self.uids.lock();
+        if uids.len() >= ABSENT_LIMIT {
+            uids.clear();
+        }
+        uids.insert(uid.to_owned());
+    }
+
+    fn contains(&self, uid: &str) -> bool {
+        self.uids.lock().contains(uid)
+    }
+}
+
+/// Runs until the shutdown.
+pub(crate) async fn run(kit: Kit) {
+    // The collector goes by metadata alone, and of that by names, owners, finalizers and times.
+    kit.informers.set_trim::<Metadata>(|object| {
+        object.metadata.annotations = None;
+        object.metadata.labels = None;
+        object.metadata.generate_name = None;
+    });
+    let queue: WorkQueue<Item> = kit.queue();
+    let absent = Arc::new(Absent::default());
+    let monitors = Arc::new(Monitors::new(kit.clone(), queue.clone(), absent.clone()));
+    tokio::select! {
+        () = monitors.start() => {}
+        () = kit.shutdown.cancelled() => return,
+    }
+    // Acting on half of the graph could take a missing dependent for none.
+    let synced = tokio::time::timeout(SYNC_PATIENCE, monitors.synced());
+    tokio::select! {
+        _ = synced => {}
+        () = kit.shutdown.cancelled() => return,
+    }
+    let collector = Arc::new(Collector {
+        kit: kit.clone(),
+        queue: queue.clone(),
+        monitors,
+        absent,
+    });
+    kit.run(queue, move |item| {
+        let collector = collector.clone();
+        async move { collector.reconcile(&item).await.map(|()| Requeue::OnChange) }
+    })
+    .await;
+}
+
+/// Puts into the queue what a change may have made garbage, or unblocked.
+fn on_change(
+    change: &Change<Metadata>,
+    kind: &Arc<str>,
+    monitors: &Monitors,
+    absent: &Absent,
+    queue: &WorkQueue<Item>,
+) {
+    let object = change.object();
+    let item = Item {
+        kind: kind.clone(),
+        key: Key::of(&**object),
+    };
+    let owners = object
+        .meta()
+        .owner_references
+        .as_deref()
+        .unwrap_or_default();
+    let add_owners = || {
+        for owner in owners {
+            // Perhaps this was the last that an owner in foreground deletion waited for.
+            if let Some(found) = monitors.owner_in_cache(owner, object.meta().namespace.as_deref())
+                && found.object.meta().deletion_timestamp.is_some()
+            {
+                queue.add(found.item);
+            }
+        }
+    };
+    if change.is_deleted() {
+        if let Some(uid) = &object.meta().uid {
+            absent.insert(uid);
+            for dependent in monitors.dependents(uid) {
+                queue.add(dependent.item);
+            }
+        }
+        return add_owners();
+    }
+    if plan::has_work_when_deleting(object.meta()) {
+        queue.add(item);
+        return;
+    }
+    let owners_before = change
+        .old()
+        .and_then(|old| old.meta().owner_references.clone());
+    if change.old().is_some() && owners_before == object.meta().owner_references {
+        return;
+    }
+    for owner in owners {
+        match monitors.owner_in_cache(owner, object.meta().namespace.as_deref()) {
+            Some(found) if found.object.meta().deletion_timestamp.is_some() => {
+                queue.add(item.clone())
+            }
+            Some(_) => {}
+            None if absent.contains(&owner.uid) => queue.add(item.clone()),
+            None => queue.add_after(item.clone(), OWNER_PATIENCE),
+        }
+    }
+    add_owners();
+}
