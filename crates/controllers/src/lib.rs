@@ -13,6 +13,7 @@ mod discovery;
 mod error;
 mod expectations;
 mod gc;
+mod hash;
 mod kinds;
 mod kit;
 mod node;

@@ -173,6 +173,12 @@ const ENTRIES: &[Entry] = &[
         component: "ttl-after-finished-controller",
         start: |kit, _| Box::pin(batch::ttl::run(kit)),
     },
+    Entry {
+        name: "daemonset-controller",
+        account: "daemon-set-controller",
+        component: "daemonset-controller",
+        start: |kit, _| Box::pin(apps::daemonset::run(kit)),
+    },
 ];
 
 /// The names of all controllers, for `disabled` and for help texts.

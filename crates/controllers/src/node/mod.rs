@@ -4,3 +4,5 @@ pub(crate) mod eviction;
 pub(crate) mod ipam;
 pub(crate) mod lifecycle;
 mod taints;
+
+pub(crate) use taints::tolerates;

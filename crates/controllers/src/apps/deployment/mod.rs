@@ -7,6 +7,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::rollout::scaled;
+
 use std::sync::Arc;
 
 use client::controller::Requeue;

@@ -80,18 +80,11 @@ fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {
 /// The hash of a template, in the letters generated names use. The same template and collision count
 /// give the same hash always; ReplicaSets are found again by their template, not by it.
 pub(super) fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
-    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut text = serde_json::to_string(&without_hash(template)).unwrap_or_default();
     if let Some(collisions) = collisions {
         text.push_str(&collisions.to_string());
     }
-    let hash = text.bytes().fold(0x811C_9DC5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
-    hash.to_string()
-        .bytes()
-        .map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]))
-        .collect()
+    crate::hash::short(&text)
 }
 
 /// Brings the annotations of the new ReplicaSet up to date: the Deployment's own ones and the
