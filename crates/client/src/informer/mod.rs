@@ -110,6 +110,18 @@ impl Informers {
         self.shared(Api::all(self.registry.client.clone()), scope)
     }
 
+    /// The informer of one namespaced object: a list and a watch of the namespace by name, which is
+    /// what a node may do with the objects its pods use. Must be called within a tokio runtime.
+    pub fn one<K>(&self, namespace: &str, name: &str) -> Informer<K>
+    where
+        K: Object + Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        self.shared(
+            Api::namespaced(self.registry.client.clone(), namespace),
+            Scope::Fields(format!("metadata.name={name}")),
+        )
+    }
+
     /// The informer of the metadata of a kind known only at run time. Must be called within a tokio
     /// runtime.
     pub fn metadata(&self, resource: &ApiResource, scope: Scope) -> Informer<Metadata> {

@@ -1,0 +1,546 @@
+//! Taking in news: from the API, from the runtime, from probes, and from the worker's own steps.
+
+use std::{path::Path, sync::atomic::Ordering};
+
+use client::events::EventType;
+use cri::v1;
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::ContainerStatus;
+
+use super::{Message, Worker, retry_wait};
+use crate::{
+    pods::{
+        cri_config,
+        hooks::{
+            cleanup::CleanupError,
+            image::{self, Found, ImageError},
+            observe,
+            start::{StartError, Started},
+            volumes::PrepareError,
+        },
+        observed::{Observed, Run, State, keys},
+        plan::{Failure, Image, ProbeResults, Step, Stop, active_deadline},
+        status::Verdict,
+    },
+    probes::ProbeKind,
+    runtime_client::RuntimeError,
+    volumes::Volumes,
+};
+
+/// A step has ended.
+pub enum Done {
+    /// Directories, cgroup, volumes.
+    Mounted(Result<Volumes, PrepareError>),
+    /// The sandbox.
+    Sandbox(Result<v1::PodSandboxStatus, RuntimeError>),
+    /// A container's image.
+    Image(String, Result<Found, ImageError>),
+    /// A container's start.
+    Started(String, Result<Started, StartError>),
+    /// A container's stop.
+    Stopped(String, Result<Option<v1::ContainerStatus>, RuntimeError>),
+    /// A container may be stopped again.
+    StopAgain(String),
+    /// A sandbox's stop.
+    SandboxStopped(String, Result<Option<v1::PodSandboxStatus>, RuntimeError>),
+    /// A dead container's removal.
+    Removed(String, Result<(), RuntimeError>),
+    /// A dead sandbox's removal.
+    SandboxRemoved(String, Result<(), RuntimeError>),
+    /// A full look at the runtime.
+    Observed(Result<Observed, RuntimeError>),
+    /// A look at one container.
+    Looked(Result<(v1::ContainerStatus, String), RuntimeError>),
+    /// A status write.
+    Reported(
+        Box<k8s_openapi::api::core::v1::PodStatus>,
+        Result<(), kube::Error>,
+    ),
+    /// Volumes and cgroup are down.
+    Released(Result<(), CleanupError>),
+    /// Nothing is left on the node.
+    Cleaned(Result<(), CleanupError>),
+    /// The API object's deletion.
+    Deleted(Result<(), kube::Error>),
+}
+
+/// Most of a termination message.
+const MAX_MESSAGE: usize = 4096;
+/// Most of a log that stands in for one.
+const MAX_FALLBACK: usize = 2048;
+const MAX_FALLBACK_LINES: usize = 80;
+
+impl Worker {
+    /// Finds again what an earlier kubelet left running.
+    pub(super) async fn adopt(&mut self) {
+        let mut failures = 0;
+        loop {
+            match observe::pod(self.agent.clone(), self.pod.uid().to_owned()).await {
+                Ok(observed) => {
+                    self.observed = observed;
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(pod = %self.pod.full_name(), %error, "cannot ask the runtime");
+                    let wait = retry_wait(failures, 10);
+                    failures += 1;
+                    tokio::time::sleep(wait.unsigned_abs()).await;
+                }
+            }
+        }
+        if self.observed.sandbox().is_some() {
+            self.progress.sandbox = Step::Done;
+        }
+        let known: Vec<ContainerStatus> = [
+            &self.sent.container_statuses,
+            &self.sent.init_container_statuses,
+            &self.sent.ephemeral_container_statuses,
+        ]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .cloned()
+        .collect();
+        for status in known {
+            self.adopt_container(&status);
+        }
+        let running: Vec<String> = self.observed.running().map(|r| r.id.clone()).collect();
+        self.progress.started.extend(running);
+        self.read_last_words();
+    }
+
+    fn adopt_container(&mut self, status: &ContainerStatus) {
+        let state = status.state.as_ref();
+        let Some(run) = self.observed.current(&status.name) else {
+            let terminated = state.and_then(|s| s.terminated.as_ref());
+            let ran = terminated.is_some() || state.is_some_and(|s| s.running.is_some());
+            if ran {
+                let nanos = |t: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
+                    t.map_or(0, |t| i64::try_from(t.0.as_nanosecond()).unwrap_or(0))
+                };
+                // The runtime lost it; the API still knows that it ran.
+                self.observed.runs.push(Run {
+                    id: String::new(),
+                    name: status.name.clone(),
+                    sandbox_id: String::new(),
+                    state: State::Exited,
+                    restart_count: u32::try_from(status.restart_count).unwrap_or(0),
+                    hash: String::new(),
+                    status: v1::ContainerStatus {
+                        exit_code: terminated.map_or(137, |t| t.exit_code),
+                        reason: terminated
+                            .and_then(|t| t.reason.clone())
+                            .unwrap_or_else(|| "ContainerStatusUnknown".to_owned()),
+                        started_at: nanos(terminated.and_then(|t| t.started_at.as_ref())),
+                        finished_at: nanos(terminated.and_then(|t| t.finished_at.as_ref())),
+                        ..Default::default()
+                    },
+                    message: Some(terminated.and_then(|t| t.message.clone()).unwrap_or_else(
+                        || {
+                            "The container could not be located when the pod was terminated"
+                                .to_owned()
+                        },
+                    )),
+                });
+            }
+            return;
+        };
+        let same = status
+            .container_id
+            .as_deref()
+            .is_some_and(|id| id.ends_with(&format!("//{}", run.id)));
+        if same && run.state == State::Running {
+            // Probes find out again; until then what was true stays true.
+            self.progress.probes.insert(
+                run.id.clone(),
+                ProbeResults {
+                    startup: status.started.filter(|s| *s),
+                    liveness: None,
+                    readiness: Some(status.ready),
+                },
+            );
+        }
+    }
+
+    /// Takes in everything that is there now.
+    pub(super) fn take_in(&mut self) {
+        while let Ok(message) = self.mailbox.try_recv() {
+            self.hear(message);
+        }
+        while let Some(done) = self.ops.try_join_next() {
+            if let Ok(done) = done {
+                self.finish(done);
+            }
+        }
+        if self.updates.has_changed().unwrap_or(false) {
+            self.pod = self.updates.borrow_and_update().clone();
+        }
+        if self.relist.wanted.swap(false, Ordering::AcqRel) {
+            let (agent, uid) = (self.agent.clone(), self.pod.uid().to_owned());
+            self.ops
+                .spawn(async move { Done::Observed(observe::pod(agent, uid).await) });
+        }
+        self.read_last_words();
+    }
+
+    pub(super) fn hear(&mut self, message: Message) {
+        match message {
+            Message::Status(status, sandbox) => self.observed.upsert_run(*status, &sandbox),
+            Message::Event(event) => self.hear_event(*event),
+            Message::Probe(report) => {
+                let results = self.progress.probes.entry(report.id).or_default();
+                match report.kind {
+                    ProbeKind::Startup => results.startup = Some(report.success),
+                    ProbeKind::Liveness => results.liveness = Some(report.success),
+                    ProbeKind::Readiness => results.readiness = Some(report.success),
+                }
+            }
+            Message::Evict(verdict, grace) => {
+                if self.verdict.is_none() && !self.pod.is_terminal() {
+                    self.verdict = Some(verdict);
+                    self.begin_stop(grace);
+                }
+            }
+        }
+    }
+
+    fn hear_event(&mut self, event: v1::ContainerEventResponse) {
+        let deleted =
+            event.container_event_type == v1::ContainerEventType::ContainerDeletedEvent as i32;
+        let id = event.container_id.clone();
+        let sandbox_id = event
+            .pod_sandbox_status
+            .as_ref()
+            .map(|s| s.id.clone())
+            .unwrap_or_default();
+        if let Some(status) = &event.pod_sandbox_status {
+            self.observed.upsert_sandbox(status);
+        }
+        let bare = event.containers_statuses.is_empty() && sandbox_id != id;
+        for status in event.containers_statuses {
+            self.observed.upsert_run(status, &sandbox_id);
+        }
+        if deleted {
+            self.observed.remove_run(&id);
+            self.observed.remove_sandbox(&id);
+        } else if bare {
+            let agent = self.agent.clone();
+            let sandbox = self
+                .observed
+                .runs
+                .iter()
+                .find(|run| run.id == id)
+                .map(|run| run.sandbox_id.clone())
+                .unwrap_or(sandbox_id);
+            self.ops.spawn(async move {
+                Done::Looked(agent.runtime.container(&id).await.map(|s| (s, sandbox)))
+            });
+        }
+    }
+
+    /// Sets the stop in motion, or shortens it.
+    pub(super) fn begin_stop(&mut self, grace: i64) {
+        let now = self.agent.now();
+        let shorter = match self.stop {
+            None => true,
+            Some(stop) => {
+                let left = stop.grace - now.duration_since(stop.since).as_secs();
+                grace < left && grace < stop.grace
+            }
+        };
+        if !shorter {
+            return;
+        }
+        self.stop = Some(Stop { since: now, grace });
+        self.stopping.send_replace(true);
+        for (_, handle) in self.early.drain() {
+            handle.abort();
+        }
+        // Stops in progress begin again with what is left; their hooks do not.
+        for (id, handle) in self.stops.drain() {
+            handle.abort();
+            self.progress.stopping.remove(&id);
+            self.failures.insert(format!("hooked {id}"), 1);
+        }
+    }
+
+    /// Looks whether the pod has to end: deleted, gone, rejected, past its deadline.
+    pub(super) fn mind_the_end(&mut self) {
+        if self.relist.gone.load(Ordering::Acquire) {
+            self.api_gone = true;
+        }
+        if self.pod.deletion().is_some() || self.api_gone {
+            self.begin_stop(self.pod.grace_period());
+            return;
+        }
+        if self.verdict.is_some() {
+            if self.stop.is_none() {
+                self.begin_stop(self.pod.grace_period());
+            }
+            return;
+        }
+        let over = active_deadline(&self.pod).is_some_and(|at| at <= self.agent.now());
+        if over && !self.pod.is_terminal() && self.stop.is_none() {
+            let verdict = Verdict {
+                reason: "DeadlineExceeded".to_owned(),
+                message: "Pod was active on the node longer than the specified deadline".to_owned(),
+            };
+            self.agent.pod_event(
+                &self.pod,
+                None,
+                EventType::Normal,
+                &verdict.reason,
+                verdict.message.clone(),
+            );
+            self.verdict = Some(verdict);
+            self.begin_stop(self.pod.grace_period());
+        }
+    }
+
+    /// Takes in the end of a step.
+    pub(super) fn finish(&mut self, done: Done) {
+        let now = self.agent.now();
+        match done {
+            Done::Mounted(Ok(volumes)) => {
+                self.early.remove("mount");
+                self.volumes = Some(volumes.into());
+                self.progress.volumes = Step::Done;
+            }
+            Done::Mounted(Err(error)) => {
+                self.early.remove("mount");
+                tracing::info!(pod = %self.pod.full_name(), %error, "volumes are not ready");
+                self.progress.volumes = Step::Failed(now + self.wait_after("mount", 60));
+            }
+            Done::Sandbox(Ok(status)) => {
+                self.failures.remove("sandbox");
+                self.progress.sandbox = Step::Done;
+                self.observed.upsert_sandbox(&status);
+            }
+            Done::Sandbox(Err(_)) => {
+                self.progress.sandbox = Step::Failed(now + self.wait_after("sandbox", 10));
+                self.relist.ask();
+            }
+            Done::Image(name, Ok(found)) => {
+                self.early.remove(&name);
+                self.failures.remove(&format!("image {name}"));
+                self.noted.remove(&format!("image {name}"));
+                self.progress
+                    .images
+                    .insert(name, Image::Present(found.reference));
+            }
+            Done::Image(name, Err(error)) => {
+                self.early.remove(&name);
+                let count = self.failures.entry(format!("image {name}")).or_default();
+                let image = self
+                    .pod
+                    .container(&name)
+                    .and_then(|(c, _)| c.image.clone())
+                    .unwrap_or_default();
+                let state = image::failed(&image, error, *count, now);
+                *count += 1;
+                self.progress.images.insert(name, state);
+            }
+            Done::Started(name, result) => self.started(name, result),
+            Done::Stopped(id, result) => self.stopped(id, result),
+            Done::StopAgain(id) => {
+                self.progress.stopping.remove(&id);
+                self.progress.stopping_sandboxes.remove(&id);
+            }
+            Done::SandboxStopped(id, result) => match result {
+                Ok(Some(status)) if status.state == v1::PodSandboxState::SandboxNotready as i32 => {
+                    self.observed.upsert_sandbox(&status);
+                    self.progress.stopping_sandboxes.remove(&id);
+                }
+                Ok(None) => {
+                    self.observed.remove_sandbox(&id);
+                    self.progress.stopping_sandboxes.remove(&id);
+                }
+                _ => self.stop_again(id),
+            },
+            Done::Removed(id, Ok(())) => {
+                self.observed.remove_run(&id);
+                self.progress.removing.remove(&id);
+            }
+            Done::SandboxRemoved(id, Ok(())) => {
+                self.observed.remove_sandbox(&id);
+                self.progress.removing.remove(&id);
+            }
+            // Left until the next full look.
+            Done::Removed(_, Err(error)) | Done::SandboxRemoved(_, Err(error)) => {
+                tracing::info!(pod = %self.pod.full_name(), %error, "a dead container stays behind");
+            }
+            Done::Observed(Ok(observed)) => self.observe(observed),
+            Done::Looked(Ok((status, sandbox))) => self.observed.upsert_run(status, &sandbox),
+            Done::Observed(Err(error)) | Done::Looked(Err(error)) => {
+                tracing::info!(pod = %self.pod.full_name(), %error, "cannot ask the runtime");
+            }
+            Done::Reported(status, result) => self.reported(*status, result),
+            Done::Released(result) => self.released(result),
+            Done::Cleaned(result) => self.cleaned(result),
+            Done::Deleted(result) => self.deleted(result),
+        }
+    }
+
+    fn observe(&mut self, observed: Observed) {
+        let busy = !self.progress.starting.is_empty() || !self.progress.stopping.is_empty();
+        if busy || self.progress.sandbox == Step::Busy {
+            for run in observed.runs {
+                self.observed.upsert_run(run.status, &run.sandbox_id);
+            }
+            return;
+        }
+        self.progress.removing.clear();
+        // Runs that only the API remembers are not the runtime's to forget.
+        let remembered: Vec<Run> = self
+            .observed
+            .runs
+            .iter()
+            .filter(|run| run.id.is_empty())
+            .cloned()
+            .collect();
+        self.observed.replace(observed);
+        self.observed.runs.extend(remembered);
+    }
+
+    fn started(&mut self, name: String, result: Result<Started, StartError>) {
+        let now = self.agent.now();
+        self.progress.starting.remove(&name);
+        match result {
+            Ok(started) => {
+                self.progress.failures.remove(&name);
+                self.progress.started.insert(started.id);
+            }
+            Err(StartError::NotMade(waiting)) => self.start_failed(name, waiting, true),
+            Err(StartError::Dead { id, waiting, stop }) => {
+                self.start_failed(name.clone(), waiting, !stop);
+                if stop {
+                    self.execute(crate::pods::plan::Action::Stop {
+                        id,
+                        container: name,
+                        message: "FailedPostStartHook".to_owned(),
+                        grace: self
+                            .stop
+                            .map_or_else(|| self.pod.grace_period(), |s| s.remaining(now)),
+                        replace: false,
+                    });
+                }
+            }
+        }
+    }
+
+    fn start_failed(&mut self, name: String, waiting: crate::pods::plan::Waiting, pause: bool) {
+        let now = self.agent.now();
+        let count = self.progress.failures.get(&name).map_or(0, |f| f.count);
+        let wait = if pause {
+            retry_wait(count, 10)
+        } else {
+            SignedDuration::ZERO
+        };
+        self.progress.failures.insert(
+            name,
+            Failure {
+                retry_at: now + wait,
+                count: count + 1,
+                waiting,
+            },
+        );
+    }
+
+    fn stopped(&mut self, id: String, result: Result<Option<v1::ContainerStatus>, RuntimeError>) {
+        self.stops.remove(&id);
+        match result {
+            Ok(Some(status)) if status.state == v1::ContainerState::ContainerExited as i32 => {
+                self.observed.upsert_run(status, "");
+                self.progress.stopping.remove(&id);
+            }
+            Ok(None) => {
+                if let Some(run) = self.observed.runs.iter_mut().find(|run| run.id == id) {
+                    run.state = State::Exited;
+                    run.status.exit_code = 137;
+                    run.status.reason = "ContainerStatusUnknown".to_owned();
+                }
+                self.progress.stopping.remove(&id);
+            }
+            _ => self.stop_again(id),
+        }
+    }
+
+    /// The stop did not do; it is tried again after a moment.
+    fn stop_again(&mut self, id: String) {
+        let wait = self.wait_after(&format!("stop {id}"), 30).unsigned_abs();
+        self.ops.spawn(async move {
+            tokio::time::sleep(wait).await;
+            Done::StopAgain(id)
+        });
+    }
+
+    pub(super) fn wait_after(&mut self, step: &str, longest: i64) -> SignedDuration {
+        let count = self.failures.entry(step.to_owned()).or_default();
+        let wait = retry_wait(*count, longest);
+        *count += 1;
+        wait
+    }
+
+    /// Reads the last words of containers that ended.
+    fn read_last_words(&mut self) {
+        for index in 0..self.observed.runs.len() {
+            let run = &self.observed.runs[index];
+            if run.state != State::Exited || run.message.is_some() {
+                continue;
+            }
+            let policy = run
+                .status
+                .annotations
+                .get(keys::TERMINATION_POLICY)
+                .map(String::as_str);
+            let log =
+                cri_config::termination_log(&self.agent, &self.pod, &run.name, run.restart_count);
+            let mut words = tail(&log, MAX_MESSAGE);
+            if words.is_empty()
+                && policy == Some("FallbackToLogsOnError")
+                && run.status.exit_code != 0
+            {
+                let path = cri_config::log_dir(&self.agent, &self.pod)
+                    .join(&run.name)
+                    .join(format!("{}.log", run.restart_count));
+                words = last_lines(&path);
+            }
+            self.observed.runs[index].message = Some(words);
+        }
+    }
+}
+
+/// The end of a file.
+fn tail(path: &Path, most: usize) -> String {
+    use std::io::{Read, Seek, SeekFrom};
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(most as u64)))?;
+        let mut bytes = Vec::new();
+        file.take(most as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+/// The last lines of a container's log, without the runtime's prefix.
+fn last_lines(path: &Path) -> String {
+    let text = tail(path, MAX_FALLBACK * 2);
+    let mut lines: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.splitn(4, ' ').nth(3))
+        .collect();
+    if lines.len() > MAX_FALLBACK_LINES {
+        lines.drain(..lines.len() - MAX_FALLBACK_LINES);
+    }
+    let mut out = lines.join("\n");
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    let mut cut = out.len().saturating_sub(MAX_FALLBACK);
+    while !out.is_char_boundary(cut) {
+        cut += 1;
+    }
+    out.split_off(cut)
+}
