@@ -288,6 +288,7 @@ impl Struct {
     }
 
     /// The place in [`Struct::fields`] of this JSON name.
+    #[inline]
     pub fn place(&self, name: &str) -> Option<usize> {
         let place = self.lookup.candidate(name)?;
         (*self.fields.get(place)?.name == *name)

@@ -14,7 +14,10 @@ use crate::{
 
 pub(super) fn decode(table: &Table, ty: TypeId, body: &[u8]) -> Result<Decoded, DecodeError> {
     let mut findings = Findings::default();
-    let mut reader = serde_json::Deserializer::from_slice(body);
+    // Checked once for all: the reader would check every text of its own.
+    let text = std::str::from_utf8(body)
+        .map_err(|_| DecodeError::Json("invalid UTF-8 in JSON".to_owned()))?;
+    let mut reader = serde_json::Deserializer::from_str(text);
     let value = Node::root(table, ty, &mut findings, &Path::ROOT)
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value))

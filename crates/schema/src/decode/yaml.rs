@@ -45,8 +45,11 @@ pub(super) fn decode(table: &Table, ty: TypeId, body: &[u8]) -> Result<Decoded, 
     )
     .map_err(|error| failure(&error))?;
     let mut decoded = findings.finish(value)?;
-    if let Some(duplicate) = duplicate(body) {
-        decoded.duplicate.push(duplicate);
+    // Upstream's YAML library tells of such keys by line, and before anything looks at fields.
+    if !decoded.duplicate.is_empty()
+        && let Some(duplicate) = duplicate(body)
+    {
+        decoded.duplicate = vec![duplicate];
     }
     Ok(decoded)
 }
@@ -64,7 +67,7 @@ fn duplicate(body: &str) -> Option<String> {
     );
     match found {
         Err(Error::DuplicateMappingKey { key, location }) => Some(format!(
-            "line {}: key {:?} already set in map",
+            "yaml: unmarshal errors:\n  line {}: key {:?} already set in map",
             location.line(),
             key.unwrap_or_default()
         )),

@@ -9,17 +9,24 @@ pub struct Lookup {
     multiplier: u64,
 }
 
+/// A few loads, no loop: names of fields differ in their first or last bytes, or in length.
+#[inline]
 fn digest(name: &str) -> u64 {
     let bytes = name.as_bytes();
-    let mut head = [0u8; 8];
-    let mut tail = [0u8; 8];
-    let n = bytes.len().min(8);
-    head[..n].copy_from_slice(&bytes[..n]);
-    tail[..n].copy_from_slice(&bytes[bytes.len() - n..]);
-    u64::from_le_bytes(head)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .rotate_left(29)
-        ^ u64::from_le_bytes(tail).wrapping_mul(0xd6e8_feb8_6659_fd93)
+    let (head, tail) = if let (Some(head), Some(tail)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        (u64::from_le_bytes(*head), u64::from_le_bytes(*tail))
+    } else if let (Some(head), Some(tail)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        (
+            u64::from(u32::from_le_bytes(*head)),
+            u64::from(u32::from_le_bytes(*tail)),
+        )
+    } else {
+        bytes
+            .iter()
+            .fold((0, 0), |(head, _), byte| (head << 8 | u64::from(*byte), 0))
+    };
+    head.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+        ^ tail.wrapping_mul(0xd6e8_feb8_6659_fd93)
         ^ (bytes.len() as u64).wrapping_mul(0xa076_1d64_78bd_642f)
 }
 
@@ -66,12 +73,14 @@ impl Lookup {
         best
     }
 
+    #[inline]
     fn slot(&self, name: &str) -> usize {
         let hash = digest(name).wrapping_mul(self.multiplier);
         (hash >> (64 - self.slots.len().trailing_zeros())) as usize
     }
 
     /// The only place this name can be at, unless it collided.
+    #[inline]
     pub(crate) fn candidate(&self, name: &str) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
