@@ -33,7 +33,7 @@ async fn writer(store: Arc<Store>, id: u64) -> Vec<Effect> {
         let expect = current
             .as_ref()
             .map_or(Expect::Absent, |entry| Expect::At(entry.revision));
-        let delete = random % 7 == 0 && current.is_some();
+        let delete = random.is_multiple_of(7) && current.is_some();
         let result = if delete {
             store.delete(name.clone(), expect).await
         } else {

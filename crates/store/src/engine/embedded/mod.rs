@@ -15,6 +15,9 @@ mod record;
 mod schedule;
 mod writer;
 
+#[cfg(test)]
+mod crash_tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
