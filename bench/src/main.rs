@@ -2,7 +2,11 @@
 //! run the same work; every one is bounded in count and time, and prints its figures beside the
 //! budgets they are held against.
 
+mod api;
+mod endpoint;
+mod pods;
 mod proc;
+mod start;
 mod store;
 mod table;
 
@@ -20,12 +24,23 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Program {
+    /// The API operations of the budgets, against any server
+    Api(api::Arguments),
+    /// A whole cluster's start, and what it uses while idle
+    Start(start::Arguments),
+    /// Pods from creation to Ready, and their memory
+    Pods(pods::Arguments),
     /// The store alone: durable writes, reads, and memory of many objects
     Store(store::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
+    // Only fails where one is installed already
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match Arguments::parse().program {
+        Program::Api(arguments) => api::run(&arguments),
+        Program::Start(arguments) => start::run(&arguments),
+        Program::Pods(arguments) => pods::run(&arguments),
         Program::Store(arguments) => store::run(&arguments),
     }
 }

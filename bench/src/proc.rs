@@ -21,6 +21,29 @@ fn stat_ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
+/// A process and all others that run the same program file, seen from here: a copy of it inside a
+/// container's own root is another file.
+pub fn same_program(pid: u32) -> Result<Vec<u32>> {
+    let program = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe"));
+    let root = |pid: u32| std::fs::read_link(format!("/proc/{pid}/root"));
+    let same = program(pid).with_context(|| format!("there is no process {pid}"))?;
+    let same_root = root(pid)?;
+    let mut pids = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(other) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // One that ended meanwhile is not counted
+        let is =
+            program(other).is_ok_and(|p| p == same) && root(other).is_ok_and(|r| r == same_root);
+        if is {
+            pids.push(other);
+        }
+    }
+    Ok(pids)
+}
+
 /// A process's memory in megabytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Memory {
@@ -72,6 +95,7 @@ mod tests {
     fn this_process_can_be_measured() {
         let pids = [std::process::id()];
         assert!(cpu_ms(&pids).is_ok_and(|ms| ms >= 0.0));
+        assert!(same_program(pids[0]).is_ok_and(|found| found.contains(&pids[0])));
         assert!(memory(&pids).is_ok_and(|memory| memory.rss > 0.0 && memory.pss <= memory.rss));
     }
 }

@@ -49,12 +49,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 async fn measure(arguments: &Arguments, dir: &std::path::Path) -> Result<()> {
     let mut table = Table::default();
     let seconds = Duration::from_secs(arguments.seconds);
+    // First, so that its memory is not what other work left behind
+    objects(arguments, &dir.join("objects"), &mut table).await?;
     for writers in [1, 64] {
         let store = open(&dir.join(format!("w{writers}"))).await?;
         write(&store, writers, seconds, arguments.size, &mut table).await?;
         store.close().await;
     }
-    objects(arguments, &dir.join("objects"), &mut table).await?;
     table.print();
     Ok(())
 }
