@@ -21,6 +21,7 @@ pub mod openapi;
 pub mod others;
 pub mod prepare;
 pub mod quantity;
+pub mod rbac;
 pub mod registry;
 pub mod resource;
 pub mod status;

@@ -69,6 +69,8 @@ pub fn update(
         _ => {}
     }
     strategy.prepare_update(part, object, old, now);
+    // What the writer left out is no change.
+    crate::defaulting::apply(resource, object);
     let counted = strategy.generation();
     if !counted.is_empty()
         && part != Part::Status

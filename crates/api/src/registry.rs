@@ -1,10 +1,11 @@
 //! Which kind behaves how.
 
 use crate::{
-    apps, batch,
-    core::{pod, service, small, storage},
-    others,
-    strategy::{Plain, Simple, Strategy, label_name, path_segment_name},
+    apps::workloads,
+    batch::job,
+    core::{config, event, namespace, node, pod, service, small, storage},
+    others, rbac,
+    strategy::{Plain, Simple, Strategy},
 };
 
 /// A [`Simple`] strategy as a constant.
@@ -21,36 +22,32 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
     match (group, kind) {
         ("", "Pod") => &pod::Pod,
         ("", "PodTemplate") => simple!(default: small::pod_template, generation: &["template"]),
-        ("", "Service") => simple!(default: service::defaults, create_on_update: true),
-        ("", "Secret") => simple!(default: small::secret, fields: &["type"]),
-        ("", "Namespace") => {
-            simple!(default: small::namespace, fields: &["status.phase"], name: label_name)
-        }
-        ("", "Node") => simple!(default: small::node),
+        ("", "Service") => &service::Service,
+        ("", "Secret") => &config::Secret,
+        ("", "ConfigMap") => &config::ConfigMap,
+        ("", "Namespace") => &namespace::Namespace,
+        ("", "Node") => &node::Node,
         ("", "PersistentVolume") => &storage::Volume,
         ("", "PersistentVolumeClaim") => &storage::Claim,
-        ("", "Endpoints") => simple!(default: small::endpoints, create_on_update: true),
+        ("", "Endpoints") => {
+            simple!(default: small::endpoints, validate: service::endpoints, create_on_update: true)
+        }
         ("", "LimitRange") => simple!(default: small::limit_range, create_on_update: true),
-        ("", "ReplicationController") => {
-            simple!(default: small::replication_controller, generation: SPEC)
-        }
+        ("", "ReplicationController") => &workloads::ReplicationController,
         ("", "ResourceQuota") => simple!(default: small::resource_quota),
-        ("", "Event") | ("events.k8s.io", "Event") => simple!(create_on_update: true),
-        ("apps", "Deployment") => {
-            simple!(default: apps::defaults::deployment, generation: &["spec", "metadata.annotations"])
-        }
-        ("apps", "ReplicaSet") => simple!(default: apps::defaults::replica_set, generation: SPEC),
-        ("apps", "DaemonSet") => simple!(default: apps::defaults::daemon_set, generation: SPEC),
-        ("apps", "StatefulSet") => simple!(default: apps::defaults::stateful_set, generation: SPEC),
-        ("batch", "Job") => simple!(default: batch::defaults::job, generation: SPEC),
-        ("batch", "CronJob") => simple!(default: batch::defaults::cron_job, generation: SPEC),
+        ("", "Event") | ("events.k8s.io", "Event") => &event::Event,
+        ("apps", "Deployment") => &workloads::Deployment,
+        ("apps", "ReplicaSet") => &workloads::ReplicaSet,
+        ("apps", "DaemonSet") => &workloads::DaemonSet,
+        ("apps", "ControllerRevision") => &workloads::ControllerRevision,
+        ("apps", "StatefulSet") => &workloads::StatefulSet,
+        ("batch", "Job") => &job::Job,
+        ("batch", "CronJob") => &job::CronJob,
         ("autoscaling", _) => simple!(default: others::autoscaler),
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-            simple!(default: others::role_binding, create_on_update: true, name: path_segment_name)
-        }
-        ("rbac.authorization.k8s.io", _) => {
-            simple!(create_on_update: true, name: path_segment_name)
-        }
+        ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::Binding { cluster: false },
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::Binding { cluster: true },
+        ("rbac.authorization.k8s.io", "Role") => &rbac::Role { cluster: false },
+        ("rbac.authorization.k8s.io", _) => &rbac::Role { cluster: true },
         ("coordination.k8s.io", _) => simple!(create_on_update: true, unconditional_update: false),
         ("discovery.k8s.io", _) => {
             simple!(default: others::endpoint_slice, generation: &["endpoints", "ports", "addressType", "metadata.labels"])

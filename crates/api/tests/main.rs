@@ -3,5 +3,6 @@
 
 mod apply;
 mod discovery;
+mod kinds;
 mod roundtrip;
 mod strategic;

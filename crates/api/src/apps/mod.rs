@@ -1,3 +1,4 @@
 //! The group apps.
 
 pub mod defaults;
+pub mod workloads;

@@ -1,3 +1,4 @@
 //! The group batch.
 
 pub mod defaults;
+pub mod job;

@@ -1,5 +1,9 @@
 //! The core group.
 
+pub mod config;
+pub mod event;
+pub mod namespace;
+pub mod node;
 pub mod pod;
 pub mod service;
 pub mod small;

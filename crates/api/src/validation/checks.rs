@@ -68,38 +68,6 @@ pub fn label_selector(selector: &Value, path: &Path<'_>, errors: &mut Vec<FieldE
     }
 }
 
-/// The selector of a workload: present, not empty, and of its own template.
-pub fn workload_selector(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let selector = spec.at("selector");
-    let selector_path = path.field("selector");
-    if selector.is_null() {
-        errors.push(FieldError::required(selector_path, ""));
-        return;
-    }
-    label_selector(selector, &selector_path, errors);
-    let size = selector.map("matchLabels").map_or(0, |map| map.len())
-        + selector.list("matchExpressions").len();
-    if size == 0 {
-        let wrong = "empty selector is invalid for deployment";
-        errors.push(FieldError::invalid(selector_path, selector.clone(), wrong));
-    }
-    if let Ok(parsed) = crate::labels::Selector::from_label_selector(selector)
-        && size > 0
-        && !parsed.matches_object(spec.at("template"))
-    {
-        let wrong = "`selector` does not match template `labels`";
-        let found = match spec.at("template.metadata.labels") {
-            Value::Null => Value::Object(schema::Map::new()),
-            labels => labels.clone(),
-        };
-        errors.push(FieldError::invalid(
-            path.field("template").field("metadata").field("labels"),
-            found,
-            wrong,
-        ));
-    }
-}
-
 /// A number that may not be negative.
 pub fn not_negative(object: &Value, field: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     if let Some(number) = object.int(field).filter(|number| *number < 0) {

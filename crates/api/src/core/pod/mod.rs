@@ -250,3 +250,14 @@ fn add_expressions(term: &mut Value, labels: &Value) {
 pub fn is_ready(object: &Value) -> bool {
     meta::condition(object, "Ready").is_some_and(|condition| condition.text("status") == "True")
 }
+
+/// The warnings that a workload's pod template earns.
+pub fn template_warnings(object: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    warnings::spec(
+        object.at("spec.template.spec"),
+        "spec.template.spec",
+        &mut warnings,
+    );
+    warnings
+}

@@ -88,27 +88,6 @@ pub fn template(template: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>)
     }
 }
 
-/// The template of a workload whose pods are always restarted.
-pub fn always_template(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    template(object, path, errors);
-    let spec = path.field("spec");
-    let policy = object.text("spec.restartPolicy");
-    if policy != "Always" && !policy.is_empty() {
-        errors.push(FieldError::not_supported(
-            spec.field("restartPolicy"),
-            policy,
-            &["Always"],
-        ));
-    }
-    if object.has("spec.activeDeadlineSeconds") {
-        let wrong = "activeDeadlineSeconds in ReplicaSet is not Supported";
-        errors.push(FieldError::forbidden(
-            spec.field("activeDeadlineSeconds"),
-            wrong,
-        ));
-    }
-}
-
 /// A pod's spec. `pod` is null in a template.
 fn pod_spec(spec: &Value, pod: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     if !spec.has("terminationGracePeriodSeconds") {

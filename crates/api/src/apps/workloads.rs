@@ -1,0 +1,663 @@
+//! Deployments, ReplicaSets, DaemonSets and StatefulSets.
+
+use jiff::Timestamp;
+use schema::{Path, Value, field_error::FieldError};
+
+use super::defaults;
+use crate::{
+    core::pod::validation::template,
+    labels::Selector,
+    names,
+    object::Object,
+    strategy::{Part, Strategy, label_name},
+    validation::checks::{
+        immutable, int_or_percent, is_zero, label_selector, not_negative, one_of, wrongs,
+    },
+};
+
+/// The selector of a workload: present, not empty, and fit for its own template.
+fn selector(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let value = spec.at("selector");
+    let own = path.field("selector");
+    if value.is_null() {
+        errors.push(FieldError::required(own, ""));
+        return;
+    }
+    label_selector(value, &own, errors);
+    let size =
+        value.map("matchLabels").map_or(0, |map| map.len()) + value.list("matchExpressions").len();
+    if size == 0 {
+        let wrong = format!("empty selector is invalid for {kind}");
+        errors.push(FieldError::invalid(own, value.clone(), wrong));
+        return;
+    }
+    match Selector::from_label_selector(value) {
+        Err(_) => errors.push(FieldError::invalid(
+            own,
+            value.clone(),
+            "invalid label selector",
+        )),
+        Ok(parsed) if !parsed.matches_object(spec.at("template")) => {
+            let wrong = "`selector` does not match template `labels`";
+            let found = spec.at("template.metadata.labels").clone();
+            let template = path.field("template");
+            let metadata = template.field("metadata");
+            errors.push(FieldError::invalid(metadata.field("labels"), found, wrong));
+        }
+        Ok(_) => {}
+    }
+}
+
+/// A template whose pods are always restarted.
+fn always(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let path = path.field("template");
+    let own = spec.at("template");
+    template(own, &path, errors);
+    let pod = path.field("spec");
+    let policy = own.text("spec.restartPolicy");
+    if matches!(policy, "OnFailure" | "Never") {
+        errors.push(FieldError::not_supported(
+            pod.field("restartPolicy"),
+            policy,
+            &["Always"],
+        ));
+    }
+    if own.has("spec.activeDeadlineSeconds") {
+        let wrong = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.push(FieldError::forbidden(
+            pod.field("activeDeadlineSeconds"),
+            wrong,
+        ));
+    }
+}
+
+/// Numbers that may not be negative.
+fn numbers(spec: &Value, fields: &[&str], path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    for field in fields {
+        not_negative(spec, field, path, errors);
+    }
+}
+
+/// What Deployments do specially.
+pub struct Deployment;
+
+impl Strategy for Deployment {
+    fn default(&self, object: &mut Value) {
+        defaults::deployment(object);
+    }
+
+    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        let path = Path::ROOT.field("spec");
+        let spec = object.at("spec");
+        not_negative(spec, "replicas", &path, errors);
+        selector(spec, "deployment", &path, errors);
+        always(spec, "ReplicaSet", &path, errors);
+        deployment_strategy(spec.at("strategy"), &path.field("strategy"), errors);
+        numbers(
+            spec,
+            &[
+                "minReadySeconds",
+                "revisionHistoryLimit",
+                "progressDeadlineSeconds",
+            ],
+            &path,
+            errors,
+        );
+        if let Some(deadline) = spec.int("progressDeadlineSeconds")
+            && deadline <= spec.int("minReadySeconds").unwrap_or(0)
+        {
+            let wrong = "must be greater than minReadySeconds";
+            errors.push(FieldError::invalid(
+                path.field("progressDeadlineSeconds"),
+                deadline,
+                wrong,
+            ));
+        }
+    }
+
+    fn validate_update(
+        &self,
+        part: Part<'_>,
+        object: &Value,
+        old: &Value,
+        errors: &mut Vec<FieldError>,
+    ) {
+        if part == Part::Main {
+            immutable(
+                object.at("spec"),
+                old.at("spec"),
+                "selector",
+                &Path::ROOT.field("spec"),
+                errors,
+            );
+        } else if part == Part::Status {
+            let path = Path::ROOT.field("status");
+            let fields = [
+                "observedGeneration",
+                "replicas",
+                "updatedReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "unavailableReplicas",
+                "collisionCount",
+            ];
+            numbers(object.at("status"), &fields, &path, errors);
+            replicas_at_most(
+                object,
+                &["updatedReplicas", "readyReplicas", "availableReplicas"],
+                errors,
+            );
+        }
+    }
+
+    fn generation(&self) -> &'static [&'static str] {
+        &["spec", "metadata.annotations"]
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        crate::core::pod::template_warnings(object)
+    }
+}
+
+fn deployment_strategy(strategy: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let rolling = strategy.at("rollingUpdate");
+    match strategy.text("type") {
+        "Recreate" => {
+            if !rolling.is_null() {
+                let wrong = "may not be specified when strategy `type` is 'Recreate'";
+                errors.push(FieldError::forbidden(path.field("rollingUpdate"), wrong));
+            }
+        }
+        "RollingUpdate" => {
+            let path = path.field("rollingUpdate");
+            int_or_percent(
+                rolling.at("maxUnavailable"),
+                true,
+                &path.field("maxUnavailable"),
+                errors,
+            );
+            int_or_percent(
+                rolling.at("maxSurge"),
+                false,
+                &path.field("maxSurge"),
+                errors,
+            );
+            if is_zero(rolling.at("maxUnavailable")) && is_zero(rolling.at("maxSurge")) {
+                let wrong = "may not be 0 when `maxSurge` is 0";
+                let value = rolling.at("maxUnavailable").clone();
+                errors.push(FieldError::invalid(
+                    path.field("maxUnavailable"),
+                    value,
+                    wrong,
+                ));
+            }
+        }
+        _ => {
+            let known = ["Recreate", "RollingUpdate"];
+            errors.push(FieldError::not_supported(path, strategy.clone(), &known));
+        }
+    }
+}
+
+/// Parts of the replicas cannot be more than all of them.
+fn replicas_at_most(object: &Value, fields: &[&str], errors: &mut Vec<FieldError>) {
+    let status = object.at("status");
+    let all = status.int("replicas").unwrap_or(0);
+    for field in fields {
+        let part = status.int(field).unwrap_or(0);
+        if part > all {
+            let wrong = "cannot be greater than status.replicas";
+            errors.push(FieldError::invalid(
+                Path::ROOT.field("status").field(field),
+                part,
+                wrong,
+            ));
+        }
+    }
+}
+
+/// What ReplicaSets do specially.
+pub struct ReplicaSet;
+
+impl Strategy for ReplicaSet {
+    fn default(&self, object: &mut Value) {
+        defaults::replica_set(object);
+    }
+
+    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        let path = Path::ROOT.field("spec");
+        let spec = object.at("spec");
+        numbers(spec, &["replicas", "minReadySeconds"], &path, errors);
+        selector(spec, "deployment", &path, errors);
+        always(spec, "ReplicaSet", &path, errors);
+    }
+
+    fn validate_update(
+        &self,
+        part: Part<'_>,
+        object: &Value,
+        old: &Value,
+        errors: &mut Vec<FieldError>,
+    ) {
+        match part {
+            Part::Main => {
+                immutable(
+                    object.at("spec"),
+                    old.at("spec"),
+                    "selector",
+                    &Path::ROOT.field("spec"),
+                    errors,
+                );
+            }
+            Part::Status => {
+                let fields = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+                replicas_at_most(object, &fields, errors);
+            }
+            Part::Sub(_) => {}
+        }
+    }
+
+    fn generation(&self) -> &'static [&'static str] {
+        &["spec"]
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        crate::core::pod::template_warnings(object)
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        &["status.replicas"]
+    }
+
+    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        vec![(
+            "status.replicas",
+            object.int("status.replicas").unwrap_or(0).to_string(),
+        )]
+    }
+}
+
+/// What DaemonSets do specially.
+pub struct DaemonSet;
+
+impl Strategy for DaemonSet {
+    fn default(&self, object: &mut Value) {
+        defaults::daemon_set(object);
+    }
+
+    fn prepare_create(&self, object: &mut Value, _now: Timestamp) {
+        crate::meta::set_annotation(object, "deprecated.daemonset.template.generation", "1");
+    }
+
+    fn prepare_update(&self, part: Part<'_>, object: &mut Value, old: &Value, _now: Timestamp) {
+        const KEY: &str = "deprecated.daemonset.template.generation";
+        if part != Part::Main {
+            return;
+        }
+        let mut wanted = object.at("spec.template").clone();
+        crate::core::pod::defaults::template(&mut wanted);
+        let before: i64 = crate::meta::annotation(old, KEY)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
+        let next = if wanted == *old.at("spec.template") {
+            before
+        } else {
+            before + 1
+        };
+        crate::meta::set_annotation(object, KEY, &next.to_string());
+    }
+
+    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        let path = Path::ROOT.field("spec");
+        let spec = object.at("spec");
+        selector(spec, "daemonset", &path, errors);
+        always(spec, "DaemonSet", &path, errors);
+        numbers(
+            spec,
+            &["minReadySeconds", "revisionHistoryLimit"],
+            &path,
+            errors,
+        );
+        let strategy = spec.at("updateStrategy");
+        let path = path.field("updateStrategy");
+        match strategy.text("type") {
+            "OnDelete" => {}
+            "RollingUpdate" => {
+                let rolling = strategy.at("rollingUpdate");
+                let path = path.field("rollingUpdate");
+                if rolling.is_null() {
+                    errors.push(FieldError::required(path, ""));
+                    return;
+                }
+                int_or_percent(
+                    rolling.at("maxUnavailable"),
+                    true,
+                    &path.field("maxUnavailable"),
+                    errors,
+                );
+                int_or_percent(
+                    rolling.at("maxSurge"),
+                    true,
+                    &path.field("maxSurge"),
+                    errors,
+                );
+                match (
+                    is_zero(rolling.at("maxUnavailable")),
+                    is_zero(rolling.at("maxSurge")),
+                ) {
+                    (false, false) => {
+                        let wrong = "may not be set when maxUnavailable is non-zero";
+                        let value = rolling.at("maxSurge").clone();
+                        errors.push(FieldError::invalid(path.field("maxSurge"), value, wrong));
+                    }
+                    (true, true) => {
+                        let wrong = "cannot be 0 when maxSurge is 0";
+                        errors.push(FieldError::required(path.field("maxUnavailable"), wrong));
+                    }
+                    _ => {}
+                }
+            }
+            other => {
+                let known = ["OnDelete", "RollingUpdate"];
+                errors.push(FieldError::not_supported(path.field("type"), other, &known));
+            }
+        }
+    }
+
+    fn validate_update(
+        &self,
+        part: Part<'_>,
+        object: &Value,
+        old: &Value,
+        errors: &mut Vec<FieldError>,
+    ) {
+        let path = Path::ROOT.field("spec");
+        match part {
+            Part::Main => immutable(object.at("spec"), old.at("spec"), "selector", &path, errors),
+            Part::Status => {
+                let fields = [
+                    "currentNumberScheduled",
+                    "numberMisscheduled",
+                    "desiredNumberScheduled",
+                    "numberReady",
+                    "observedGeneration",
+                    "updatedNumberScheduled",
+                    "numberAvailable",
+                    "numberUnavailable",
+                    "collisionCount",
+                ];
+                numbers(
+                    object.at("status"),
+                    &fields,
+                    &Path::ROOT.field("status"),
+                    errors,
+                );
+            }
+            Part::Sub(_) => {}
+        }
+    }
+
+    fn generation(&self) -> &'static [&'static str] {
+        &["spec"]
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        crate::core::pod::template_warnings(object)
+    }
+}
+
+/// What StatefulSets do specially.
+pub struct StatefulSet;
+
+impl Strategy for StatefulSet {
+    fn default(&self, object: &mut Value) {
+        defaults::stateful_set(object);
+    }
+
+    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        let path = Path::ROOT.field("spec");
+        let spec = object.at("spec");
+        let policy = spec.text("podManagementPolicy");
+        match policy {
+            "OrderedReady" | "Parallel" => {}
+            "" => errors.push(FieldError::required(path.field("podManagementPolicy"), "")),
+            other => {
+                let wrong = "must be 'OrderedReady' or 'Parallel'";
+                errors.push(FieldError::invalid(
+                    path.field("podManagementPolicy"),
+                    other,
+                    wrong,
+                ));
+            }
+        }
+        update_strategy(
+            spec.at("updateStrategy"),
+            &path.field("updateStrategy"),
+            errors,
+        );
+        let retention = spec.at("persistentVolumeClaimRetentionPolicy");
+        let retention_path = path.field("persistentVolumeClaimRetentionPolicy");
+        for field in ["whenDeleted", "whenScaled"] {
+            one_of(
+                retention,
+                field,
+                &["Delete", "Retain"],
+                &retention_path,
+                errors,
+            );
+        }
+        let claims = path.field("volumeClaimTemplates");
+        for (index, claim) in spec.list("volumeClaimTemplates").iter().enumerate() {
+            let path = claims.index(index);
+            let name = claim.text("metadata.name");
+            wrongs(
+                name,
+                names::dns1123_label(name),
+                &path.field("metadata").field("name"),
+                errors,
+            );
+            crate::core::storage::claim_spec(claim.at("spec"), &path.field("spec"), errors);
+        }
+        numbers(
+            spec,
+            &["replicas", "minReadySeconds", "revisionHistoryLimit"],
+            &path,
+            errors,
+        );
+        not_negative(
+            spec.at("ordinals"),
+            "start",
+            &path.field("ordinals"),
+            errors,
+        );
+        let service = spec.text("serviceName");
+        if !service.is_empty() {
+            wrongs(
+                service,
+                names::dns1123_label(service),
+                &path.field("serviceName"),
+                errors,
+            );
+        }
+        selector(spec, "statefulset", &path, errors);
+        if spec.list("volumeClaimTemplates").is_empty() {
+            always(spec, "StatefulSet", &path, errors);
+        } else {
+            let spec = with_claims(spec);
+            always(&spec, "StatefulSet", &path, errors);
+        }
+    }
+
+    fn validate_update(
+        &self,
+        part: Part<'_>,
+        object: &Value,
+        old: &Value,
+        errors: &mut Vec<FieldError>,
+    ) {
+        if part != Part::Main {
+            return;
+        }
+        let mut munged = object.at("spec").clone();
+        for field in [
+            "replicas",
+            "template",
+            "updateStrategy",
+            "minReadySeconds",
+            "ordinals",
+            "revisionHistoryLimit",
+            "persistentVolumeClaimRetentionPolicy",
+        ] {
+            munged.restore(field, old.at("spec"));
+        }
+        if munged != *old.at("spec") {
+            let wrong = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+            errors.push(FieldError::forbidden("spec", wrong));
+        }
+    }
+
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        label_name(name, prefix)
+    }
+
+    fn generation(&self) -> &'static [&'static str] {
+        &["spec"]
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        crate::core::pod::template_warnings(object)
+    }
+}
+
+/// The spec with a volume per claim template, as the controller adds them.
+fn with_claims(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let claims: Vec<String> = spec
+        .list("volumeClaimTemplates")
+        .iter()
+        .map(|claim| claim.text("metadata.name").to_owned())
+        .collect();
+    let mut list: Vec<Value> = spec
+        .list("template.spec.volumes")
+        .iter()
+        .filter(|volume| !claims.iter().any(|claim| claim == volume.text("name")))
+        .cloned()
+        .collect();
+    list.extend(claims.iter().map(
+        |claim| serde_json::json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}}),
+    ));
+    spec.set("template.spec.volumes", list);
+    spec
+}
+
+fn update_strategy(strategy: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let rolling = strategy.at("rollingUpdate");
+    match strategy.text("type") {
+        "" => errors.push(FieldError::required(path, "")),
+        "OnDelete" => {
+            if !rolling.is_null() {
+                let wrong = "only allowed for updateStrategy 'RollingUpdate'";
+                errors.push(FieldError::invalid(
+                    path.field("rollingUpdate"),
+                    rolling.clone(),
+                    wrong,
+                ));
+            }
+        }
+        "RollingUpdate" => {
+            let path = path.field("rollingUpdate");
+            not_negative(rolling, "partition", &path, errors);
+            if rolling.has("maxUnavailable") {
+                int_or_percent(
+                    rolling.at("maxUnavailable"),
+                    true,
+                    &path.field("maxUnavailable"),
+                    errors,
+                );
+                if is_zero(rolling.at("maxUnavailable")) {
+                    let value = rolling.at("maxUnavailable").clone();
+                    errors.push(FieldError::invalid(
+                        path.field("maxUnavailable"),
+                        value,
+                        "cannot be 0",
+                    ));
+                }
+            }
+        }
+        _ => {
+            let wrong = "must be 'RollingUpdate' or 'OnDelete'";
+            errors.push(FieldError::invalid(path, strategy.clone(), wrong));
+        }
+    }
+}
+
+/// What ReplicationControllers do specially.
+pub struct ReplicationController;
+
+impl Strategy for ReplicationController {
+    fn default(&self, object: &mut Value) {
+        crate::core::small::replication_controller(object);
+    }
+
+    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        let path = Path::ROOT.field("spec");
+        let spec = object.at("spec");
+        numbers(spec, &["minReadySeconds", "replicas"], &path, errors);
+        if spec
+            .map("selector")
+            .is_none_or(|selector| selector.is_empty())
+        {
+            errors.push(FieldError::required(path.field("selector"), ""));
+        }
+        if !spec.has("template") {
+            errors.push(FieldError::required(path.field("template"), ""));
+            return;
+        }
+        let labels = spec.at("template.metadata.labels");
+        if !Selector::from_map(spec.at("selector")).matches_object(spec.at("template")) {
+            let template = path.field("template");
+            let metadata = template.field("metadata");
+            let wrong = "`selector` does not match template `labels`";
+            errors.push(FieldError::invalid(
+                metadata.field("labels"),
+                labels.clone(),
+                wrong,
+            ));
+        }
+        always(spec, "ReplicationController", &path, errors);
+    }
+
+    fn generation(&self) -> &'static [&'static str] {
+        &["spec"]
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        &["status.replicas"]
+    }
+
+    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        vec![(
+            "status.replicas",
+            object.int("status.replicas").unwrap_or(0).to_string(),
+        )]
+    }
+}
+
+/// What ControllerRevisions do specially.
+pub struct ControllerRevision;
+
+impl Strategy for ControllerRevision {
+    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        not_negative(object, "revision", &Path::ROOT, errors);
+    }
+
+    fn validate_update(
+        &self,
+        _part: Part<'_>,
+        object: &Value,
+        old: &Value,
+        errors: &mut Vec<FieldError>,
+    ) {
+        immutable(object, old, "data", &Path::ROOT, errors);
+    }
+}
