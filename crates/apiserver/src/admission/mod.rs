@@ -5,11 +5,16 @@
 //! place is after the built-in mutating ones, and before [`quota`], which must count what will be
 //! stored.
 
+mod default_classes;
 mod default_tolerations;
+mod limit_ranger;
 mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 mod priority;
+mod rbac_escalation;
+mod runtime_class;
 mod service_account;
+mod storage_in_use;
 mod taint_nodes;
 
 use api::status::Status;
@@ -117,11 +122,16 @@ impl Chain {
         Chain {
             plugins: vec![
                 Box::new(namespace_lifecycle::NamespaceLifecycle),
+                Box::new(limit_ranger::LimitRanger),
                 Box::new(service_account::ServiceAccount),
                 Box::new(node_restriction::NodeRestriction),
                 Box::new(taint_nodes::TaintNodesByCondition),
                 Box::new(priority::Priority),
                 Box::new(default_tolerations::DefaultTolerationSeconds),
+                Box::new(storage_in_use::StorageObjectInUseProtection),
+                Box::new(runtime_class::RuntimeClass),
+                Box::new(default_classes::DefaultClasses),
+                Box::new(rbac_escalation::Escalation),
             ],
         }
     }

@@ -1,10 +1,10 @@
 //! Paths that are no resource: what is served (legacy and aggregated), OpenAPI, version, health,
 //! metrics, and the keys of ServiceAccount tokens.
 
-mod groups;
 mod health;
 mod openapi;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use api::catalog::Catalog;
@@ -85,7 +85,7 @@ pub async fn answer(
     let documents = &server.documents;
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match segments[..] {
-        ["" ] | [] => Ok(document(accept, &groups::paths(documents.catalog))),
+        [""] | [] => Ok(document(accept, &paths(documents.catalog))),
         ["api"] | ["apis"] if accept.is_some_and(|a| a.shape == Shape::Discovery) => {
             let (cell, core) = if segments[0] == "api" {
                 (&documents.aggregated_api, true)
@@ -93,16 +93,24 @@ pub async fn answer(
                 (&documents.aggregated_apis, false)
             };
             let bytes = cell.get_or_init(|| {
-                serde_json::to_vec(&groups::aggregated(documents.catalog, core)).unwrap_or_default().into()
+                serde_json::to_vec(&api::discovery::aggregated_builtin(documents.catalog, core)).unwrap_or_default().into()
             });
             Ok(tagged(parts, AGGREGATED, bytes.clone()))
         }
-        ["api"] => Ok(document(accept, &groups::core_versions(server))),
-        ["apis"] => Ok(document(accept, &groups::group_list(documents.catalog))),
-        ["apis", group] => match groups::group(documents.catalog, group) {
-            Some(group) => Ok(document(accept, &group)),
-            None => Err(Status::no_resource()),
-        },
+        ["api"] => {
+            let config = &server.config;
+            let address = SocketAddr::new(config.advertise_address, config.advertise_port);
+            Ok(document(accept, &api::discovery::core_versions(&address.to_string())))
+        }
+        ["apis"] => {
+            let named = documents.catalog.groups().iter().filter(|g| !g.name.is_empty());
+            Ok(document(accept, &api::discovery::groups(named)))
+        }
+        ["apis", group] => {
+            let found = documents.catalog.groups().iter().find(|g| *g.name == *group && !group.is_empty());
+            let group = found.ok_or_else(Status::no_resource)?;
+            Ok(document(accept, &api::discovery::group(group)))
+        }
         ["api", version] => resources(server, accept, "", version),
         ["apis", group, version] => resources(server, accept, group, version),
         ["version"] => Ok(document(accept, &version())),
@@ -128,15 +136,46 @@ pub async fn answer(
     }
 }
 
+/// `/`
+fn paths(catalog: &Catalog) -> Value {
+    let mut paths: Vec<String> = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .into();
+    for group in catalog.groups() {
+        if !group.name.is_empty() {
+            paths.push(format!("/apis/{}", group.name));
+        }
+        for version in &group.versions {
+            paths.push(format!("/{}", api::openapi::version_path(&group.name, version)));
+        }
+    }
+    paths.sort();
+    json!({"paths": paths})
+}
+
 fn resources(
     server: &Arc<ApiServer>,
     accept: Option<Accept>,
     group: &str,
     version: &str,
 ) -> Result<Response<Body>, Status> {
-    groups::resource_list(server.documents.catalog, group, version)
-        .map(|value| document(accept, &value))
-        .ok_or_else(Status::no_resource)
+    let mut resources = server.documents.catalog.resources_of(group, version).peekable();
+    if resources.peek().is_none() {
+        return Err(Status::no_resource());
+    }
+    Ok(document(accept, &api::discovery::resources(group, version, resources)))
 }
 
 /// A document in the encoding asked for; JSON where that does not fit.

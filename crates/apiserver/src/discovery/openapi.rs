@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use api::status::Status;
 use bytes::Bytes;
-use http::Response;
-use http::header;
+use http::header::{self, HeaderValue};
 use http::request::Parts;
+use http::Response;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{plain, tagged};
+use super::tagged;
 use crate::http::body::Body;
 use crate::request::query::Query;
 use crate::server::ApiServer;
 
-/// Documents made so far, by path.
+/// Documents made so far, by path: as many as there are served versions.
 #[derive(Default)]
 pub struct OpenApi {
     made: Mutex<HashMap<String, Bytes>>,
@@ -40,7 +40,34 @@ pub fn answer(
     rest: &[&str],
     query: &Query,
 ) -> Result<Response<Body>, Status> {
-    let _ = query;
-    let _ = (server, parts, rest, json!({}), plain("", ""), tagged as fn(&Parts, &'static str, Bytes) -> Response<Body>, header::ACCEPT);
-    Err(Status::no_resource())
+    if !accepts_json(parts) {
+        return Err(Status::not_acceptable(&["application/json"]));
+    }
+    let catalog = server.catalog;
+    let path = rest.join("/");
+    let bytes = server.documents.openapi.get(&path, || match *rest {
+        ["v2"] => Some(api::openapi::v2(catalog)),
+        ["v3"] => Some(api::openapi::v3_index(catalog)),
+        ["v3", "api", version] => api::openapi::v3(catalog, "", version),
+        ["v3", "apis", group, version] => api::openapi::v3(catalog, group, version),
+        _ => None,
+    });
+    let mut response = tagged(parts, "application/json", bytes.ok_or_else(Status::no_resource)?);
+    if query.get("hash").is_some() {
+        // The index names the content by its hash: what is asked for so never changes.
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    }
+    Ok(response)
+}
+
+fn accepts_json(parts: &Parts) -> bool {
+    let Some(accept) = parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()) else {
+        return true;
+    };
+    accept.split(',').any(|clause| {
+        let media = clause.split(';').next().unwrap_or_default().trim();
+        matches!(media, "" | "*/*" | "application/*" | "application/json")
+    })
 }
