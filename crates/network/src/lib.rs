@@ -7,9 +7,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bridge;
+pub mod dns;
 pub mod names;
 pub mod netlink;
 pub mod proxy;
+pub mod services;
 
 mod cleanup;
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use network::proxy::{Config, Engine, Objects};
+use network::proxy::{Config, Engine};
+use network::services::Objects;
 use serde_json::{Value, json};
 
 use crate::bridge::{Node, Pod};
@@ -243,6 +244,16 @@ fn a_client_stays_with_its_endpoint() {
             bound.iter().collect::<BTreeSet<_>>().len() > 1,
             "clients are spread: {bound:?}"
         );
+        let mut successor = Proxy::new(&node);
+        successor.serve("web", &spec, &pods.iter().collect::<Vec<_>>());
+        proxy = successor;
+        for (client, before) in clients.iter().zip(&bound) {
+            assert_eq!(
+                client.namespace.ask(vip).unwrap().0,
+                *before,
+                "over a restart"
+            );
+        }
         // The endpoint of the first client goes: it moves, the others of remaining endpoints stay.
         let left: Vec<_> = pods
             .iter()

@@ -1,81 +1,16 @@
 //! The proxy's state, and the step from changed objects to a committed transaction.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 
-use k8s_openapi::api::core::v1::Service as ApiService;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-
-use super::plan::{self, Frontend, Surroundings};
-use super::service::{Key, Node, Service, local_endpoints};
+use super::plan::{self, Frontends, Surroundings};
+use super::service::{Node, Service, local_endpoints};
 use super::stale::Suspects;
 use super::table::{Changes, Table};
-use super::{Config, Slices, frame, owner};
+use super::{Config, frame};
 use crate::names;
-use crate::netlink::nft::{Batch, Family};
+use crate::netlink::nft::{self, Batch, Family};
 use crate::netlink::{Error, socket, socket::Socket};
-
-/// The objects the table is made from, and which services changed since it was.
-#[derive(Debug, Default)]
-pub struct Objects {
-    services: HashMap<Key, Arc<ApiService>>,
-    slices: HashMap<Key, Slices>,
-    dirty: BTreeSet<Key>,
-}
-
-fn key(service: &ApiService) -> Key {
-    Key {
-        namespace: service.metadata.namespace.clone().unwrap_or_default(),
-        name: service.metadata.name.clone().unwrap_or_default(),
-    }
-}
-
-impl Objects {
-    /// A service was made or changed.
-    pub fn put_service(&mut self, service: Arc<ApiService>) {
-        let key = key(&service);
-        self.dirty.insert(key.clone());
-        self.services.insert(key, service);
-    }
-
-    /// A service went.
-    pub fn remove_service(&mut self, service: &ApiService) {
-        let key = key(service);
-        self.services.remove(&key);
-        self.dirty.insert(key);
-    }
-
-    /// A slice was made or changed.
-    pub fn put_slice(&mut self, slice: Arc<EndpointSlice>) {
-        let (Some(owner), Some(name)) = (owner(&slice), slice.metadata.name.clone()) else {
-            return;
-        };
-        self.slices
-            .entry(owner.clone())
-            .or_default()
-            .insert(name, slice);
-        self.dirty.insert(owner);
-    }
-
-    /// A slice went.
-    pub fn remove_slice(&mut self, slice: &EndpointSlice) {
-        let (Some(owner), Some(name)) = (owner(slice), &slice.metadata.name) else {
-            return;
-        };
-        if let Some(slices) = self.slices.get_mut(&owner) {
-            slices.remove(name);
-            if slices.is_empty() {
-                self.slices.remove(&owner);
-            }
-        }
-        self.dirty.insert(owner);
-    }
-
-    pub(super) fn is_clean(&self) -> bool {
-        self.dirty.is_empty()
-    }
-}
+use crate::services::{Key, Objects, Slices};
 
 /// How many endpoints of a service are on this node, for its health check port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +33,7 @@ pub struct Engine {
     socket: Socket,
     /// UDP addresses whose endpoints changed since connections were last cleared.
     suspects: Suspects,
-    udp: HashMap<Key, BTreeMap<Frontend, Vec<(Ipv4Addr, u16)>>>,
+    udp: HashMap<Key, Frontends>,
     health: BTreeMap<Key, HealthCheck>,
 }
 
@@ -127,7 +62,7 @@ impl Engine {
     /// Brings the kernel's table in line with the objects. After a failure the next call writes the whole table.
     pub fn apply(&mut self, objects: &mut Objects) -> Result<(), Error> {
         let mut changes = Changes::default();
-        for key in std::mem::take(&mut objects.dirty) {
+        for key in objects.take_changed() {
             self.plan(objects, &key, &mut changes);
         }
         let batch = if self.in_force {
@@ -137,6 +72,11 @@ impl Engine {
         } else {
             let mut batch = frame::fresh(&self.table_name, &self.config.node_port_addresses);
             frame::write(&mut batch, self.table.whole().steps());
+            // Clients bound to an endpoint by an earlier table stay with it.
+            for set in self.table.sets() {
+                let clients = nft::ending(&mut self.socket, Family::V4, &self.table_name, set)?;
+                batch.add_ending(set, &clients);
+            }
             batch
         };
         self.in_force = false;
@@ -157,10 +97,9 @@ impl Engine {
 
     fn plan(&mut self, objects: &Objects, key: &Key, changes: &mut Changes) {
         let none = Slices::new();
-        let slices = objects.slices.get(key).unwrap_or(&none);
+        let slices = objects.slices(key).unwrap_or(&none);
         let view = objects
-            .services
-            .get(key)
+            .service(key)
             .and_then(|service| Service::view(service, slices, &self.node));
         let contribution = view
             .as_ref()

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::HealthCheck;
-use super::service::Key;
+use crate::services::Key;
 
 /// Checks of one port served at the same time; above that they wait in the listener's queue.
 const CONCURRENT: usize = 32;

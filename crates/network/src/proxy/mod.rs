@@ -15,22 +15,18 @@ mod service;
 mod stale;
 mod table;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
+use client::Informers;
 use client::backoff::Backoff;
 use client::random::Seeded;
-use client::{Change, Informers, Scope};
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::netlink;
-pub use engine::{Engine, Objects};
-use service::{Key, SERVICE_NAME_LABEL};
+use crate::services::{Objects, Sources};
+pub use engine::Engine;
 
 /// Changes that come within this time after a transaction go into the next one together.
 const COLLECT: Duration = Duration::from_millis(50);
@@ -77,71 +73,15 @@ pub async fn run_with(
 ) -> Result<(), Error> {
     // Opened first: a kernel without nftables is found before anything else happens.
     let engine = Engine::open(config)?;
-    let services = informers.get::<Service>(Scope::All);
-    let slices = informers.get::<EndpointSlice>(Scope::All);
     let health = health::Health::new(shutdown.clone());
-    let mut sources = Sources {
-        services: services.subscribe(),
-        slices: slices.subscribe(),
-    };
+    let mut sources = Sources::new(informers);
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        () = async { services.synced().await; slices.synced().await } => {}
+        () = sources.synced() => {}
     }
     drive(engine, &mut sources, health, shutdown).await;
     Ok(())
 }
-
-struct Sources {
-    services: client::Subscription<Service>,
-    slices: client::Subscription<EndpointSlice>,
-}
-
-impl Sources {
-    async fn next(&mut self, objects: &mut Objects) {
-        tokio::select! {
-            change = self.services.next() => service_changed(objects, change),
-            change = self.slices.next() => slice_changed(objects, change),
-        }
-        while let Some(change) = self.services.try_next() {
-            service_changed(objects, change);
-        }
-        while let Some(change) = self.slices.try_next() {
-            slice_changed(objects, change);
-        }
-    }
-}
-
-fn service_changed(objects: &mut Objects, change: Change<Service>) {
-    match change {
-        Change::Applied { new, .. } => objects.put_service(new),
-        Change::Deleted(old) => objects.remove_service(&old),
-    }
-}
-
-fn slice_changed(objects: &mut Objects, change: Change<EndpointSlice>) {
-    match change {
-        Change::Applied { old, new } => {
-            // A slice may change the service it is of.
-            if let Some(old) = old.filter(|old| owner(old) != owner(&new)) {
-                objects.remove_slice(&old);
-            }
-            objects.put_slice(new);
-        }
-        Change::Deleted(old) => objects.remove_slice(&old),
-    }
-}
-
-fn owner(slice: &EndpointSlice) -> Option<Key> {
-    let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?;
-    Some(Key {
-        namespace: slice.metadata.namespace.clone()?,
-        name: name.clone(),
-    })
-}
-
-/// A service's slices, by name.
-type Slices = BTreeMap<String, Arc<EndpointSlice>>;
 
 async fn drive(
     mut engine: Engine,
@@ -151,11 +91,12 @@ async fn drive(
 ) {
     let random = Seeded::from_system();
     let mut objects = Objects::default();
+    sources.take(&mut objects);
     let (mut failures, mut first) = (0, true);
     let mut earliest = Instant::now();
     loop {
         // Everything the informers hold at the start is one change, and so is an empty cluster: old rules must go.
-        if !first && objects.is_clean() {
+        if !first && objects.is_unchanged() {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = sources.next(&mut objects) => {}

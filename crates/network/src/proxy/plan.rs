@@ -4,7 +4,7 @@
 //! node's (`local/…`); traffic from outside passes `ext/…` first, which decides what is masqueraded. With session affinity each endpoint has
 //! a chain (`ep/…`) and a set of the clients bound to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -145,7 +145,7 @@ impl Builder<'_> {
     }
 
     /// Not from a pod: then the reply might not come back through this node.
-    fn from_outside(&self) -> Vec<Vec<Expression>> {
+    fn outsiders(&self) -> Vec<Vec<Expression>> {
         self.surroundings
             .cluster
             .iter()
@@ -246,7 +246,7 @@ fn plan_port(builder: &mut Builder<'_>, service: &Service, port: &Port) {
         (None, true) => Refusal::Drop,
     };
     let inside = inside.map(|chain| {
-        let outsiders = builder.from_outside();
+        let outsiders = builder.outsiders();
         if outsiders.is_empty() {
             return chain;
         }
@@ -348,17 +348,18 @@ pub(crate) fn contribution(service: &Service, surroundings: &Surroundings) -> Co
     out
 }
 
+/// UDP addresses and the endpoints behind each.
+pub(crate) type Frontends = BTreeMap<Frontend, BTreeSet<(Ipv4Addr, u16)>>;
+
 /// A service's UDP addresses and the endpoints behind each.
-pub(crate) fn udp(service: &Service) -> BTreeMap<Frontend, Vec<(Ipv4Addr, u16)>> {
-    let mut found: BTreeMap<Frontend, Vec<(Ipv4Addr, u16)>> = BTreeMap::new();
+pub(crate) fn udp(service: &Service) -> Frontends {
+    let mut found = Frontends::new();
     for port in service.ports.iter().filter(|p| p.protocol == Protocol::Udp) {
-        let mut backends: Vec<_> = cluster_endpoints(&port.endpoints)
+        let backends: BTreeSet<_> = cluster_endpoints(&port.endpoints)
             .into_iter()
             .chain(local_endpoints(&port.endpoints))
             .map(|e| (e.ip, e.port))
             .collect();
-        backends.sort_unstable();
-        backends.dedup();
         let ips = service
             .cluster_ips
             .iter()

@@ -1,6 +1,6 @@
 //! Services in, chains and elements out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
@@ -317,6 +317,9 @@ fn ports_are_matched_by_name_and_protocol() {
     };
     assert_eq!(
         frontends,
-        BTreeMap::from([(frontend, vec![("10.244.0.2".parse().unwrap(), 53)])])
+        BTreeMap::from([(
+            frontend,
+            BTreeSet::from([("10.244.0.2".parse().unwrap(), 53)])
+        )])
     );
 }

@@ -4,45 +4,34 @@
 //! endpoints of a UDP port change, the connections that point elsewhere than to the present ones are deleted; the client's next packet is
 //! balanced anew.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
-use super::plan::Frontend;
+use super::plan::{Frontend, Frontends};
 use crate::netlink::Error;
 use crate::netlink::conntrack::{self, Entry};
 use crate::netlink::socket::Socket;
 
 const UDP: u8 = 17;
 
-type Backends = Vec<(Ipv4Addr, u16)>;
+type Backends = BTreeSet<(Ipv4Addr, u16)>;
 
 /// Changed UDP addresses: the endpoints behind each before and now.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
-    changed: HashMap<Frontend, (BTreeSet<(Ipv4Addr, u16)>, BTreeSet<(Ipv4Addr, u16)>)>,
+    changed: HashMap<Frontend, (Backends, Backends)>,
 }
 
 impl Suspects {
     /// Notes what changed for one service.
-    pub fn note(
-        &mut self,
-        before: &BTreeMap<Frontend, Backends>,
-        now: &BTreeMap<Frontend, Backends>,
-    ) {
+    pub fn note(&mut self, before: &Frontends, now: &Frontends) {
         for frontend in before.keys().chain(now.keys()) {
-            if before.get(frontend) == now.get(frontend) {
-                continue;
+            let (old, new) = (before.get(frontend), now.get(frontend));
+            if old != new {
+                let slot = self.changed.entry(frontend.clone()).or_default();
+                slot.0.extend(old.into_iter().flatten());
+                slot.1 = new.cloned().unwrap_or_default();
             }
-            let all = |map: &BTreeMap<Frontend, Backends>| {
-                map.get(frontend)
-                    .into_iter()
-                    .flatten()
-                    .copied()
-                    .collect::<Vec<_>>()
-            };
-            let slot = self.changed.entry(frontend.clone()).or_default();
-            slot.0.extend(all(before));
-            slot.1 = all(now).into_iter().collect();
         }
     }
 
@@ -75,6 +64,8 @@ impl Suspects {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::netlink::conntrack::Tuple;
 

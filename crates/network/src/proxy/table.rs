@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::service::Key;
 use crate::netlink::nft::{Rule, Set, Value};
+use crate::services::Key;
 
 /// A map or set of the frame, shared by all services.
 pub(crate) type SetName = &'static str;
@@ -26,12 +26,15 @@ pub(crate) struct Table {
     claims: HashMap<(SetName, Vec<u8>), BTreeMap<Key, Value>>,
 }
 
+/// What something was before a transaction and will be after it.
+type Turns<K, V> = BTreeMap<K, (Option<V>, Option<V>)>;
+
 /// Changes that lead from one content to another. Every change of one transaction goes into one of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
-    sets: BTreeMap<String, (Option<Set>, Option<Set>)>,
-    chains: BTreeMap<String, (Option<Vec<Rule>>, Option<Vec<Rule>>)>,
-    elements: BTreeMap<(SetName, Vec<u8>), (Option<Value>, Option<Value>)>,
+    sets: Turns<String, Set>,
+    chains: Turns<String, Vec<Rule>>,
+    elements: Turns<(SetName, Vec<u8>), Value>,
 }
 
 /// One step of a transaction.
@@ -47,12 +50,7 @@ pub(crate) enum Step {
     DeleteSet(String),
 }
 
-fn note<K: Ord, V>(
-    map: &mut BTreeMap<K, (Option<V>, Option<V>)>,
-    key: K,
-    before: Option<V>,
-    after: Option<V>,
-) {
+fn note<K: Ord, V>(map: &mut Turns<K, V>, key: K, before: Option<V>, after: Option<V>) {
     match map.entry(key) {
         std::collections::btree_map::Entry::Vacant(slot) => {
             slot.insert((before, after));
@@ -65,7 +63,7 @@ fn note<K: Ord, V>(
 fn differences<K: Ord + Clone, V: PartialEq + Clone>(
     old: &BTreeMap<K, V>,
     new: &BTreeMap<K, V>,
-    into: &mut BTreeMap<K, (Option<V>, Option<V>)>,
+    into: &mut Turns<K, V>,
 ) {
     for (key, value) in old.iter().filter(|(key, _)| !new.contains_key(*key)) {
         note(into, key.clone(), Some(value.clone()), None);
@@ -122,6 +120,14 @@ impl Table {
         if before != after {
             note(&mut changes.elements, element.clone(), before, after);
         }
+    }
+
+    /// The names of the services' own sets.
+    pub fn sets(&self) -> impl Iterator<Item = &str> {
+        self.contributions
+            .values()
+            .flat_map(|c| c.sets.keys())
+            .map(String::as_str)
     }
 
     /// The keys of the services that contribute.

@@ -5,13 +5,12 @@
 
 pub mod expression;
 pub mod matches;
+mod query;
 mod transaction;
 
 pub use expression::{Expression, Verdict};
-pub use transaction::{
-    Batch, Chain, Element, Hook, MapsTo, Rule, Set, Value, delete_table, elements, table_exists,
-    types,
-};
+pub use query::{delete_table, ending};
+pub use transaction::{Batch, Chain, Element, Ending, Hook, MapsTo, Rule, Set, Value, types};
 
 /// Protocol family of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -8,12 +8,11 @@ use super::Family;
 use super::expression::{Expression, Verdict};
 use crate::netlink::Error;
 use crate::netlink::message::{self, Writer, flags};
-use crate::netlink::socket::{self, Socket, outcome};
+use crate::netlink::socket::{Socket, outcome};
 
-const SUBSYSTEM: u16 = 10 << 8;
+pub(super) const SUBSYSTEM: u16 = 10 << 8;
 const NEWTABLE: u16 = SUBSYSTEM;
-const GETTABLE: u16 = SUBSYSTEM | 1;
-const DELTABLE: u16 = SUBSYSTEM | 2;
+pub(super) const DELTABLE: u16 = SUBSYSTEM | 2;
 const NEWCHAIN: u16 = SUBSYSTEM | 3;
 const DELCHAIN: u16 = SUBSYSTEM | 5;
 const NEWRULE: u16 = SUBSYSTEM | 6;
@@ -21,10 +20,9 @@ const DELRULE: u16 = SUBSYSTEM | 8;
 const NEWSET: u16 = SUBSYSTEM | 9;
 const DELSET: u16 = SUBSYSTEM | 11;
 const NEWSETELEM: u16 = SUBSYSTEM | 12;
-const GETSETELEM: u16 = SUBSYSTEM | 13;
 const DELSETELEM: u16 = SUBSYSTEM | 14;
-const BATCH_BEGIN: u16 = 0x10;
-const BATCH_END: u16 = 0x11;
+pub(super) const BATCH_BEGIN: u16 = 0x10;
+pub(super) const BATCH_END: u16 = 0x11;
 
 const SET_ANONYMOUS: u32 = 0x1;
 const SET_CONSTANT: u32 = 0x2;
@@ -141,6 +139,15 @@ pub struct Element {
     pub value: Value,
 }
 
+/// A key of a set whose elements end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The key.
+    pub key: Vec<u8>,
+    /// What is left of its life.
+    pub left: Duration,
+}
+
 /// Changes to one table that become visible together.
 #[derive(Debug)]
 pub struct Batch {
@@ -152,7 +159,7 @@ pub struct Batch {
     next_set_id: u32,
 }
 
-fn header(w: &mut Writer, family: Family) {
+pub(super) fn header(w: &mut Writer, family: Family) {
     w.raw(&[family.number(), 0, 0, 0]);
 }
 
@@ -399,6 +406,30 @@ impl Batch {
         self.write_elements(NEWSETELEM, set, None, elements);
     }
 
+    /// Adds keys to a set whose elements end, each with what is left of its life.
+    pub fn add_ending(&mut self, set: &str, keys: &[Ending]) {
+        let table = self.table.clone();
+        for chunk in keys.chunks(ELEMENTS_PER_MESSAGE) {
+            self.step(
+                NEWSETELEM,
+                flags::CREATE,
+                format!("add elements of set {set}"),
+                |w| {
+                    w.string(1, &table);
+                    w.string(2, set);
+                    w.nested(3, |w| {
+                        for element in chunk {
+                            w.nested(1, |w| {
+                                w.nested(1, |w| w.attr(1, &element.key));
+                                w.be64(5, element.left.as_millis() as u64);
+                            });
+                        }
+                    });
+                },
+            );
+        }
+    }
+
     /// Removes elements; they must be there.
     pub fn delete_elements(&mut self, set: &str, elements: &[Element]) {
         self.write_elements(DELSETELEM, set, None, elements);
@@ -489,79 +520,4 @@ impl Batch {
             },
         );
     }
-}
-
-/// Removes a table with all it holds; one that is gone already is fine.
-pub fn delete_table(socket: &mut Socket, family: Family, table: &str) -> Result<(), Error> {
-    let mut writer = Writer::new();
-    writer.message(BATCH_BEGIN, flags::REQUEST, 0, |w| w.raw(&[0, 0, 0, 10]));
-    let sequence = socket.next_sequence();
-    writer.message(DELTABLE, flags::REQUEST | flags::ACK, sequence, |w| {
-        header(w, family);
-        w.string(1, table);
-    });
-    writer.message(BATCH_END, flags::REQUEST, 0, |w| w.raw(&[0, 0, 0, 10]));
-    socket.try_receive(|_| {})?;
-    socket.send(writer.bytes())?;
-    let mut result = None;
-    socket.try_receive(|message| result = result.or(outcome(&message)))?;
-    let request = format!("delete nftables table {table}");
-    match result {
-        Some(Ok(()) | Err(Errno::NOENT)) => Ok(()),
-        Some(Err(errno)) => Err(Error::Refused { request, errno }),
-        None => Err(Error::Malformed { request }),
-    }
-}
-
-/// Whether a table exists.
-pub fn table_exists(socket: &mut Socket, family: Family, table: &str) -> Result<bool, Error> {
-    let result = socket.query(
-        &format!("get nftables table {table}"),
-        |w, sequence| {
-            w.message(GETTABLE, flags::REQUEST | flags::ACK, sequence, |w| {
-                header(w, family);
-                w.string(1, table);
-            });
-        },
-        |_| {},
-    );
-    match result {
-        Ok(()) => Ok(true),
-        Err(error) if error.errno() == Some(Errno::NOENT) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// The keys of a set's elements with what is left of their lives.
-pub fn elements(
-    socket: &mut socket::Socket,
-    family: Family,
-    table: &str,
-    set: &str,
-) -> Result<Vec<(Vec<u8>, Option<Duration>)>, Error> {
-    let mut found = Vec::new();
-    socket.query(
-        &format!("list elements of set {set}"),
-        |w, sequence| {
-            w.message(GETSETELEM, flags::REQUEST | flags::DUMP, sequence, |w| {
-                header(w, family);
-                w.string(1, table);
-                w.string(2, set);
-            });
-        },
-        |message| {
-            let attributes = message.body.get(4..).unwrap_or_default();
-            let Some(list) = message::find(attributes, 3) else {
-                return;
-            };
-            for (_, element) in message::attributes(list) {
-                let key = message::find(element, 1).and_then(|key| message::find(key, 1));
-                let left = message::find(element, 5)
-                    .and_then(|v| v.try_into().ok())
-                    .map(|v| Duration::from_millis(u64::from_be_bytes(v)));
-                found.extend(key.map(|key| (key.to_vec(), left)));
-            }
-        },
-    )?;
-    Ok(found)
 }
