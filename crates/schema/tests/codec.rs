@@ -146,7 +146,7 @@ proptest! {
         }
         prop_assert!(set.clone().difference(&set).is_empty());
         prop_assert_eq!(set.intersection(&set), set.clone());
-        prop_assert_eq!(set.clone().union(&set), set);
+        prop_assert_eq!(set.clone().union(set.clone()), set);
     }
 
     #[test]

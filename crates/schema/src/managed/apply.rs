@@ -3,7 +3,7 @@
 use super::{
     ApplyError, Conflict, Manager, Operation, ResetFields,
     compare::compare,
-    entries::{self, Id, Managers, Owned, without_server_fields},
+    entries::{self, Fields, Id, Managers, Owned, without_server_fields},
     merge::merge,
     node::Place,
     prune::remove,
@@ -93,20 +93,20 @@ impl Plan<'_, '_> {
             self.id.clone(),
             Owned {
                 api_version: self.manager.api_version.clone(),
-                set,
+                fields: Fields::Set(set),
                 time,
             },
         );
-        let last = previous.map(|owned| owned.set).unwrap_or_default();
+        let last = previous.map(|owned| owned.fields.set()).unwrap_or_default();
         let object = self.prune(merged, &managers, &last);
         let changed = object != *self.before;
         self.take_from_others(&object, &mut managers, force)?;
         if let Some(mut owned) = managers.remove(&self.id) {
-            owned.set = without_server_fields(owned.set);
+            owned.fields = Fields::Set(without_server_fields(owned.fields.set()));
             if changed {
                 owned.time = Some(self.manager.time.clone());
             }
-            if !owned.set.is_empty() {
+            if !owned.fields.is_empty() {
                 managers.insert(self.id.clone(), owned);
             }
         }
@@ -124,8 +124,8 @@ impl Plan<'_, '_> {
         let all = fields(&merged);
         let wanted = managers
             .values()
-            .fold(Set::default(), |all, owned| all.union(&owned.set));
-        let kept = fields(&pruned).union(&self.root.with_named(&wanted));
+            .fold(Set::default(), |all, owned| all.union(owned.fields.set()));
+        let kept = fields(&pruned).union(self.root.with_named(&wanted));
         let pruned = remove(self.root, &merged, &all.clone().difference(&kept));
         // Only what was this manager's own may go.
         let gone = all.difference(&fields(&pruned)).intersection(&last);
@@ -144,18 +144,19 @@ impl Plan<'_, '_> {
         let removed = self.reset.filter(comparison.removed);
         let mut conflicts = Vec::new();
         for (id, owned) in managers.iter_mut().filter(|(id, _)| **id != self.id) {
-            let contested = owned.set.intersection(&written);
-            for path in contested.paths() {
-                let field = path.iter().map(ToString::to_string).collect();
-                conflicts.push(Conflict::new(id, field));
+            if owned.fields.meets(&written) {
+                for path in owned.fields.set().intersection(&written).paths() {
+                    let field = path.iter().map(ToString::to_string).collect();
+                    conflicts.push(Conflict::new(id, field));
+                }
+                owned.fields.remove(&written);
             }
-            let set = std::mem::take(&mut owned.set);
-            owned.set = set.difference(&contested).difference(&removed);
+            owned.fields.remove(&removed);
         }
         if !force && !conflicts.is_empty() {
             return Err(ApplyError::Conflicts(conflicts));
         }
-        managers.retain(|_, owned| !owned.set.is_empty());
+        managers.retain(|_, owned| !owned.fields.is_empty());
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Which fields one object has, lacks or has otherwise than another.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use super::{
     element::Element,
@@ -18,20 +18,30 @@ pub(super) struct Difference {
 }
 
 impl Difference {
-    fn put(&mut self, element: Element, child: Difference) {
+    fn put(&mut self, key: &str, child: Difference) {
+        if !child.is_empty() {
+            self.put_element(Element::field(key), child);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.modified.is_empty() && self.added.is_empty()
+    }
+
+    fn put_element(&mut self, element: Element, child: Difference) {
         let Difference {
             removed,
             modified,
             added,
         } = child;
-        for (side, node) in [
-            (&mut self.removed, removed),
-            (&mut self.modified, modified),
-            (&mut self.added, added),
-        ] {
-            if !node.is_empty() {
-                side.below.put(element.clone(), node);
-            }
+        if !removed.is_empty() {
+            self.removed.below.put(element.clone(), removed);
+        }
+        if !modified.is_empty() {
+            self.modified.below.put(element.clone(), modified);
+        }
+        if !added.is_empty() {
+            self.added.below.put(element, added);
         }
     }
 
@@ -58,7 +68,7 @@ pub(super) fn compare(root: Place<'_>, old: &Value, new: &Value) -> Comparison {
     let difference = at(root, Some(old), Some(new));
     Comparison {
         removed: difference.removed.below,
-        written: difference.modified.below.union(&difference.added.below),
+        written: difference.modified.below.union(difference.added.below),
     }
 }
 
@@ -125,16 +135,31 @@ fn maps(
     let empty = Map::new();
     let (has_old, has_new) = (old.is_some(), new.is_some());
     let (old, new) = (old.unwrap_or(&empty), new.unwrap_or(&empty));
-    let only_new = new.keys().filter(|key| !old.contains_key(*key));
-    for key in old.keys().chain(only_new) {
+    let mut old_keys = old.iter().peekable();
+    let mut new_keys = new.iter().peekable();
+    // Side by side in order, so that sets grow at their ends.
+    loop {
+        let order = match (old_keys.peek(), new_keys.peek()) {
+            (None, None) => return out,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((old, _)), Some((new, _))) => old.cmp(new),
+        };
+        let old_entry = if order.is_le() { old_keys.next() } else { None };
+        let new_entry = if order.is_ge() { new_keys.next() } else { None };
+        let Some((key, _)) = old_entry.or(new_entry) else {
+            return out;
+        };
+        let (old, new) = (old_entry.map(|e| e.1), new_entry.map(|e| e.1));
+        if old.is_some() && old == new {
+            continue;
+        }
         let (below, field) = place.below(keys, key);
         let implied = field.and_then(|field| below.implied(field));
-        let old = old.get(key).or(implied.filter(|_| has_old));
-        let new = new.get(key).or(implied.filter(|_| has_new));
-        let child = at(below, old, new);
-        out.put(Element::field(key), child);
+        let old = old.or(implied.filter(|_| has_old));
+        let new = new.or(implied.filter(|_| has_new));
+        out.put(key, at(below, old, new));
     }
-    out
 }
 
 fn lists(kind: &ListKind, element: Place<'_>, old: &[Value], new: &[Value]) -> Difference {
@@ -178,7 +203,7 @@ fn lists(kind: &ListKind, element: Place<'_>, old: &[Value], new: &[Value]) -> D
                 child
             }
         };
-        out.put(identity, child);
+        out.put_element(identity, child);
     }
     out
 }

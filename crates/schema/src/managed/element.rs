@@ -86,7 +86,12 @@ impl Element {
     /// As a key of `FieldsV1`.
     pub fn serialize(&self) -> String {
         match self {
-            Self::Field(name) => format!("f:{name}"),
+            Self::Field(name) => {
+                let mut out = String::with_capacity(name.len() + 2);
+                out.push_str("f:");
+                out.push_str(name);
+                out
+            }
             Self::Key(keys) => {
                 let mut out = String::from("k:{");
                 for (i, (key, leaf)) in keys.iter().enumerate() {

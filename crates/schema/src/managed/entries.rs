@@ -1,6 +1,6 @@
 //! `metadata.managedFields`: entries to sets and back.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use super::{Manager, Operation, element::Element, set::Set};
 use crate::{Map, Value};
@@ -48,28 +48,95 @@ impl Id {
 }
 
 /// One manager's fields.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Owned {
     pub(super) api_version: String,
-    pub(super) set: Set,
+    pub(super) fields: Fields,
     pub(super) time: Option<String>,
+}
+
+/// A set of fields that is read only when something meets it: most writes leave most managers'
+/// fields alone.
+#[derive(Clone, Debug)]
+pub(super) enum Fields {
+    /// As the object has it.
+    Raw(Value),
+    /// Read.
+    Set(Set),
+}
+
+impl Fields {
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Raw(fields) => fields.as_object().is_none_or(Map::is_empty),
+            Self::Set(set) => set.is_empty(),
+        }
+    }
+
+    /// Whether the two have a member in common.
+    pub(super) fn meets(&self, set: &Set) -> bool {
+        match self {
+            Self::Raw(fields) => set.meets(fields),
+            Self::Set(own) => !own.intersection(set).is_empty(),
+        }
+    }
+
+    /// The set. Raw fields were found readable, or are the server's own.
+    pub(super) fn set(&self) -> Set {
+        match self {
+            Self::Raw(fields) => Set::from_fields(fields).unwrap_or_default(),
+            Self::Set(set) => set.clone(),
+        }
+    }
+
+    /// Takes fields out; nothing is read where there is nothing to take.
+    pub(super) fn remove(&mut self, set: &Set) {
+        if self.meets(set) {
+            *self = Self::Set(self.set().difference(set));
+        }
+    }
+
+    fn into_value(self) -> Value {
+        match self {
+            Self::Raw(fields) => fields,
+            Self::Set(set) => set.to_fields(),
+        }
+    }
 }
 
 pub(super) type Managers = BTreeMap<Id, Owned>;
 
 /// The entries of an object; those that cannot be read count as none, as upstream has it.
 pub(super) fn read(object: &Value) -> Managers {
-    let Some(Value::Array(entries)) = object.pointer("/metadata/managedFields") else {
-        return Managers::new();
-    };
-    entries
-        .iter()
-        .map(entry)
-        .collect::<Option<Managers>>()
-        .unwrap_or_default()
+    match object.pointer("/metadata/managedFields") {
+        Some(Value::Array(entries)) => entries
+            .iter()
+            .cloned()
+            .map(entry)
+            .collect::<Option<Managers>>()
+            .unwrap_or_default(),
+        _ => Managers::new(),
+    }
 }
 
-fn entry(entry: &Value) -> Option<(Id, Owned)> {
+/// [`read`] of entries that a client sent: each set must be readable.
+pub(super) fn read_checked(object: &Value) -> Managers {
+    let managers = read(object);
+    let is_readable = |owned: &Owned| match &owned.fields {
+        Fields::Raw(fields) => Set::from_fields(fields).is_ok(),
+        Fields::Set(_) => true,
+    };
+    if managers.values().all(is_readable) {
+        managers
+    } else {
+        Managers::new()
+    }
+}
+
+fn entry(mut entry: Value) -> Option<(Id, Owned)> {
+    let fields = entry
+        .get_mut("fieldsV1")
+        .map_or_else(|| Value::Object(Map::new()), Value::take);
     let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
     let operation = match text("operation") {
         "Apply" => Operation::Apply,
@@ -79,10 +146,6 @@ fn entry(entry: &Value) -> Option<(Id, Owned)> {
     if text("apiVersion").is_empty() || text("fieldsType") != "FieldsV1" {
         return None;
     }
-    let set = match entry.get("fieldsV1") {
-        Some(fields) => Set::from_fields(fields).ok()?,
-        None => Set::default(),
-    };
     let id = Id::new(
         text("manager"),
         operation,
@@ -91,7 +154,7 @@ fn entry(entry: &Value) -> Option<(Id, Owned)> {
     );
     let owned = Owned {
         api_version: text("apiVersion").to_owned(),
-        set,
+        fields: Fields::Raw(fields),
         time: Some(text("time"))
             .filter(|time| !time.is_empty())
             .map(str::to_owned),
@@ -157,7 +220,7 @@ pub(super) fn write(object: &mut Value, managers: Managers) {
             put("subresource", id.subresource);
             put("time", owned.time.unwrap_or_default());
             put("fieldsType", "FieldsV1".to_owned());
-            entry.insert("fieldsV1".to_owned(), owned.set.to_fields());
+            entry.insert("fieldsV1".to_owned(), owned.fields.into_value());
             Value::Object(entry)
         })
         .collect();
@@ -171,10 +234,10 @@ pub(super) fn write(object: &mut Value, managers: Managers) {
 }
 
 /// Fields that the server keeps: nobody manages them.
-pub(super) fn without_server_fields(set: Set) -> Set {
-    let mut stripped = Set::default();
+static SERVER_FIELDS: LazyLock<Set> = LazyLock::new(|| {
+    let mut out = Set::default();
     for name in ["apiVersion", "kind", "metadata"] {
-        stripped.insert(&[Element::field(name)]);
+        out.insert(&[Element::field(name)]);
     }
     for name in [
         "name",
@@ -187,7 +250,12 @@ pub(super) fn without_server_fields(set: Set) -> Set {
         "managedFields",
         "resourceVersion",
     ] {
-        stripped.insert(&[Element::field("metadata"), Element::field(name)]);
+        out.insert(&[Element::field("metadata"), Element::field(name)]);
     }
-    set.difference(&stripped)
+    out
+});
+
+/// The set without the fields that the server keeps.
+pub(super) fn without_server_fields(set: Set) -> Set {
+    set.difference(&SERVER_FIELDS)
 }

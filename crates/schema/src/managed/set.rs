@@ -1,7 +1,7 @@
 //! Sets of fields: a tree of path elements, each of which may be a member itself and may lead to
 //! members. Reads and writes `FieldsV1`.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::cmp::Ordering;
 
 use super::element::Element;
 use crate::{Map, Value};
@@ -9,7 +9,8 @@ use crate::{Map, Value};
 /// A set of fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Set {
-    nodes: BTreeMap<Element, Node>,
+    /// Sorted by element; no node is empty.
+    nodes: Vec<(Element, Node)>,
 }
 
 /// What a set has at and below one element.
@@ -35,17 +36,21 @@ impl Node {
 }
 
 impl Set {
-    /// Whether nothing is in the set. No operation leaves empty branches behind.
+    /// Whether nothing is in the set.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
     pub(super) fn get(&self, element: &Element) -> Option<&Node> {
-        self.nodes.get(element)
+        self.place(element).ok().map(|place| &self.nodes[place].1)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Element, &Node)> {
-        self.nodes.iter()
+        self.nodes.iter().map(|(element, node)| (element, node))
+    }
+
+    fn place(&self, element: &Element) -> Result<usize, usize> {
+        self.nodes.binary_search_by(|(known, _)| known.cmp(element))
     }
 
     /// Puts a branch in, united with what is there.
@@ -53,12 +58,15 @@ impl Set {
         if node.is_empty() {
             return;
         }
-        match self.nodes.entry(element) {
-            Entry::Vacant(slot) => {
-                slot.insert(node);
-            }
-            Entry::Occupied(mut slot) => {
-                let known = slot.get_mut();
+        // Walks go in order, so that nearly every branch comes last.
+        if self.nodes.last().is_none_or(|(last, _)| *last < element) {
+            self.nodes.push((element, node));
+            return;
+        }
+        match self.place(&element) {
+            Err(place) => self.nodes.insert(place, (element, node)),
+            Ok(place) => {
+                let known = &mut self.nodes[place].1;
                 known.member |= node.member;
                 known.below.extend(node.below);
             }
@@ -66,6 +74,10 @@ impl Set {
     }
 
     fn extend(&mut self, other: Set) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
         for (element, node) in other.nodes {
             self.put(element, node);
         }
@@ -76,19 +88,20 @@ impl Set {
         let Some((first, rest)) = path.split_first() else {
             return;
         };
-        let node = self.nodes.entry(first.clone()).or_default();
+        let mut node = Node::default();
         if rest.is_empty() {
             node.member = true;
         } else {
             node.below.insert(rest);
         }
+        self.put(first.clone(), node);
     }
 
     /// Whether the path is a member.
     pub fn contains(&self, path: &[Element]) -> bool {
         match path.split_first() {
             None => false,
-            Some((first, rest)) => self.nodes.get(first).is_some_and(|node| {
+            Some((first, rest)) => self.get(first).is_some_and(|node| {
                 if rest.is_empty() {
                     node.member
                 } else {
@@ -100,8 +113,8 @@ impl Set {
 
     /// What is in either.
     #[must_use]
-    pub fn union(mut self, other: &Set) -> Set {
-        self.extend(other.clone());
+    pub fn union(mut self, other: Set) -> Set {
+        self.extend(other);
         self
     }
 
@@ -109,14 +122,19 @@ impl Set {
     #[must_use]
     pub fn intersection(&self, other: &Set) -> Set {
         let mut out = Set::default();
-        for (element, node) in &self.nodes {
-            if let Some(theirs) = other.nodes.get(element) {
-                let both = Node {
-                    member: node.member && theirs.member,
-                    below: node.below.intersection(&theirs.below),
-                };
-                if !both.is_empty() {
-                    out.nodes.insert(element.clone(), both);
+        let (mut ours, mut theirs) = (self.nodes.iter().peekable(), other.nodes.iter().peekable());
+        while let (Some((element, our)), Some((other, their))) = (ours.peek(), theirs.peek()) {
+            match element.cmp(other) {
+                Ordering::Less => drop(ours.next()),
+                Ordering::Greater => drop(theirs.next()),
+                Ordering::Equal => {
+                    let both = Node {
+                        member: our.member && their.member,
+                        below: our.below.intersection(&their.below),
+                    };
+                    out.put(element.clone(), both);
+                    ours.next();
+                    theirs.next();
                 }
             }
         }
@@ -135,53 +153,43 @@ impl Set {
         self.without(other, true)
     }
 
-    fn without(self, other: &Set, recursive: bool) -> Set {
+    fn without(mut self, other: &Set, recursive: bool) -> Set {
         if other.is_empty() {
             return self;
         }
-        let nodes = self
-            .nodes
-            .into_iter()
-            .filter_map(|(element, node)| {
-                let Some(theirs) = other.nodes.get(&element) else {
-                    return Some((element, node));
-                };
-                if theirs.member && recursive {
-                    return None;
-                }
-                let left = Node {
-                    member: node.member && !theirs.member,
-                    below: node.below.without(&theirs.below, recursive),
-                };
-                (!left.is_empty()).then_some((element, left))
-            })
-            .collect();
-        Set { nodes }
+        self.nodes.retain_mut(|(element, node)| {
+            let Some(theirs) = other.get(element) else {
+                return true;
+            };
+            if theirs.member && recursive {
+                return false;
+            }
+            node.member &= !theirs.member;
+            let below = std::mem::take(&mut node.below);
+            node.below = below.without(&theirs.below, recursive);
+            !node.is_empty()
+        });
+        self
     }
 
-    /// What is at or below one of the other's members.
+    /// What is at or below one of the other's members, and members on the way to them, as
+    /// upstream's matcher has it.
     #[must_use]
-    pub(super) fn within(self, other: &Set) -> Set {
-        let nodes = self
-            .nodes
-            .into_iter()
-            .filter_map(|(element, node)| {
-                let theirs = other.nodes.get(&element)?;
-                if theirs.member {
-                    return Some((element, node));
-                }
-                let left = Node {
-                    // On the way to a member: kept, as upstream's matcher does.
-                    member: node.member,
-                    below: node.below.within(&theirs.below),
-                };
-                (!left.is_empty()).then_some((element, left))
-            })
-            .collect();
-        Set { nodes }
+    pub(super) fn within(mut self, other: &Set) -> Set {
+        self.nodes.retain_mut(|(element, node)| {
+            let Some(theirs) = other.get(element) else {
+                return false;
+            };
+            if !theirs.member {
+                let below = std::mem::take(&mut node.below);
+                node.below = below.within(&theirs.below);
+            }
+            !node.is_empty()
+        });
+        self
     }
 
-    /// Every member's path, parents before children.
+    /// Every member's path, the members of a place before those further below.
     pub fn paths(&self) -> Vec<Vec<Element>> {
         let mut out = Vec::new();
         self.walk(&mut Vec::new(), &mut out);
@@ -242,5 +250,20 @@ impl Set {
             );
         }
         Ok(out)
+    }
+
+    /// Whether one of the members is in a set that is still in the form of `FieldsV1`.
+    pub(super) fn meets(&self, fields: &Value) -> bool {
+        let Value::Object(map) = fields else {
+            return false;
+        };
+        !map.is_empty()
+            && self.nodes.iter().any(|(element, node)| {
+                let Some(below) = map.get(&element.serialize()) else {
+                    return false;
+                };
+                let is_leaf = below.as_object().is_none_or(Map::is_empty);
+                (node.member && (is_leaf || below.get(".").is_some())) || node.below.meets(below)
+            })
     }
 }

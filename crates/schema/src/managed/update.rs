@@ -3,7 +3,7 @@
 use super::{
     MAX_UPDATE_MANAGERS, Manager, Operation, ResetFields,
     compare::compare,
-    entries::{self, Id, Managers, Owned, without_server_fields},
+    entries::{self, Fields, Id, Managers, Owned, without_server_fields},
     node::Place,
     set::Set,
 };
@@ -27,12 +27,17 @@ pub(super) fn run(
     } else if entries::asks_reset(new) {
         Managers::new()
     } else {
-        let brought = entries::read(new);
-        // Clients that know nothing of the entries must not delete them.
-        if brought.is_empty() {
+        let brought = new.pointer("/metadata/managedFields");
+        if brought == before.pointer("/metadata/managedFields") {
             entries::read(before)
         } else {
-            brought
+            // Clients that know nothing of the entries must not delete them.
+            let brought = entries::read_checked(new);
+            if brought.is_empty() {
+                entries::read(before)
+            } else {
+                brought
+            }
         }
     };
     entries::strip(new);
@@ -64,22 +69,19 @@ pub(super) fn track(
     let removed = reset.filter(comparison.removed);
     let written = reset.filter(comparison.written);
     for owned in managers.values_mut() {
-        let set = std::mem::take(&mut owned.set);
-        owned.set = set.difference(&written).difference(&removed);
+        owned.fields.remove(&written);
+        owned.fields.remove(&removed);
     }
-    managers.retain(|_, owned| !owned.set.is_empty());
+    managers.retain(|_, owned| !owned.fields.is_empty());
     let written = without_server_fields(written);
     if !written.is_empty() {
         let id = Id::of(manager, Operation::Update);
-        let previous = managers
-            .remove(&id)
-            .map(|owned| owned.set)
-            .unwrap_or_default();
+        let previous = managers.remove(&id).map(|owned| owned.fields.set());
         managers.insert(
             id,
             Owned {
                 api_version: manager.api_version.clone(),
-                set: previous.union(&written),
+                fields: Fields::Set(previous.unwrap_or_default().union(written)),
                 time: Some(manager.time.clone()),
             },
         );
@@ -111,18 +113,18 @@ fn bounded(mut managers: Managers) -> Managers {
         };
         let bucket = Id::new("ancient-changes", Operation::Update, &version, "");
         let mut set = match managers.remove(&bucket).or_else(|| managers.remove(first)) {
-            Some(owned) => owned.set,
+            Some(owned) => owned.fields.set(),
             None => Set::default(),
         };
         let Some(joined) = managers.remove(&id) else {
             continue;
         };
-        set = set.union(&joined.set);
+        set = set.union(joined.fields.set());
         managers.insert(
             bucket,
             Owned {
                 api_version: version,
-                set,
+                fields: Fields::Set(set),
                 time: joined.time,
             },
         );
