@@ -68,6 +68,7 @@ impl Cluster {
         let options = store::Options { seal: Some(Arc::new(seal)), ..store::Options::default() };
         let store = Store::open(dir.path().join("store"), options).unwrap();
         let mut config = Config::new(&pki).unwrap();
+        config.advertise_address = "192.0.2.1".parse().unwrap();
         config.tokens.push(apiserver::authentication::StaticToken::bootstrap("bootstrap-secret"));
         let server = ApiServer::new(config, store.clone(), Arc::new(SystemClock)).await.unwrap();
         Cluster { server, pki, store, dir }

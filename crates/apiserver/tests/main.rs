@@ -5,3 +5,4 @@
 mod harness;
 mod objects;
 mod tls;
+mod walk;

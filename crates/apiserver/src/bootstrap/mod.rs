@@ -182,6 +182,11 @@ async fn kubernetes_service(server: &Arc<ApiServer>) -> Result<(), StartError> {
         },
     });
     missing(server, ("", "v1", "services"), "default", "kubernetes", service).await?;
+    if config.advertise_address.is_loopback() || config.advertise_address.is_unspecified() {
+        // Endpoints of such addresses are refused, and would lead pods to themselves.
+        tracing::warn!(address = %config.advertise_address, "pods cannot reach the API server: it is not advertised under an address of the network");
+        return Ok(());
+    }
     let address = config.advertise_address.to_string();
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",

@@ -1,0 +1,226 @@
+//! Every served resource of the catalog, through every verb.
+
+use api::resource::Resource;
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Cluster, namespace};
+
+/// The least a valid object of a kind has beyond its name; kinds not named here need no more.
+fn body(resource: &Resource) -> Value {
+    let template = json!({
+        "metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    let selector = json!({"matchLabels": {"a": "b"}});
+    let workload = json!({"spec": {"selector": selector, "template": template}});
+    match (&*resource.gvk.group, &*resource.gvk.kind) {
+        ("", "Pod") => json!({"spec": template["spec"]}),
+        ("", "PodTemplate") => json!({"template": template}),
+        ("", "ReplicationController") => json!({"spec": {"selector": {"a": "b"}, "template": template}}),
+        ("", "Service") => json!({"spec": {"ports": [{"port": 80}]}}),
+        ("", "Event") => json!({
+            "involvedObject": {"kind": "Pod", "name": "x", "namespace": "default"}, "type": "Normal",
+        }),
+        ("events.k8s.io", "Event") => json!({
+            "regarding": {"kind": "Pod", "name": "x", "namespace": "default"}, "type": "Normal",
+            "eventTime": "2026-01-02T03:04:05.000000Z", "reportingController": "x/y",
+            "reportingInstance": "z", "action": "a", "reason": "r",
+        }),
+        ("", "PersistentVolume") => json!({"spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"},
+        }}),
+        ("", "PersistentVolumeClaim") => json!({"spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+        }}),
+        ("apps", "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet") => workload,
+        ("apps", "ControllerRevision") => json!({"revision": 1, "data": {}}),
+        ("batch", "Job") => {
+            let mut template = template;
+            template["spec"]["restartPolicy"] = "Never".into();
+            json!({"spec": {"template": template}})
+        }
+        ("batch", "CronJob") => {
+            let mut template = template;
+            template["spec"]["restartPolicy"] = "Never".into();
+            json!({"spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": template}}}})
+        }
+        ("autoscaling", _) => json!({"spec": {
+            "maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "x", "apiVersion": "apps/v1"},
+        }}),
+        ("certificates.k8s.io", "CertificateSigningRequest") => json!({"spec": {
+            "request": REQUEST, "signerName": "example.com/x", "usages": ["client auth"],
+        }}),
+        ("certificates.k8s.io", "ClusterTrustBundle") => json!({"spec": {"trustBundle": ""}}),
+        ("coordination.k8s.io", "LeaseCandidate") => json!({"spec": {
+            "leaseName": "x", "binaryVersion": "1.0.0", "emulationVersion": "1.0.0", "strategy": "OldestEmulationVersion",
+        }}),
+        ("discovery.k8s.io", "EndpointSlice") => json!({"addressType": "IPv4", "endpoints": []}),
+        ("networking.k8s.io", "Ingress") => json!({"spec": {"defaultBackend": {"service": {"name": "x", "port": {"number": 80}}}}}),
+        ("networking.k8s.io", "IngressClass") => json!({"spec": {"controller": "example.com/x"}}),
+        ("networking.k8s.io", "NetworkPolicy") => json!({"spec": {"podSelector": {}}}),
+        ("networking.k8s.io", "IPAddress") => json!({"spec": {"parentRef": {"resource": "services", "name": "x", "namespace": "default"}}}),
+        ("networking.k8s.io", "ServiceCIDR") => json!({"spec": {"cidrs": ["10.99.0.0/24"]}}),
+        ("node.k8s.io", "RuntimeClass") => json!({"handler": "x"}),
+        ("policy", "PodDisruptionBudget") => json!({"spec": {"minAvailable": 1, "selector": selector}}),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => json!({
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        }),
+        ("scheduling.k8s.io", "PriorityClass") => json!({"value": 1}),
+        ("storage.k8s.io", "CSIStorageCapacity") => json!({"storageClassName": "x"}),
+        ("storage.k8s.io", "CSINode") => json!({"spec": {"drivers": []}}),
+        ("storage.k8s.io", "CSIDriver") => json!({"spec": {}}),
+        ("storage.k8s.io", "StorageClass") => json!({"provisioner": "example.com/x"}),
+        ("storage.k8s.io", "VolumeAttributesClass") => json!({"driverName": "example.com/x", "parameters": {"a": "b"}}),
+        ("storage.k8s.io", "VolumeAttachment") => json!({"spec": {"attacher": "x", "nodeName": "n", "source": {"persistentVolumeName": "p"}}}),
+        _ => json!({}),
+    }
+}
+
+/// A certificate request that nobody signs here; its form alone counts.
+const REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIZ01JR0dBZ0VBTUNReElqQWdCZ05WQkFNTUdYSmpaMlZ1SUhObGJHWWdjMmxuYm1Wa0lHTmxjblF3V1RBVApCZ2NxaGtqT1BRSUJCZ2dxaGtqT1BRTUJCd05DQUFRCi0tLS0tRU5EIENFUlRJRklDQVRFIFJFUVVFU1QtLS0tLQo=";
+
+struct Walk<'a> {
+    client: &'a Client,
+    failures: Vec<String>,
+}
+
+impl Walk<'_> {
+    fn check(&mut self, what: &str, answer: &crate::harness::Answer) -> Option<Value> {
+        if answer.code < 300 {
+            return Some(answer.json());
+        }
+        let text = String::from_utf8_lossy(&answer.body);
+        self.failures.push(format!("{what}: {} {text}", answer.code));
+        None
+    }
+
+    async fn resource(&mut self, resource: &Resource) {
+        let api_version = resource.gvk.api_version();
+        let root = if resource.gvk.group.is_empty() { "api" } else { "apis" };
+        let place = if resource.namespaced { "namespaces/default/" } else { "" };
+        let collection = format!("/{root}/{api_version}/{place}{}", resource.plural);
+        let name = match &*resource.gvk.kind {
+            "IPAddress" => "10.96.3.4",
+            _ => "walker",
+        };
+        let path = format!("{collection}/{name}");
+        let what = format!("{api_version} {}", resource.plural);
+        let mut object = body(resource);
+        object["apiVersion"] = api_version.clone().into();
+        object["kind"] = (&*resource.gvk.kind).into();
+        object["metadata"] = json!({"name": name, "labels": {"walk": "1"}});
+
+        let before = self.client.get(&collection).await;
+        let Some(before) = self.check(&format!("{what} list"), &before) else { return };
+        let revision = before["metadata"]["resourceVersion"].as_str().unwrap_or("").to_owned();
+        let mut watch = self.client.watch(&format!("{collection}?watch=1&resourceVersion={revision}&labelSelector=walk")).await;
+        let answer = self.client.post(&format!("{collection}?fieldValidation=Strict"), &object).await;
+        let Some(made) = self.check(&format!("{what} create"), &answer) else { return };
+        for (kind, patch) in [
+            ("merge", json!({"metadata": {"annotations": {"m": "1"}}})),
+            ("strategic", json!({"metadata": {"annotations": {"s": "1"}}})),
+            ("json", json!([{"op": "add", "path": "/metadata/annotations/j", "value": "1"}])),
+        ] {
+            let answer = self.client.patch(&path, kind, &patch).await;
+            self.check(&format!("{what} {kind} patch"), &answer);
+        }
+        let applied = json!({"apiVersion": api_version, "kind": resource.gvk.kind,
+            "metadata": {"name": name, "annotations": {"a": "1"}}});
+        let answer = self.client.patch(&format!("{path}?fieldManager=walk"), "apply", &applied).await;
+        self.check(&format!("{what} apply"), &answer);
+        let answer = self.client.get(&path).await;
+        let Some(mut live) = self.check(&format!("{what} get"), &answer) else { return };
+        assert_eq!(live["metadata"]["uid"], made["metadata"]["uid"], "{what}");
+        let annotations = &live["metadata"]["annotations"];
+        for key in ["m", "s", "j", "a"] {
+            if annotations[key] != "1" {
+                self.failures.push(format!("{what}: annotation {key} is lost: {annotations}"));
+            }
+        }
+        live["metadata"]["labels"]["updated"] = "1".into();
+        let answer = self.client.put(&path, &live).await;
+        if let Some(updated) = self.check(&format!("{what} update"), &answer) {
+            let again = self.client.put(&path, &updated).await;
+            if let Some(again) = self.check(&format!("{what} update with no change"), &again)
+                && again["metadata"]["resourceVersion"] != updated["metadata"]["resourceVersion"]
+            {
+                self.failures.push(format!("{what}: an update without change was written"));
+            }
+        }
+        let binary = self.client.raw("GET", &path, &[("accept", "application/vnd.kubernetes.protobuf")], "").await;
+        if binary.code != 200 || !binary.body.starts_with(b"k8s\0") {
+            self.failures.push(format!("{what}: no protobuf: {}", String::from_utf8_lossy(&binary.body)));
+        } else {
+            let kind = ("content-type", "application/vnd.kubernetes.protobuf");
+            let answer = self.client.raw("PUT", &path, &[kind], binary.body.clone()).await;
+            if let Some(same) = self.check(&format!("{what} protobuf update"), &answer) {
+                let now = self.client.get(&path).await.json();
+                if now["metadata"]["resourceVersion"] != same["metadata"]["resourceVersion"] || now != same {
+                    self.failures.push(format!("{what}: protobuf changed it:\n{now}\n{same}"));
+                }
+            }
+        }
+        let table = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+        let answer = self.client.raw("GET", &collection, &[table], "").await;
+        if let Some(table) = self.check(&format!("{what} table"), &answer)
+            && table["rows"].as_array().is_none_or(|rows| rows.iter().any(|row| {
+                row["cells"].as_array().map(Vec::len) != table["columnDefinitions"].as_array().map(Vec::len)
+            }))
+        {
+            self.failures.push(format!("{what}: cells and columns differ"));
+        }
+        if resource.has_status() {
+            let answer = self.client.patch(&format!("{path}/status"), "merge", &json!({"metadata": {"annotations": {"st": "1"}}})).await;
+            self.check(&format!("{what} status patch"), &answer);
+        }
+        let answer = self
+            .client
+            .delete_with(&path, &json!({"gracePeriodSeconds": 0, "propagationPolicy": "Background"}))
+            .await;
+        self.check(&format!("{what} delete"), &answer);
+        if &*resource.gvk.kind != "Namespace" {
+            let finalizers = json!({"metadata": {"finalizers": null}});
+            self.client.patch(&path, "merge", &finalizers).await;
+            let gone = self.client.get(&path).await;
+            if gone.code != 404 {
+                self.failures.push(format!("{what}: still there after delete: {}", gone.json()));
+            }
+            let first = watch.next().await.unwrap();
+            if first["type"] != "ADDED" || first["object"]["apiVersion"] != api_version.as_str() {
+                self.failures.push(format!("{what}: first event {first}"));
+            }
+            loop {
+                let event = watch.next().await.unwrap();
+                match event["type"].as_str() {
+                    Some("MODIFIED") => {}
+                    Some("DELETED") => break,
+                    _ => {
+                        self.failures.push(format!("{what}: event {event}"));
+                        break;
+                    }
+                }
+            }
+        }
+        if resource.has_verb("deletecollection") {
+            let answer = self.client.delete(&format!("{collection}?labelSelector=walk")).await;
+            self.check(&format!("{what} deletecollection"), &answer);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_resource_takes_every_verb() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    namespace(&admin, "default").await;
+    let mut walk = Walk { client: &admin, failures: Vec::new() };
+    let mut walked = 0;
+    for resource in api::catalog::builtin().resources() {
+        if resource.has_verb("watch") {
+            walk.resource(resource).await;
+            walked += 1;
+        }
+    }
+    assert!(walked > 70, "{walked}");
+    assert!(walk.failures.is_empty(), "{} failures:\n{}", walk.failures.len(), walk.failures.join("\n"));
+}
