@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unused_crate_dependencies)]
 
+mod access;
 mod harness;
 mod objects;
+mod semantics;
 mod tls;
 mod walk;
