@@ -499,17 +499,50 @@ impl Paths {
 
     fn walk(&self, ty: &Ty, value: &mut Value) -> Result<(), QuantityError> {
         match (ty, value) {
-            (Ty::List(item), Value::Array(items)) => items
-                .iter_mut()
-                .fold(Ok(()), |result, value| result.and(self.walk(item, value))),
-            (Ty::Map(item), Value::Object(map)) => map
-                .values_mut()
-                .fold(Ok(()), |result, value| result.and(self.walk(item, value))),
+            (Ty::List(item), Value::Array(items)) => self.walk_all(item, items.iter_mut()),
+            (Ty::Map(item), Value::Object(map)) => {
+                // Maps of quantities are resource lists, which know nothing finer than a thousandth.
+                map.values_mut().for_each(round_up_to_millis);
+                self.walk_all(item, map.values_mut())
+            }
             (Ty::Ref(id), value) if value.is_object() => self.canonicalize(*id, value),
             // A reference that is no object is to the type named Quantity itself.
             (Ty::Ref(_) | Ty::Scalar(Scalar::Quantity), value) => canonicalize(value),
             _ => Ok(()),
         }
+    }
+
+    /// Every one is written, also after a bad one.
+    fn walk_all<'a>(
+        &self,
+        ty: &Ty,
+        values: impl Iterator<Item = &'a mut Value>,
+    ) -> Result<(), QuantityError> {
+        let mut result = Ok(());
+        for value in values {
+            let this = self.walk(ty, value);
+            result = result.and(this);
+        }
+        result
+    }
+}
+
+fn round_up_to_millis(value: &mut Value) {
+    const MILLI: i128 = 1_000_000;
+    // Only a fraction, or a suffix for one, can be finer.
+    let fine = value
+        .as_str()
+        .is_some_and(|text| text.contains(['.', 'n', 'u', 'e', 'E']))
+        || value.is_f64();
+    if !fine {
+        return;
+    }
+    if let Ok(quantity) = Quantity::from_value(value)
+        && quantity.nanos % MILLI != 0
+    {
+        *value = quantity
+            .with(divide_up(quantity.nanos, MILLI) * MILLI)
+            .into();
     }
 }
 
@@ -575,6 +608,17 @@ mod tests {
             let quantity: Quantity = text.parse().unwrap();
             assert_eq!(quantity.to_string(), canonical, "{text}");
         }
+    }
+
+    #[test]
+    fn resource_lists_are_canonical() {
+        let catalog = crate::catalog::builtin();
+        let mut pod = serde_json::json!({"spec": {"containers": [{"resources": {
+            "limits": {"cpu": 0.5, "memory": "1024Mi", "x/y": "bad"}, "requests": {"cpu": "100500u"}}}]}});
+        let ty = catalog.type_of("", "v1", "Pod").unwrap();
+        assert!(catalog.quantities.canonicalize(ty, &mut pod).is_err());
+        let expected = serde_json::json!({"limits": {"cpu": "500m", "memory": "1Gi", "x/y": "bad"}, "requests": {"cpu": "101m"}});
+        assert_eq!(pod["spec"]["containers"][0]["resources"], expected);
     }
 
     #[test]

@@ -4,8 +4,11 @@ use crate::{
     apps::workloads,
     batch::job,
     core::{config, event, namespace, node, pod, service, small, storage},
-    others, rbac,
-    strategy::{Plain, Simple, Strategy},
+    groups::{
+        admission, autoscaling, certificates, coordination, devices, discovery, extensions,
+        flowcontrol, networking, policy, rbac, scheduling, storage as volumes,
+    },
+    strategy::{Plain, Simple, Strategy, path_segment_name},
 };
 
 /// A [`Simple`] strategy as a constant.
@@ -18,7 +21,6 @@ macro_rules! simple {
 
 /// What this kind does specially.
 pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
-    const SPEC: &[&str] = &["spec"];
     match (group, kind) {
         ("", "Pod") => &pod::Pod,
         ("", "PodTemplate") => simple!(default: small::pod_template, generation: &["template"]),
@@ -43,74 +45,174 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("apps", "StatefulSet") => &workloads::StatefulSet,
         ("batch", "Job") => &job::Job,
         ("batch", "CronJob") => &job::CronJob,
-        ("autoscaling", _) => simple!(default: others::autoscaler),
+        ("autoscaling", _) => {
+            simple!(default: autoscaling::autoscaler, validate: autoscaling::validate)
+        }
         ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::Binding { cluster: false },
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::Binding { cluster: true },
         ("rbac.authorization.k8s.io", "Role") => &rbac::Role { cluster: false },
         ("rbac.authorization.k8s.io", _) => &rbac::Role { cluster: true },
-        ("coordination.k8s.io", _) => simple!(create_on_update: true, unconditional_update: false),
-        ("discovery.k8s.io", _) => {
-            simple!(default: others::endpoint_slice, generation: &["endpoints", "ports", "addressType", "metadata.labels"])
+        ("coordination.k8s.io", "Lease") => {
+            simple!(validate: coordination::lease, create_on_update: true, unconditional_update: false)
         }
-        ("storage.k8s.io", "StorageClass") => simple!(default: others::storage_class),
-        ("storage.k8s.io", "CSIDriver") => {
-            simple!(default: others::csi_driver, generation: SPEC, unconditional_update: false)
+        ("coordination.k8s.io", _) => {
+            simple!(validate: coordination::candidate, create_on_update: true, unconditional_update: false)
         }
-        ("storage.k8s.io", "CSIStorageCapacity" | "VolumeAttachment" | "CSINode") => {
-            simple!(unconditional_update: false)
+        ("discovery.k8s.io", _) => simple!(
+            default: discovery::endpoint_slice,
+            validate: discovery::validate,
+            update: discovery::update,
+            generation: &["endpoints", "ports", "addressType", "metadata.labels"],
+        ),
+        ("storage.k8s.io", kind) => storage_kind(kind),
+        ("networking.k8s.io", kind) => networking_kind(kind),
+        ("policy", "PodDisruptionBudget") => {
+            simple!(validate: policy::validate, generation: SPEC, unconditional_update: false)
         }
-        ("networking.k8s.io", "NetworkPolicy") => {
-            simple!(default: others::network_policy, generation: SPEC)
-        }
-        ("networking.k8s.io", "IngressClass") => {
-            simple!(default: others::ingress_class, generation: SPEC)
-        }
-        ("networking.k8s.io", "Ingress") => simple!(generation: SPEC),
-        ("policy", "PodDisruptionBudget") => simple!(generation: SPEC, unconditional_update: false),
-        ("scheduling.k8s.io", "PriorityClass") => {
-            simple!(default: others::priority_class, generation: &["value"])
-        }
+        ("scheduling.k8s.io", "PriorityClass") => simple!(
+            default: scheduling::priority_class,
+            validate: scheduling::validate,
+            update: scheduling::update,
+            generation: &["value"],
+        ),
         ("node.k8s.io", "RuntimeClass") => {
             simple!(create_on_update: true, unconditional_update: false)
         }
-        (
-            "admissionregistration.k8s.io",
-            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration",
-        ) => {
-            simple!(default: others::webhooks, generation: &["webhooks"], unconditional_update: false)
-        }
-        (
-            "admissionregistration.k8s.io",
-            "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy",
-        ) => {
-            simple!(default: others::admission_policy, generation: SPEC, unconditional_update: false)
-        }
-        ("admissionregistration.k8s.io", _) => {
-            simple!(default: others::admission_policy_binding, generation: SPEC, unconditional_update: false)
-        }
+        ("admissionregistration.k8s.io", kind) => admission_kind(kind),
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => {
-            simple!(default: others::flow_schema, generation: SPEC)
+            simple!(default: flowcontrol::flow_schema, validate: flowcontrol::validate_schema, generation: SPEC)
         }
         ("flowcontrol.apiserver.k8s.io", _) => {
-            simple!(default: others::priority_level, generation: SPEC)
+            simple!(default: flowcontrol::priority_level, validate: flowcontrol::validate_level, generation: SPEC)
         }
-        ("apiextensions.k8s.io", _) => {
-            simple!(default: others::custom_resource_definition, generation: SPEC)
+        ("apiextensions.k8s.io", _) => simple!(
+            default: extensions::custom_resource_definition,
+            validate: extensions::validate_definition,
+            update: extensions::update_definition,
+            generation: SPEC,
+        ),
+        ("apiregistration.k8s.io", _) => {
+            simple!(default: extensions::api_service, validate: extensions::validate_service)
         }
-        ("apiregistration.k8s.io", _) => simple!(default: others::api_service),
-        ("resource.k8s.io", "ResourceClaim") => simple!(default: others::resource_claim),
-        ("resource.k8s.io", "ResourceClaimTemplate") => {
-            simple!(default: others::resource_claim_template)
-        }
-        ("resource.k8s.io", "ResourceSlice" | "DeviceClass" | "DeviceTaintRule") => {
-            simple!(generation: SPEC)
-        }
-        ("certificates.k8s.io", "ClusterTrustBundle" | "PodCertificateRequest") => {
-            simple!(unconditional_update: false)
+        ("resource.k8s.io", kind) => device_kind(kind),
+        ("certificates.k8s.io", "CertificateSigningRequest") => &certificates::SigningRequest,
+        ("certificates.k8s.io", "ClusterTrustBundle") => simple!(
+            validate: certificates::validate_bundle,
+            update: certificates::update_bundle,
+            fields: &["spec.signerName"],
+            name: path_segment_name,
+            unconditional_update: false,
+        ),
+        ("certificates.k8s.io", "PodCertificateRequest") => {
+            simple!(fields: &["spec.signerName", "spec.podName", "spec.nodeName"], unconditional_update: false)
         }
         ("internal.apiserver.k8s.io" | "storagemigration.k8s.io", _) => {
             simple!(unconditional_update: false)
         }
         _ => &Plain,
+    }
+}
+
+const SPEC: &[&str] = &["spec"];
+
+fn storage_kind(kind: &str) -> &'static dyn Strategy {
+    match kind {
+        "StorageClass" => simple!(
+            default: volumes::storage_class,
+            validate: volumes::validate_class,
+            update: volumes::update_class,
+        ),
+        "VolumeAttributesClass" => {
+            simple!(validate: volumes::validate_attributes, update: volumes::update_attributes)
+        }
+        "CSIDriver" => simple!(
+            default: volumes::csi_driver,
+            validate: volumes::validate_driver,
+            update: volumes::update_driver,
+            generation: SPEC,
+            unconditional_update: false,
+        ),
+        "CSINode" => simple!(validate: volumes::validate_node, unconditional_update: false),
+        "VolumeAttachment" => simple!(
+            validate: volumes::validate_attachment,
+            update: volumes::update_attachment,
+            unconditional_update: false,
+        ),
+        _ => simple!(
+            validate: volumes::validate_capacity,
+            update: volumes::update_capacity,
+            unconditional_update: false,
+        ),
+    }
+}
+
+fn networking_kind(kind: &str) -> &'static dyn Strategy {
+    match kind {
+        "NetworkPolicy" => simple!(
+            default: networking::network_policy,
+            validate: networking::validate_policy,
+            generation: SPEC,
+        ),
+        "Ingress" => simple!(validate: networking::validate_ingress, generation: SPEC),
+        "IngressClass" => simple!(
+            default: networking::ingress_class,
+            validate: networking::validate_class,
+            update: networking::update_class,
+            generation: SPEC,
+        ),
+        "ServiceCIDR" => {
+            simple!(validate: networking::validate_cidr, update: networking::update_fixed_spec)
+        }
+        _ => simple!(
+            validate: networking::validate_address,
+            update: networking::update_fixed_spec,
+            name: networking::ip_name,
+            fields: &["spec.parentRef.group", "spec.parentRef.resource", "spec.parentRef.namespace", "spec.parentRef.name"],
+        ),
+    }
+}
+
+fn admission_kind(kind: &str) -> &'static dyn Strategy {
+    match kind {
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => simple!(
+            default: admission::webhooks,
+            validate: admission::validate_webhooks,
+            generation: &["webhooks"],
+            unconditional_update: false,
+        ),
+        "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy" => simple!(
+            default: admission::admission_policy,
+            validate: admission::validate_policy,
+            generation: SPEC,
+            unconditional_update: false,
+        ),
+        _ => simple!(
+            default: admission::admission_policy_binding,
+            validate: admission::validate_binding,
+            generation: SPEC,
+            unconditional_update: false,
+        ),
+    }
+}
+
+fn device_kind(kind: &str) -> &'static dyn Strategy {
+    match kind {
+        "ResourceClaim" => simple!(
+            default: devices::resource_claim,
+            validate: devices::validate_claim,
+            update: devices::update_claim,
+        ),
+        "ResourceClaimTemplate" => simple!(
+            default: devices::resource_claim_template,
+            validate: devices::validate_claim_template,
+            update: devices::update_claim,
+        ),
+        "ResourceSlice" => simple!(
+            validate: devices::validate_slice,
+            update: devices::update_slice,
+            generation: SPEC,
+            fields: &["spec.nodeName", "spec.driver"],
+        ),
+        _ => simple!(generation: SPEC),
     }
 }

@@ -132,20 +132,19 @@ impl Strategy for Secret {
                 needed(".dockerconfigjson");
                 docker(data, ".dockerconfigjson", &path, errors);
             }
-            "kubernetes.io/basic-auth" => {
-                if data.get("username").is_none() && data.get("password").is_none() {
-                    needed("username");
-                    needed("password");
-                }
+            "kubernetes.io/basic-auth"
+                if data.get("username").is_none() && data.get("password").is_none() =>
+            {
+                needed("username");
+                needed("password");
             }
-            "kubernetes.io/ssh-auth" => {
+            "kubernetes.io/ssh-auth"
                 if data
                     .get("ssh-privatekey")
                     .and_then(Value::as_str)
-                    .is_none_or(str::is_empty)
-                {
-                    errors.push(FieldError::required(path.key("ssh-privatekey"), ""));
-                }
+                    .is_none_or(str::is_empty) =>
+            {
+                errors.push(FieldError::required(path.key("ssh-privatekey"), ""));
             }
             "kubernetes.io/tls" => {
                 needed("tls.crt");

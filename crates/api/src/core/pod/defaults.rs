@@ -254,15 +254,13 @@ fn volume(volume: &mut Value) {
                 }
             }
             "hostPath" => fill_absent(source, "type", || "".into()),
-            "image" => {
-                if source.get("pullPolicy").is_none_or(is_zero) {
-                    let reference = source
-                        .get("reference")
-                        .and_then(Value::as_str)
-                        .unwrap_or("");
-                    let policy = pull_policy(reference);
-                    source.insert("pullPolicy".to_owned(), policy.into());
-                }
+            "image" if source.get("pullPolicy").is_none_or(is_zero) => {
+                let reference = source
+                    .get("reference")
+                    .and_then(Value::as_str)
+                    .unwrap_or("");
+                let policy = pull_policy(reference);
+                source.insert("pullPolicy".to_owned(), policy.into());
             }
             "iscsi" => fill(source, "iscsiInterface", || "default".into()),
             "rbd" => {

@@ -2,11 +2,14 @@
 
 mod affinity;
 mod container;
+mod env;
+mod resources;
+mod security;
 mod update;
 mod volume;
 
 pub use affinity::{node_selector, node_selector_term, taints, tolerations};
-pub use container::{resource_name, resources};
+pub use resources::{resource_name, resources as container_resources};
 pub use update::{ephemeral_containers, main as update, resize, status};
 pub use volume::{csi_driver_name, volumes};
 
@@ -108,7 +111,7 @@ fn pod_spec(spec: &Value, pod: &Value, path: &Path<'_>, errors: &mut Vec<FieldEr
     let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     one_of(spec, "dnsPolicy", &policies, path, errors);
     labels(spec.at("nodeSelector"), &path.field("nodeSelector"), errors);
-    security(spec, path, errors);
+    pod_security(spec, path, errors);
     affinity::affinity(spec.at("affinity"), &path.field("affinity"), errors);
     dns(spec, path, errors);
     for (index, secret) in spec.list("imagePullSecrets").iter().enumerate() {
@@ -155,7 +158,7 @@ fn pod_spec(spec: &Value, pod: &Value, path: &Path<'_>, errors: &mut Vec<FieldEr
     }
     let overhead = path.field("overhead");
     for (name, value) in spec.pairs("overhead") {
-        container::resource_name(name, &overhead.key(name), errors);
+        resources::resource_name(name, &overhead.key(name), errors);
         quantity(value, &overhead.key(name), errors);
     }
     if spec.has("os") {
@@ -167,7 +170,7 @@ fn pod_spec(spec: &Value, pod: &Value, path: &Path<'_>, errors: &mut Vec<FieldEr
             errors,
         );
     }
-    container::pod_resources(spec, path, errors);
+    resources::pod_resources(spec, path, errors);
 }
 
 fn names_of(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
@@ -208,7 +211,7 @@ fn scheduling_gates(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>)
     }
 }
 
-fn security(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+fn pod_security(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let context = spec.at("securityContext");
     let path_context = path.field("securityContext");
     if spec.flag("shareProcessNamespace") && spec.flag("hostPID") {
@@ -220,11 +223,11 @@ fn security(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         ));
     }
     for field in ["fsGroup", "runAsUser", "runAsGroup"] {
-        container::user_or_group(context, field, &path_context, errors);
+        security::user_or_group(context, field, &path_context, errors);
     }
     for (index, group) in context.list("supplementalGroups").iter().enumerate() {
         let list = path_context.field("supplementalGroups");
-        container::id(group, &list.index(index), errors);
+        security::id(group, &list.index(index), errors);
     }
     let sysctls = path_context.field("sysctls");
     for (index, sysctl) in context.list("sysctls").iter().enumerate() {
@@ -233,9 +236,7 @@ fn security(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         if name.is_empty() {
             errors.push(FieldError::required(path.field("name"), ""));
         } else if name.len() > 253 || !is_sysctl(name) {
-            let wrong = format!(
-                "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
-            );
+            let wrong = "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
             errors.push(FieldError::invalid(path.field("name"), name, wrong));
         }
         if context.list("sysctls")[..index]
@@ -263,7 +264,7 @@ fn security(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             errors,
         );
     }
-    container::seccomp(
+    security::seccomp(
         context.at("seccompProfile"),
         &path_context.field("seccompProfile"),
         errors,

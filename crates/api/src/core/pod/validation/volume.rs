@@ -2,7 +2,7 @@
 
 use schema::{Path, Value, field_error::FieldError};
 
-use super::container::{field_ref, resource_ref};
+use super::env::{field_ref, resource_ref};
 use crate::{
     meta, names,
     object::Object,
@@ -102,11 +102,11 @@ fn source(volume: &Value, pod: &Value, path: &Path<'_>, errors: &mut Vec<FieldEr
         required(value, field, path, errors);
     }
     match kind.as_str() {
-        "emptyDir" => {
-            if value.has("sizeLimit") && Quantity::of(value.at("sizeLimit")).is_negative() {
-                let wrong = "SizeLimit field must be a valid resource quantity";
-                errors.push(FieldError::forbidden(path.field("sizeLimit"), wrong));
-            }
+        "emptyDir"
+            if value.has("sizeLimit") && Quantity::of(value.at("sizeLimit")).is_negative() =>
+        {
+            let wrong = "SizeLimit field must be a valid resource quantity";
+            errors.push(FieldError::forbidden(path.field("sizeLimit"), wrong));
         }
         "hostPath" => {
             no_backsteps(value.text("path"), &path.field("path"), errors);
@@ -170,16 +170,14 @@ fn source(volume: &Value, pod: &Value, path: &Path<'_>, errors: &mut Vec<FieldEr
                 }
             }
         }
-        "image" => {
-            if value.has("pullPolicy") {
-                one_of(
-                    value,
-                    "pullPolicy",
-                    &["Always", "IfNotPresent", "Never"],
-                    path,
-                    errors,
-                );
-            }
+        "image" if value.has("pullPolicy") => {
+            one_of(
+                value,
+                "pullPolicy",
+                &["Always", "IfNotPresent", "Never"],
+                path,
+                errors,
+            );
         }
         _ => {}
     }

@@ -94,7 +94,7 @@ pub struct Binding {
 
 impl Strategy for Binding {
     fn default(&self, object: &mut Value) {
-        crate::others::role_binding(object);
+        role_binding(object);
     }
 
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
@@ -184,5 +184,14 @@ impl Strategy for Binding {
 
     fn create_on_update(&self) -> bool {
         true
+    }
+}
+/// Defaults of RoleBindings and ClusterRoleBindings.
+fn role_binding(object: &mut Value) {
+    object.set_default_text("roleRef.apiGroup", GROUP);
+    for subject in object.list_mut("subjects") {
+        if matches!(subject.text("kind"), "User" | "Group") {
+            subject.set_default_text("apiGroup", GROUP);
+        }
     }
 }
