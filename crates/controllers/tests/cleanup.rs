@@ -1,0 +1,176 @@
+//! Namespaces, the garbage collector, and pods nobody looks after.
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
+use kube::Api;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+
+fn deployment() -> Value {
+    json!({
+        "metadata": {"name": "web"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": {
+            "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "a"}]},
+        }},
+    })
+}
+
+async fn deployed(cluster: &Cluster) {
+    cluster.create::<Deployment>("default", deployment()).await;
+    cluster
+        .wait::<Deployment>("default", |all| {
+            all[0]
+                .status
+                .as_ref()
+                .is_some_and(|status| status.available_replicas == Some(2))
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_namespace_is_born_with_its_defaults_and_dies_with_its_content() {
+    let cluster = Cluster::start().await;
+    cluster
+        .create::<Namespace>("", json!({"metadata": {"name": "team"}}))
+        .await;
+    cluster
+        .wait::<ServiceAccount>("team", |all| all.len() == 1)
+        .await;
+    let config = cluster
+        .wait::<ConfigMap>("team", |all| all.len() == 1)
+        .await;
+    assert!(config[0].data.as_ref().unwrap()["ca.crt"].contains("BEGIN CERTIFICATE"));
+    cluster
+        .api::<ServiceAccount>("team")
+        .delete("default", &Default::default())
+        .await
+        .unwrap();
+    let first = config[0].metadata.uid.clone();
+    cluster
+        .api::<ConfigMap>("team")
+        .delete("kube-root-ca.crt", &Default::default())
+        .await
+        .unwrap();
+    cluster
+        .wait::<ConfigMap>("team", |all| all.len() == 1 && all[0].metadata.uid != first)
+        .await;
+    cluster.create::<Deployment>("team", deployment()).await;
+    cluster.wait::<Pod>("team", |all| all.len() == 2).await;
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    namespaces
+        .delete("team", &Default::default())
+        .await
+        .unwrap();
+    cluster
+        .wait::<Namespace>("", |all| {
+            !all.iter()
+                .any(|one| one.metadata.name.as_deref() == Some("team"))
+        })
+        .await;
+    cluster.wait::<Pod>("team", <[Pod]>::is_empty).await;
+    cluster
+        .wait::<Deployment>("team", <[Deployment]>::is_empty)
+        .await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn background_deletion_takes_the_dependents_afterwards() {
+    let cluster = Cluster::start().await;
+    deployed(&cluster).await;
+    cluster
+        .api::<Deployment>("default")
+        .delete("web", &DeleteParams::background())
+        .await
+        .unwrap();
+    cluster
+        .wait::<ReplicaSet>("default", <[ReplicaSet]>::is_empty)
+        .await;
+    cluster.wait::<Pod>("default", <[Pod]>::is_empty).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn foreground_deletion_takes_the_dependents_first() {
+    let cluster = Cluster::start().await;
+    deployed(&cluster).await;
+    cluster
+        .api::<Deployment>("default")
+        .delete("web", &DeleteParams::foreground())
+        .await
+        .unwrap();
+    cluster
+        .wait::<Deployment>("default", <[Deployment]>::is_empty)
+        .await;
+    let pods = cluster
+        .api::<Pod>("default")
+        .list(&Default::default())
+        .await
+        .unwrap();
+    assert!(pods.items.is_empty(), "the owner went last");
+    let sets = cluster
+        .api::<ReplicaSet>("default")
+        .list(&Default::default())
+        .await
+        .unwrap();
+    assert!(sets.items.is_empty());
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn orphaning_leaves_the_dependents_without_owner() {
+    let cluster = Cluster::start().await;
+    deployed(&cluster).await;
+    cluster
+        .api::<Deployment>("default")
+        .delete("web", &DeleteParams::orphan())
+        .await
+        .unwrap();
+    cluster
+        .wait::<Deployment>("default", <[Deployment]>::is_empty)
+        .await;
+    let sets = cluster
+        .wait::<ReplicaSet>("default", |all| all.len() == 1)
+        .await;
+    assert!(
+        sets[0]
+            .metadata
+            .owner_references
+            .as_ref()
+            .is_none_or(Vec::is_empty)
+    );
+    cluster.wait::<Pod>("default", |all| all.len() == 2).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn an_object_whose_owner_never_was_is_collected() {
+    let cluster = Cluster::start().await;
+    let config = json!({"metadata": {"name": "left", "ownerReferences": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "nobody", "uid": "0d9bbd8b-1b5c-4f0e-9a0e-000000000000"},
+    ]}});
+    cluster.create::<ConfigMap>("default", config).await;
+    cluster
+        .wait::<ConfigMap>("default", |all| {
+            !all.iter()
+                .any(|one| one.metadata.name.as_deref() == Some("left"))
+        })
+        .await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_pod_deleted_before_it_had_a_node_goes() {
+    let cluster = Cluster::start().await;
+    let pod = json!({"metadata": {"name": "late"}, "spec": {"containers": [{"name": "c", "image": "unbound"}]}});
+    cluster.create::<Pod>("default", pod).await;
+    cluster
+        .api::<Pod>("default")
+        .delete("late", &Default::default())
+        .await
+        .unwrap();
+    cluster.wait::<Pod>("default", <[Pod]>::is_empty).await;
+    cluster.stop().await;
+}

@@ -1,0 +1,10 @@
+//! The controllers against a whole API server in this process, with a fake kubelet that patches pod
+//! status. Every wait is for a condition, by watch.
+
+#![allow(clippy::unwrap_used, missing_docs, unused_crate_dependencies)]
+
+mod cleanup;
+mod cluster;
+mod endpoints;
+mod nodes;
+mod workloads;
