@@ -57,7 +57,12 @@ async fn a_deployment_rolls_out_rolls_over_and_rolls_back() {
     .unwrap();
     cluster
         .wait::<Deployment>("default", |all| {
-            all[0].metadata.generation == Some(2) && is_rolled_out(&all[0], 3)
+            let spec = all[0]
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.template.spec.as_ref());
+            let image = spec.and_then(|spec| spec.containers[0].image.as_deref());
+            image == Some("b") && is_rolled_out(&all[0], 3)
         })
         .await;
     let sets = cluster
