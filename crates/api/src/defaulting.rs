@@ -9,6 +9,8 @@ pub fn apply(resource: &Resource, object: &mut Value) {
     let catalog = catalog::builtin();
     // What cannot be read is reported by validation, which knows the path.
     let _ = catalog.quantities.canonicalize(resource.ty, object);
+    // A zero value that upstream's types cannot tell from none is none, and defaults like it.
+    schema::decode::normalize(&catalog.table, resource.ty, object);
     schema::default::apply(&catalog.table, resource.ty, object);
     resource.strategy.default(object);
 }

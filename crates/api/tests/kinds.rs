@@ -401,3 +401,20 @@ fn upstreams_samples_pass_through_every_step() {
     }
     assert!(seen > 80, "{seen}");
 }
+
+#[test]
+fn zero_values_that_mean_nothing_default_like_absent_ones() {
+    let (object, errors) = create(json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "p", "labels": {}, "managedFields": []},
+        "spec": {"hostNetwork": false, "nodeSelector": {}, "containers": [{
+            "name": "c", "image": "i", "imagePullPolicy": "",
+            "ports": [{"containerPort": 80, "protocol": ""}]}]}}));
+    assert_eq!(errors, Vec::<String>::new());
+    assert_eq!(object["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
+    assert_eq!(object["spec"].get("hostNetwork"), None);
+    assert_eq!(object["spec"].get("nodeSelector"), None);
+    assert_eq!(object["metadata"].get("labels"), None);
+    // An empty list of these means that nobody is to be tracked.
+    assert_eq!(object["metadata"]["managedFields"], json!([]));
+}
