@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bridge;
+pub mod cni;
 pub mod dns;
 pub mod names;
 pub mod netlink;

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod bridge;
+mod cni;
 mod namespace;
 mod proxy;
