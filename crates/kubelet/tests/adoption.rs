@@ -15,11 +15,22 @@ async fn running_containers_are_kept() {
     let calls = cluster.runtime.count("");
     cluster.start_kubelet();
     // Proof that it has looked: another pod comes up.
-    cluster.create("after", json!({"containers": [{"name": "d", "image": "run"}]})).await;
+    cluster
+        .create(
+            "after",
+            json!({"containers": [{"name": "d", "image": "run"}]}),
+        )
+        .await;
     cluster.ready("after").await;
     let after = cluster.ready("kept").await;
-    let (a, b) = (container(&before, "c").unwrap(), container(&after, "c").unwrap());
-    assert_eq!((&a.container_id, a.restart_count), (&b.container_id, b.restart_count));
+    let (a, b) = (
+        container(&before, "c").unwrap(),
+        container(&after, "c").unwrap(),
+    );
+    assert_eq!(
+        (&a.container_id, a.restart_count),
+        (&b.container_id, b.restart_count)
+    );
     assert_eq!(cluster.runtime.count("start c"), 1);
     assert!(cluster.runtime.count("") > calls);
     // It is still the kubelet's: a deletion ends it.
@@ -55,15 +66,25 @@ async fn what_the_runtime_lost_is_not_run_twice() {
     }
     cluster.start_kubelet();
     let pod = cluster.pod_that("vanished", |p| phase(p) == "Failed").await;
-    let state = container(&pod, "c").unwrap().state.clone().unwrap().terminated.unwrap();
-    assert_eq!((state.exit_code, state.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
+    let state = container(&pod, "c")
+        .unwrap()
+        .state
+        .clone()
+        .unwrap()
+        .terminated
+        .unwrap();
+    assert_eq!(
+        (state.exit_code, state.reason.as_deref()),
+        (137, Some("ContainerStatusUnknown"))
+    );
     assert_eq!(cluster.runtime.count("start c"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orphans_are_removed() {
     let mut cluster = Cluster::start().await;
-    let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "run"}]});
+    let spec =
+        json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "run"}]});
     cluster.create("orphan", spec).await;
     cluster.ready("orphan").await;
     cluster.stop_kubelet().await;

@@ -47,13 +47,24 @@ impl Cluster {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::ensure(
             &dir.path().join("pki"),
-            &Names { cluster_domain: "cluster.local".into(), ..Names::default() },
+            &Names {
+                cluster_domain: "cluster.local".into(),
+                ..Names::default()
+            },
             jiff::Timestamp::now(),
         )
         .unwrap();
-        let store = store::Store::open(dir.path().join("store"), store::Options::default()).unwrap();
-        let config = apiserver::Config::new(&pki).unwrap();
-        let server = ApiServer::new(config, store, Arc::new(SystemClock)).await.unwrap();
+        let seal = apiserver::seal::AesGcm::new(&pki.encryption_key).unwrap();
+        let options = store::Options {
+            seal: Some(Arc::new(seal)),
+            ..store::Options::default()
+        };
+        let store = store::Store::open(dir.path().join("store"), options).unwrap();
+        let mut config = apiserver::Config::new(&pki).unwrap();
+        config.advertise_address = [192, 0, 2, 1].into();
+        let server = ApiServer::new(config, store, Arc::new(SystemClock))
+            .await
+            .unwrap();
         let as_user = |name: &str, groups: &[&str]| {
             client::in_process(server.local().as_user(UserInfo::new(name, groups)))
         };
@@ -79,9 +90,12 @@ impl Cluster {
     }
 
     async fn make_namespace(&self, name: &str) {
-        let object: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        let object: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
         // The server may have it already.
-        let _ = Api::all(self.admin.clone()).create(&PostParams::default(), &object).await;
+        let _ = Api::all(self.admin.clone())
+            .create(&PostParams::default(), &object)
+            .await;
         let account: ServiceAccount =
             serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
         let api: Api<ServiceAccount> = Api::namespaced(self.admin.clone(), name);
@@ -101,7 +115,11 @@ impl Cluster {
         config.listen = ([127, 0, 0, 1], 0).into();
         let serving = self
             .pki
-            .issue_server("system:node:n1", &["127.0.0.1".to_owned()], jiff::Timestamp::now())
+            .issue_server(
+                "system:node:n1",
+                &["127.0.0.1".to_owned()],
+                jiff::Timestamp::now(),
+            )
             .unwrap();
         config.tls = Some(ServerTls {
             certificate_chain: serving.certificate.clone().into_bytes(),
@@ -126,7 +144,8 @@ impl Cluster {
     }
 
     pub async fn node_ready(&self) -> Node {
-        self.node_that(|node| condition_of_node(node, "Ready").as_deref() == Some("True")).await
+        self.node_that(|node| condition_of_node(node, "Ready").as_deref() == Some("True"))
+            .await
     }
 
     pub async fn node_that(&self, wanted: impl Fn(&Node) -> bool) -> Node {
@@ -148,7 +167,10 @@ impl Cluster {
         }
         let pod = json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": spec});
         let pod: Pod = serde_json::from_value(pod).unwrap();
-        self.pods().create(&PostParams::default(), &pod).await.unwrap()
+        self.pods()
+            .create(&PostParams::default(), &pod)
+            .await
+            .unwrap()
     }
 
     pub async fn config_map(&self, name: &str, data: Value) {
@@ -167,22 +189,34 @@ impl Cluster {
             Err(_) => {
                 let pod = self.pods().get_opt(name).await.unwrap();
                 let status = pod.and_then(|p| p.status);
-                panic!("pod {name} stays {}", serde_json::to_string_pretty(&status).unwrap());
+                panic!(
+                    "pod {name} stays {}",
+                    serde_json::to_string_pretty(&status).unwrap()
+                );
             }
         }
     }
 
     pub async fn ready(&self, name: &str) -> Pod {
-        self.pod_that(name, |pod| condition(pod, "Ready").as_deref() == Some("True")).await
+        self.pod_that(name, |pod| {
+            condition(pod, "Ready").as_deref() == Some("True")
+        })
+        .await
     }
 
     pub async fn gone(&self, name: &str) {
         let waiting = await_condition(self.pods(), name, |pod: Option<&Pod>| pod.is_none());
-        tokio::time::timeout(PATIENCE, waiting).await.expect("gone in time").unwrap();
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .expect("gone in time")
+            .unwrap();
     }
 
     pub async fn delete(&self, name: &str, grace: u32) {
-        self.pods().delete(name, &DeleteParams::default().grace_period(grace)).await.unwrap();
+        self.pods()
+            .delete(name, &DeleteParams::default().grace_period(grace))
+            .await
+            .unwrap();
     }
 
     /// Waits until every one of these events (reason, part of the message) was written.
@@ -191,7 +225,11 @@ impl Cluster {
         let fields = format!("involvedObject.name={pod}");
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let events = api.list(&ListParams::default().fields(&fields)).await.unwrap().items;
+            let events = api
+                .list(&ListParams::default().fields(&fields))
+                .await
+                .unwrap()
+                .items;
             let missing: Vec<_> = wanted
                 .iter()
                 .filter(|(reason, text)| {
@@ -205,7 +243,10 @@ impl Cluster {
                 return;
             }
             let seen: Vec<_> = events.iter().map(|e| (&e.reason, &e.message)).collect();
-            assert!(tokio::time::Instant::now() < deadline, "no {missing:?} among {seen:#?}");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "no {missing:?} among {seen:#?}"
+            );
             // The recorder writes beside the kubelet; there is nothing to wait on but the list.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -234,7 +275,10 @@ pub fn condition_of_node(node: &Node, name: &str) -> Option<String> {
 }
 
 pub fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default()
+    pod.status
+        .as_ref()
+        .and_then(|s| s.phase.as_deref())
+        .unwrap_or_default()
 }
 
 pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
@@ -248,7 +292,13 @@ pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
 }
 
 pub fn waiting_reason(pod: &Pod, name: &str) -> Option<String> {
-    container(pod, name)?.state.as_ref()?.waiting.as_ref()?.reason.clone()
+    container(pod, name)?
+        .state
+        .as_ref()?
+        .waiting
+        .as_ref()?
+        .reason
+        .clone()
 }
 
 /// Waits for something that has no watch.

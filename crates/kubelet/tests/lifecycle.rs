@@ -17,7 +17,12 @@ async fn the_node_registers_and_is_ready() {
     assert_eq!(info.kubelet_version, "v1.36.0");
     assert_eq!(info.container_runtime_version, "pretended://1");
     assert_eq!(status.capacity.unwrap()["pods"].0, "110");
-    let port = status.daemon_endpoints.unwrap().kubelet_endpoint.unwrap().port;
+    let port = status
+        .daemon_endpoints
+        .unwrap()
+        .kubelet_endpoint
+        .unwrap()
+        .port;
     assert!(port > 0, "the port that was taken is told");
 }
 
@@ -26,13 +31,24 @@ async fn the_node_waits_for_its_network_and_hands_over_the_pod_addresses() {
     let mut cluster = Cluster::bare().await;
     cluster.runtime.state.lock().network_ready = false;
     cluster.start_kubelet();
-    let node = cluster.node_that(|n| n.status.as_ref().is_some_and(|s| s.conditions.is_some())).await;
-    let ready = node.status.unwrap().conditions.unwrap().into_iter().find(|c| c.type_ == "Ready");
+    let node = cluster
+        .node_that(|n| n.status.as_ref().is_some_and(|s| s.conditions.is_some()))
+        .await;
+    let ready = node
+        .status
+        .unwrap()
+        .conditions
+        .unwrap()
+        .into_iter()
+        .find(|c| c.type_ == "Ready");
     let message = ready.unwrap().message.unwrap();
     assert!(message.contains("NetworkReady=false"), "{message}");
     let nodes: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(cluster.admin.clone());
     let patch = json!({"spec": {"podCIDR": "10.9.0.0/24", "podCIDRs": ["10.9.0.0/24"]}});
-    nodes.patch("n1", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    nodes
+        .patch("n1", &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .unwrap();
     cluster.node_ready().await;
     assert_eq!(cluster.runtime.state.lock().pod_cidr, "10.9.0.0/24");
 }
@@ -40,10 +56,20 @@ async fn the_node_waits_for_its_network_and_hands_over_the_pod_addresses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_runs_and_is_deleted() {
     let cluster = Cluster::start().await;
-    cluster.create("web", json!({"containers": [{"name": "c", "image": "run"}]})).await;
+    cluster
+        .create(
+            "web",
+            json!({"containers": [{"name": "c", "image": "run"}]}),
+        )
+        .await;
     let pod = cluster.ready("web").await;
     assert_eq!(phase(&pod), "Running");
-    for name in ["PodScheduled", "Initialized", "ContainersReady", "PodReadyToStartContainers"] {
+    for name in [
+        "PodScheduled",
+        "Initialized",
+        "ContainersReady",
+        "PodReadyToStartContainers",
+    ] {
         assert_eq!(condition(&pod, name).as_deref(), Some("True"), "{name}");
     }
     let status = pod.status.as_ref().unwrap();
@@ -51,10 +77,18 @@ async fn a_pod_runs_and_is_deleted() {
     assert_eq!(status.observed_generation, pod.metadata.generation);
     assert_eq!(status.qos_class.as_deref(), Some("BestEffort"));
     let c = container(&pod, "c").unwrap();
-    assert!(c.container_id.as_deref().unwrap().starts_with("pretended://c"));
-    assert_eq!((c.image.as_str(), c.restart_count, c.started), ("run", 0, Some(true)));
+    assert!(
+        c.container_id
+            .as_deref()
+            .unwrap()
+            .starts_with("pretended://c")
+    );
+    assert_eq!(
+        (c.image.as_str(), c.restart_count, c.started),
+        ("run", 0, Some(true))
+    );
     let wanted = [
-        ("Pulled", "already present"),
+        ("Pulled", "Successfully pulled image \"run\""),
         ("Created", "Container created"),
         ("Started", "Container started"),
     ];
@@ -62,10 +96,15 @@ async fn a_pod_runs_and_is_deleted() {
 
     cluster.delete("web", 7).await;
     cluster.gone("web").await;
-    cluster.events("web", &[("Killing", "Stopping container c")]).await;
+    cluster
+        .events("web", &[("Killing", "Stopping container c")])
+        .await;
     let state = cluster.runtime.state.lock();
     assert_eq!(state.stops, [7]);
-    assert!(state.containers.is_empty() && state.sandboxes.is_empty(), "nothing is left");
+    assert!(
+        state.containers.is_empty() && state.sandboxes.is_empty(),
+        "nothing is left"
+    );
     let uid = pod.metadata.uid.unwrap();
     assert!(!cluster.dir.path().join("kubelet/pods").join(uid).exists());
 }
@@ -74,10 +113,17 @@ async fn a_pod_runs_and_is_deleted() {
 async fn a_shortened_grace_period_is_heeded() {
     let cluster = Cluster::start().await;
     cluster.runtime.state.lock().stubborn = true;
-    cluster.create("slow", json!({"containers": [{"name": "c", "image": "run"}]})).await;
+    cluster
+        .create(
+            "slow",
+            json!({"containers": [{"name": "c", "image": "run"}]}),
+        )
+        .await;
     cluster.ready("slow").await;
     cluster.delete("slow", 600).await;
-    cluster.pod_that("slow", |p| p.metadata.deletion_timestamp.is_some()).await;
+    cluster
+        .pod_that("slow", |p| p.metadata.deletion_timestamp.is_some())
+        .await;
     cluster.delete("slow", 1).await;
     cluster.gone("slow").await;
     assert_eq!(cluster.runtime.state.lock().stops.last(), Some(&1));
@@ -86,7 +132,8 @@ async fn a_shortened_grace_period_is_heeded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forced_deletion_stops_the_containers_all_the_same() {
     let cluster = Cluster::start().await;
-    let spec = json!({"containers": [{"name": "c", "image": "run"}], "terminationGracePeriodSeconds": 1});
+    let spec =
+        json!({"containers": [{"name": "c", "image": "run"}], "terminationGracePeriodSeconds": 1});
     cluster.create("forced", spec).await;
     cluster.ready("forced").await;
     let mut events = cluster.runtime.clone();
@@ -107,10 +154,22 @@ async fn jobs_end() {
     ] {
         let spec = json!({"restartPolicy": policy, "containers": [{"name": "c", "image": image}]});
         cluster.create(name, spec).await;
-        let pod = cluster.pod_that(name, |p| ["Succeeded", "Failed"].contains(&phase(p))).await;
+        let pod = cluster
+            .pod_that(name, |p| ["Succeeded", "Failed"].contains(&phase(p)))
+            .await;
         assert_eq!(phase(&pod), want, "{name}");
-        let state = container(&pod, "c").unwrap().state.clone().unwrap().terminated.unwrap();
-        let reason = if want == "Succeeded" { "Completed" } else { "Error" };
+        let state = container(&pod, "c")
+            .unwrap()
+            .state
+            .clone()
+            .unwrap()
+            .terminated
+            .unwrap();
+        let reason = if want == "Succeeded" {
+            "Completed"
+        } else {
+            "Error"
+        };
         assert_eq!(state.reason.as_deref(), Some(reason));
         assert_eq!(condition(&pod, "Ready").as_deref(), Some("False"));
         cluster.delete(name, 1).await;
@@ -121,7 +180,12 @@ async fn jobs_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crashing_container_is_restarted_and_then_waits() {
     let cluster = Cluster::start().await;
-    cluster.create("crash", json!({"containers": [{"name": "c", "image": "exit-1"}]})).await;
+    cluster
+        .create(
+            "crash",
+            json!({"containers": [{"name": "c", "image": "exit-1"}]}),
+        )
+        .await;
     let waits = |p: &k8s_openapi::api::core::v1::Pod| {
         waiting_reason(p, "c").as_deref() == Some("CrashLoopBackOff")
     };
@@ -138,19 +202,42 @@ async fn a_crashing_container_is_restarted_and_then_waits() {
         format!("back-off 10s restarting failed container=c pod=crash_default({uid})")
     );
     assert_eq!(phase(&pod), "Running");
-    cluster.events("crash", &[("BackOff", "Back-off restarting failed container c in pod")]).await;
+    cluster
+        .events(
+            "crash",
+            &[("BackOff", "Back-off restarting failed container c in pod")],
+        )
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_container_says_why() {
     let cluster = Cluster::start().await;
-    cluster.create("oom", json!({"containers": [{"name": "c", "image": "run"}]})).await;
+    cluster
+        .create(
+            "oom",
+            json!({"containers": [{"name": "c", "image": "run"}]}),
+        )
+        .await;
     cluster.ready("oom").await;
     let id = cluster.runtime.container_id("c");
     cluster.runtime.exit(&id, 137, "OOMKilled");
-    let pod = cluster.pod_that("oom", |p| container(p, "c").is_some_and(|c| c.restart_count == 1)).await;
-    let last = container(&pod, "c").unwrap().last_state.clone().unwrap().terminated.unwrap();
-    assert_eq!((last.exit_code, last.reason.as_deref()), (137, Some("OOMKilled")));
+    let pod = cluster
+        .pod_that("oom", |p| {
+            container(p, "c").is_some_and(|c| c.restart_count == 1)
+        })
+        .await;
+    let last = container(&pod, "c")
+        .unwrap()
+        .last_state
+        .clone()
+        .unwrap()
+        .terminated
+        .unwrap();
+    assert_eq!(
+        (last.exit_code, last.reason.as_deref()),
+        (137, Some("OOMKilled"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,14 +255,26 @@ async fn init_containers_run_in_turn_and_sidecars_stay() {
     let pod = cluster.ready("staged").await;
     let order: Vec<String> = {
         let state = cluster.runtime.state.lock();
-        state.calls.iter().filter(|c| c.starts_with("start")).cloned().collect()
+        state
+            .calls
+            .iter()
+            .filter(|c| c.starts_with("start"))
+            .cloned()
+            .collect()
     };
-    assert_eq!(order, ["start first", "start side", "start second", "start c"]);
+    assert_eq!(
+        order,
+        ["start first", "start side", "start second", "start c"]
+    );
     assert!(container(&pod, "side").unwrap().ready);
     cluster.delete("staged", 5).await;
     cluster.gone("staged").await;
     let state = cluster.runtime.state.lock();
-    let stops: Vec<_> = state.calls.iter().filter(|c| c.starts_with("stop ")).collect();
+    let stops: Vec<_> = state
+        .calls
+        .iter()
+        .filter(|c| c.starts_with("stop "))
+        .collect();
     assert_eq!(stops, ["stop c", "stop side", "stop sandbox"]);
 }
 
@@ -189,7 +288,10 @@ async fn a_failed_init_container_fails_the_pod() {
     });
     cluster.create("noinit", spec).await;
     let pod = cluster.pod_that("noinit", |p| phase(p) == "Failed").await;
-    assert_eq!(waiting_reason(&pod, "c").as_deref(), Some("PodInitializing"));
+    assert_eq!(
+        waiting_reason(&pod, "c").as_deref(),
+        Some("PodInitializing")
+    );
     assert_eq!(cluster.runtime.count("start c"), 0);
 }
 
@@ -201,18 +303,30 @@ async fn images_are_pulled_and_their_absence_is_told() {
     ]});
     cluster.create("pull", two).await;
     let pod = cluster
-        .pod_that("pull", |p| waiting_reason(p, "not").as_deref() == Some("ErrImagePull"))
+        .pod_that("pull", |p| {
+            waiting_reason(p, "not").as_deref() == Some("ErrImagePull")
+        })
         .await;
-    let message = container(&pod, "not").unwrap().state.clone().unwrap().waiting.unwrap().message;
+    let message = container(&pod, "not")
+        .unwrap()
+        .state
+        .clone()
+        .unwrap()
+        .waiting
+        .unwrap()
+        .message;
     assert!(message.unwrap().contains("no such image in the registry"));
     // One bad image does not keep the other container.
     cluster
         .pod_that("pull", |p| {
-            container(p, "there").is_some_and(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()))
+            container(p, "there")
+                .is_some_and(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()))
         })
         .await;
     cluster
-        .pod_that("pull", |p| waiting_reason(p, "not").as_deref() == Some("ImagePullBackOff"))
+        .pod_that("pull", |p| {
+            waiting_reason(p, "not").as_deref() == Some("ImagePullBackOff")
+        })
         .await;
     let wanted = [
         ("Pulling", "Pulling image \"absent:1\""),
@@ -226,15 +340,20 @@ async fn images_are_pulled_and_their_absence_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_pulled_says_so() {
     let cluster = Cluster::start().await;
-    let never = json!({"containers": [{"name": "c", "image": "nowhere:1", "imagePullPolicy": "Never"}]});
+    let never =
+        json!({"containers": [{"name": "c", "image": "nowhere:1", "imagePullPolicy": "Never"}]});
     cluster.create("never", never).await;
     cluster
-        .pod_that("never", |p| waiting_reason(p, "c").as_deref() == Some("ErrImageNeverPull"))
+        .pod_that("never", |p| {
+            waiting_reason(p, "c").as_deref() == Some("ErrImageNeverPull")
+        })
         .await;
     let odd = json!({"containers": [{"name": "c", "image": "No Image!"}]});
     cluster.create("odd", odd).await;
     cluster
-        .pod_that("odd", |p| waiting_reason(p, "c").as_deref() == Some("InvalidImageName"))
+        .pod_that("odd", |p| {
+            waiting_reason(p, "c").as_deref() == Some("InvalidImageName")
+        })
         .await;
     assert!(cluster.runtime.state.lock().pulls.is_empty());
 }
@@ -249,7 +368,12 @@ async fn a_pod_that_does_not_fit_is_rejected() {
     let pod = cluster.pod_that("huge", |p| phase(p) == "Failed").await;
     let status = pod.status.unwrap();
     assert_eq!(status.reason.as_deref(), Some("OutOfcpu"));
-    assert!(status.message.unwrap().starts_with("Pod was rejected: Node didn't have enough resource: cpu"));
+    assert!(
+        status
+            .message
+            .unwrap()
+            .starts_with("Pod was rejected: Node didn't have enough resource: cpu")
+    );
     assert_eq!(cluster.runtime.count("run sandbox"), 0);
 }
 
@@ -260,13 +384,21 @@ async fn a_deadline_ends_a_pod() {
         "containers": [{"name": "c", "image": "run"}]});
     cluster.create("late", spec).await;
     let pod = cluster.pod_that("late", |p| phase(p) == "Failed").await;
-    assert_eq!(pod.status.unwrap().reason.as_deref(), Some("DeadlineExceeded"));
+    assert_eq!(
+        pod.status.unwrap().reason.as_deref(),
+        Some("DeadlineExceeded")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_sandbox_is_made_again() {
     let cluster = Cluster::start().await;
-    cluster.create("lost", json!({"containers": [{"name": "c", "image": "run"}]})).await;
+    cluster
+        .create(
+            "lost",
+            json!({"containers": [{"name": "c", "image": "run"}]}),
+        )
+        .await;
     cluster.ready("lost").await;
     cluster.runtime.lose_sandbox();
     let again = |p: &k8s_openapi::api::core::v1::Pod| {
@@ -274,7 +406,9 @@ async fn a_lost_sandbox_is_made_again() {
     };
     cluster.pod_that("lost", again).await;
     assert_eq!(cluster.runtime.count("run sandbox 1"), 1);
-    cluster.events("lost", &[("SandboxChanged", "Pod sandbox changed")]).await;
+    cluster
+        .events("lost", &[("SandboxChanged", "Pod sandbox changed")])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,20 +424,37 @@ async fn hooks_run() {
     cluster.delete("hooked", 5).await;
     cluster.gone("hooked").await;
     let state = cluster.runtime.state.lock();
-    let order: Vec<_> =
-        state.calls.iter().filter(|c| c.starts_with("exec g") || c.starts_with("stop c")).collect();
+    let order: Vec<_> = state
+        .calls
+        .iter()
+        .filter(|c| c.starts_with("exec g") || c.starts_with("stop c"))
+        .collect();
     assert_eq!(order, ["exec goodbye", "stop c"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_post_start_hook_kills_the_container() {
     let cluster = Cluster::start().await;
-    cluster.runtime.state.lock().commands.insert("hello".into(), (1, "no".into()));
+    cluster
+        .runtime
+        .state
+        .lock()
+        .commands
+        .insert("hello".into(), (1, "no".into()));
     let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "run",
         "lifecycle": {"postStart": {"exec": {"command": ["hello"]}}}}]});
     cluster.create("unhooked", spec).await;
-    cluster.pod_that("unhooked", |p| container(p, "c").is_some_and(|c| c.restart_count > 0)).await;
-    cluster.events("unhooked", &[("FailedPostStartHook", "PostStartHook failed")]).await;
+    cluster
+        .pod_that("unhooked", |p| {
+            container(p, "c").is_some_and(|c| c.restart_count > 0)
+        })
+        .await;
+    cluster
+        .events(
+            "unhooked",
+            &[("FailedPostStartHook", "PostStartHook failed")],
+        )
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,21 +468,46 @@ async fn the_last_words_are_kept() {
     let id = cluster.runtime.container_id("c");
     cluster.runtime.exit(&id, 1, "Error");
     let pod = cluster.pod_that("words", |p| phase(p) == "Failed").await;
-    let state = container(&pod, "c").unwrap().state.clone().unwrap().terminated.unwrap();
+    let state = container(&pod, "c")
+        .unwrap()
+        .state
+        .clone()
+        .unwrap()
+        .terminated
+        .unwrap();
     assert_eq!(state.message.as_deref(), Some("c says hello\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_image_replaces_the_container() {
     let cluster = Cluster::start().await;
-    cluster.create("change", json!({"terminationGracePeriodSeconds": 1,
-        "containers": [{"name": "c", "image": "run"}]})).await;
+    cluster
+        .create(
+            "change",
+            json!({"terminationGracePeriodSeconds": 1,
+        "containers": [{"name": "c", "image": "run"}]}),
+        )
+        .await;
     cluster.ready("change").await;
     cluster.runtime.add_image("other:1");
     let patch = json!({"spec": {"containers": [{"name": "c", "image": "other:1"}]}});
-    cluster.pods().patch("change", &PatchParams::default(), &Patch::Strategic(&patch)).await.unwrap();
     cluster
-        .pod_that("change", |p| container(p, "c").is_some_and(|c| c.image == "other:1" && c.ready))
+        .pods()
+        .patch("change", &PatchParams::default(), &Patch::Strategic(&patch))
+        .await
+        .unwrap();
+    cluster
+        .pod_that("change", |p| {
+            container(p, "c").is_some_and(|c| c.image == "other:1" && c.ready)
+        })
         .await;
-    cluster.events("change", &[("Killing", "Container c definition changed, will be restarted")]).await;
+    cluster
+        .events(
+            "change",
+            &[(
+                "Killing",
+                "Container c definition changed, will be restarted",
+            )],
+        )
+        .await;
 }

@@ -8,12 +8,16 @@ use std::sync::Arc;
 use cri::v1::image_service_server::{ImageService, ImageServiceServer};
 use cri::v1::runtime_service_server::{RuntimeService, RuntimeServiceServer};
 use cri::v1::{self, *};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use tokio::net::UnixListener;
 use tokio::sync::broadcast;
-use tokio_stream::wrappers::{BroadcastStream, UnixListenerStream};
+use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
+use tower::Service as _;
 
 type Answer<T> = Result<Response<T>, Status>;
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -62,8 +66,14 @@ fn now() -> i64 {
 
 impl Runtime {
     pub fn new() -> Self {
-        let state = State { network_ready: true, ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)), events: broadcast::channel(256).0 }
+        let state = State {
+            network_ready: true,
+            ..State::default()
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            events: broadcast::channel(256).0,
+        }
     }
 
     /// Serves on a socket until dropped.
@@ -71,13 +81,33 @@ impl Runtime {
         let _ = std::fs::remove_file(socket);
         let listener = UnixListener::bind(socket).unwrap();
         let runtime = self.clone();
+        let (calls, images) = (
+            RuntimeServiceServer::new(runtime.clone()),
+            ImageServiceServer::new(runtime),
+        );
         tokio::spawn(async move {
-            tonic::transport::Server::builder()
-                .add_service(RuntimeServiceServer::new(runtime.clone()))
-                .add_service(ImageServiceServer::new(runtime))
-                .serve_with_incoming(UnixListenerStream::new(listener))
-                .await
-                .unwrap();
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (calls, images) = (calls.clone(), images.clone());
+                let service = service_fn(move |request: http::Request<Incoming>| {
+                    let (mut calls, mut images) = (calls.clone(), images.clone());
+                    async move {
+                        if request
+                            .uri()
+                            .path()
+                            .starts_with("/runtime.v1.ImageService/")
+                        {
+                            images.call(request).await
+                        } else {
+                            calls.call(request).await
+                        }
+                    }
+                });
+                connections.spawn(
+                    hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(stream), service),
+                );
+            }
         })
     }
 
@@ -102,14 +132,21 @@ impl Runtime {
     }
 
     pub fn count(&self, call: &str) -> usize {
-        self.state.lock().calls.iter().filter(|c| c.starts_with(call)).count()
+        self.state
+            .lock()
+            .calls
+            .iter()
+            .filter(|c| c.starts_with(call))
+            .count()
     }
 
     /// Has a container end.
     pub fn exit(&self, id: &str, code: i32, reason: &str) {
         {
             let mut state = self.state.lock();
-            let Some(container) = state.containers.get_mut(id) else { return };
+            let Some(container) = state.containers.get_mut(id) else {
+                return;
+            };
             if container.status.state != v1::ContainerState::ContainerRunning as i32 {
                 return;
             }
@@ -136,7 +173,12 @@ impl Runtime {
             state.sandboxes.get_mut(&id).unwrap().status.state =
                 PodSandboxState::SandboxNotready as i32;
             let of = |c: &&Container| c.sandbox == id;
-            let list = state.containers.values().filter(of).map(|c| c.status.id.clone()).collect();
+            let list = state
+                .containers
+                .values()
+                .filter(of)
+                .map(|c| c.status.id.clone())
+                .collect();
             (id, list)
         };
         for container in containers {
@@ -147,7 +189,11 @@ impl Runtime {
 
     fn tell(&self, id: &str, kind: ContainerEventType) {
         let state = self.state.lock();
-        let sandbox_id = state.containers.get(id).map_or(id, |c| &c.sandbox).to_owned();
+        let sandbox_id = state
+            .containers
+            .get(id)
+            .map_or(id, |c| &c.sandbox)
+            .to_owned();
         let event = ContainerEventResponse {
             container_id: id.to_owned(),
             container_event_type: kind as i32,
@@ -221,7 +267,10 @@ impl RuntimeService for Runtime {
         };
         Ok(Response::new(StatusResponse {
             status: Some(RuntimeStatus {
-                conditions: vec![condition("RuntimeReady", true), condition("NetworkReady", ready)],
+                conditions: vec![
+                    condition("RuntimeReady", true),
+                    condition("NetworkReady", ready),
+                ],
             }),
             ..Default::default()
         }))
@@ -235,7 +284,7 @@ impl RuntimeService for Runtime {
         let mut state = self.state.lock();
         state.pod_cidr = config.network_config.unwrap_or_default().pod_cidr;
         state.network_ready = true;
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn run_pod_sandbox(
@@ -246,7 +295,10 @@ impl RuntimeService for Runtime {
         let id = self.id("s");
         let number = self.state.lock().next;
         let mut state = self.state.lock();
-        state.calls.push(format!("run sandbox {}", config.metadata.as_ref().unwrap().attempt));
+        state.calls.push(format!(
+            "run sandbox {}",
+            config.metadata.as_ref().unwrap().attempt
+        ));
         let status = PodSandboxStatus {
             id: id.clone(),
             metadata: config.metadata.clone(),
@@ -259,7 +311,9 @@ impl RuntimeService for Runtime {
             annotations: config.annotations.clone(),
             ..Default::default()
         };
-        state.sandboxes.insert(id.clone(), Sandbox { config, status });
+        state
+            .sandboxes
+            .insert(id.clone(), Sandbox { config, status });
         Ok(Response::new(RunPodSandboxResponse { pod_sandbox_id: id }))
     }
 
@@ -272,7 +326,7 @@ impl RuntimeService for Runtime {
         state.calls.push("stop sandbox".into());
         let sandbox = state.sandboxes.get_mut(&id).ok_or_else(|| missing(&id))?;
         sandbox.status.state = PodSandboxState::SandboxNotready as i32;
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn remove_pod_sandbox(
@@ -283,7 +337,7 @@ impl RuntimeService for Runtime {
         let mut state = self.state.lock();
         state.calls.push("remove sandbox".into());
         state.sandboxes.remove(&id);
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn pod_sandbox_status(
@@ -347,7 +401,12 @@ impl RuntimeService for Runtime {
             annotations: config.annotations.clone(),
             ..Default::default()
         };
-        let container = Container { config, status, sandbox: request.pod_sandbox_id, log };
+        let container = Container {
+            config,
+            status,
+            sandbox: request.pod_sandbox_id,
+            log,
+        };
         state.containers.insert(id.clone(), container);
         Ok(Response::new(CreateContainerResponse { container_id: id }))
     }
@@ -365,7 +424,13 @@ impl RuntimeService for Runtime {
             let name = container.config.metadata.as_ref().unwrap().name.clone();
             let line = format!("2026-01-01T00:00:00Z stdout F {name} says hello\n");
             std::fs::write(&container.log, line).unwrap();
-            let script = container.config.image.as_ref().unwrap().user_specified_image.clone();
+            let script = container
+                .config
+                .image
+                .as_ref()
+                .unwrap()
+                .user_specified_image
+                .clone();
             state.calls.push(format!("start {name}"));
             script
         };
@@ -373,7 +438,7 @@ impl RuntimeService for Runtime {
         if let Some(code) = script.strip_prefix("exit-") {
             self.exit(&id, code.parse().unwrap(), "");
         }
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn stop_container(
@@ -385,7 +450,9 @@ impl RuntimeService for Runtime {
             let mut state = self.state.lock();
             let container = state.containers.get(&request.container_id);
             let name = container.map(|c| c.config.metadata.as_ref().unwrap().name.clone());
-            state.calls.push(format!("stop {}", name.unwrap_or_default()));
+            state
+                .calls
+                .push(format!("stop {}", name.unwrap_or_default()));
             state.stops.push(request.timeout);
             state.stubborn && request.timeout > 1
         };
@@ -393,7 +460,7 @@ impl RuntimeService for Runtime {
             std::future::pending::<()>().await;
         }
         self.exit(&request.container_id, 143, "Error");
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn remove_container(
@@ -404,7 +471,7 @@ impl RuntimeService for Runtime {
         let mut state = self.state.lock();
         state.calls.push("remove container".into());
         state.containers.remove(&id);
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn list_containers(
@@ -465,14 +532,14 @@ impl RuntimeService for Runtime {
         &self,
         _: Request<ListContainerStatsRequest>,
     ) -> Answer<ListContainerStatsResponse> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn list_pod_sandbox_stats(
         &self,
         _: Request<ListPodSandboxStatsRequest>,
     ) -> Answer<ListPodSandboxStatsResponse> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn get_container_events(
@@ -485,7 +552,14 @@ impl RuntimeService for Runtime {
     }
 
     async fn exec(&self, _: Request<ExecRequest>) -> Answer<ExecResponse> {
-        let url = self.state.lock().commands.get("stream").cloned().unwrap_or_default().1;
+        let url = self
+            .state
+            .lock()
+            .commands
+            .get("stream")
+            .cloned()
+            .unwrap_or_default()
+            .1;
         Ok(Response::new(ExecResponse { url }))
     }
 
@@ -518,15 +592,30 @@ impl ImageService for Runtime {
         Ok(Response::new(ListImagesResponse { images }))
     }
 
-    async fn image_status(&self, request: Request<ImageStatusRequest>) -> Answer<ImageStatusResponse> {
+    async fn image_status(
+        &self,
+        request: Request<ImageStatusRequest>,
+    ) -> Answer<ImageStatusResponse> {
         let name = request.into_inner().image.unwrap_or_default().image;
         // Scripts need no image.
         let script = name.starts_with("exit-") || name == "run";
-        let image = self.state.lock().images.iter().find(|i| i.repo_tags.contains(&name)).cloned();
+        let image = self
+            .state
+            .lock()
+            .images
+            .iter()
+            .find(|i| i.repo_tags.contains(&name))
+            .cloned();
         let image = image.or_else(|| {
-            script.then(|| Image { id: format!("sha256:{name}"), ..Default::default() })
+            script.then(|| Image {
+                id: format!("sha256:{name}"),
+                ..Default::default()
+            })
         });
-        Ok(Response::new(ImageStatusResponse { image, ..Default::default() }))
+        Ok(Response::new(ImageStatusResponse {
+            image,
+            ..Default::default()
+        }))
     }
 
     async fn pull_image(&self, request: Request<PullImageRequest>) -> Answer<PullImageResponse> {
@@ -534,10 +623,14 @@ impl ImageService for Runtime {
         let name = request.image.clone().unwrap_or_default().image;
         self.state.lock().pulls.push(request);
         if name.starts_with("absent") {
-            return Err(Status::not_found(format!("{name}: no such image in the registry")));
+            return Err(Status::not_found(format!(
+                "{name}: no such image in the registry"
+            )));
         }
         self.add_image(&name);
-        Ok(Response::new(PullImageResponse { image_ref: format!("sha256:{name}") }))
+        Ok(Response::new(PullImageResponse {
+            image_ref: format!("sha256:{name}"),
+        }))
     }
 
     refused! {

@@ -7,7 +7,12 @@ use crate::harness::{Cluster, condition, container, until};
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_follows_its_probe() {
     let cluster = Cluster::start().await;
-    cluster.runtime.state.lock().commands.insert("check".into(), (1, "not yet".into()));
+    cluster
+        .runtime
+        .state
+        .lock()
+        .commands
+        .insert("check".into(), (1, "not yet".into()));
     let spec = json!({"containers": [{"name": "c", "image": "run",
         "readinessProbe": {"exec": {"command": ["check"]}, "periodSeconds": 1}}]});
     cluster.create("probed", spec).await;
@@ -17,22 +22,44 @@ async fn readiness_follows_its_probe() {
         })
         .await;
     assert_eq!(condition(&pod, "Ready").as_deref(), Some("False"));
-    cluster.events("probed", &[("Unhealthy", "Readiness probe failed: not yet")]).await;
-    cluster.runtime.state.lock().commands.insert("check".into(), (0, String::new()));
+    cluster
+        .events(
+            "probed",
+            &[("Unhealthy", "Readiness probe failed: not yet")],
+        )
+        .await;
+    cluster
+        .runtime
+        .state
+        .lock()
+        .commands
+        .insert("check".into(), (0, String::new()));
     cluster.ready("probed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_liveness_probe_restarts() {
     let cluster = Cluster::start().await;
-    cluster.runtime.state.lock().commands.insert("live".into(), (1, "dead".into()));
+    cluster
+        .runtime
+        .state
+        .lock()
+        .commands
+        .insert("live".into(), (1, "dead".into()));
     let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "run",
         "livenessProbe": {"exec": {"command": ["live"]}, "periodSeconds": 1, "failureThreshold": 1}}]});
     cluster.create("dying", spec).await;
-    cluster.pod_that("dying", |p| container(p, "c").is_some_and(|c| c.restart_count > 0)).await;
+    cluster
+        .pod_that("dying", |p| {
+            container(p, "c").is_some_and(|c| c.restart_count > 0)
+        })
+        .await;
     let wanted = [
         ("Unhealthy", "Liveness probe failed: dead"),
-        ("Killing", "Container c failed liveness probe, will be restarted"),
+        (
+            "Killing",
+            "Container c failed liveness probe, will be restarted",
+        ),
     ];
     cluster.events("dying", &wanted).await;
 }
@@ -40,14 +67,24 @@ async fn a_failed_liveness_probe_restarts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_startup_probe_goes_first() {
     let cluster = Cluster::start().await;
-    cluster.runtime.state.lock().commands.insert("up".into(), (1, String::new()));
+    cluster
+        .runtime
+        .state
+        .lock()
+        .commands
+        .insert("up".into(), (1, String::new()));
     let spec = json!({"containers": [{"name": "c", "image": "run",
         "startupProbe": {"exec": {"command": ["up"]}, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {"exec": {"command": ["ready"]}}}]});
     cluster.create("starting", spec).await;
     until(|| cluster.runtime.count("exec up") > 1).await;
     assert_eq!(cluster.runtime.count("exec ready"), 0);
-    cluster.runtime.state.lock().commands.insert("up".into(), (0, String::new()));
+    cluster
+        .runtime
+        .state
+        .lock()
+        .commands
+        .insert("up".into(), (0, String::new()));
     let pod = cluster.ready("starting").await;
     assert_eq!(container(&pod, "c").unwrap().started, Some(true));
 }

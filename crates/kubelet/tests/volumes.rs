@@ -36,25 +36,44 @@ async fn config_maps_are_mounted_and_followed() {
     cluster.create("mounted", spec).await;
     cluster.ready("mounted").await;
     let mounts = mounts(&cluster);
-    assert_eq!(std::fs::read_to_string(mounts["/v"].join("a")).unwrap(), "1");
-    assert_eq!(std::fs::read_to_string(mounts["/d"].join("labels")).unwrap(), "app=\"mounted\"");
+    assert_eq!(
+        std::fs::read_to_string(mounts["/v"].join("a")).unwrap(),
+        "1"
+    );
+    assert_eq!(
+        std::fs::read_to_string(mounts["/d"].join("labels")).unwrap(),
+        "app=\"mounted\""
+    );
     assert!(mounts["/e"].ends_with("below") && mounts["/e"].is_dir());
     let hosts = std::fs::read_to_string(&mounts["/etc/hosts"]).unwrap();
     assert!(hosts.contains("\tmounted\n"), "{hosts}");
 
     let api: Api<ConfigMap> = Api::namespaced(cluster.admin.clone(), "default");
     let patch = json!({"data": {"a": "2"}});
-    api.patch("settings", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    api.patch("settings", &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .unwrap();
     until(|| std::fs::read_to_string(mounts["/v"].join("a")).unwrap() == "2").await;
     let patch = json!({"metadata": {"labels": {"new": "x"}}});
-    cluster.pods().patch("mounted", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-    until(|| std::fs::read_to_string(mounts["/d"].join("labels")).unwrap().contains("new=")).await;
+    cluster
+        .pods()
+        .patch("mounted", &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .unwrap();
+    until(|| {
+        std::fs::read_to_string(mounts["/d"].join("labels"))
+            .unwrap()
+            .contains("new=")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_account_token_is_there() {
     let cluster = Cluster::start().await;
-    cluster.config_map("kube-root-ca.crt", json!({"ca.crt": "PEM"})).await;
+    cluster
+        .config_map("kube-root-ca.crt", json!({"ca.crt": "PEM"}))
+        .await;
     let spec = json!({"automountServiceAccountToken": true,
         "containers": [{"name": "c", "image": "run"}]});
     cluster.create("account", spec).await;
@@ -62,7 +81,10 @@ async fn the_service_account_token_is_there() {
     let dir = mounts(&cluster)["/var/run/secrets/kubernetes.io/serviceaccount"].clone();
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
     assert_eq!(read("token").split('.').count(), 3, "a token is a JWS");
-    assert_eq!((read("namespace").as_str(), read("ca.crt").as_str()), ("default", "PEM"));
+    assert_eq!(
+        (read("namespace").as_str(), read("ca.crt").as_str()),
+        ("default", "PEM")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +98,9 @@ async fn what_a_volume_lacks_is_told_and_waited_for() {
     let text = "MountVolume.SetUp failed for volume \"v\" : configmap \"later\" not found";
     cluster.events("patient", &[("FailedMount", text)]).await;
     let pod = cluster
-        .pod_that("patient", |p| waiting_reason(p, "c").as_deref() == Some("ContainerCreating"))
+        .pod_that("patient", |p| {
+            waiting_reason(p, "c").as_deref() == Some("ContainerCreating")
+        })
         .await;
     assert!(container(&pod, "c").unwrap().container_id.is_none());
     cluster.config_map("later", json!({"a": "1"})).await;
@@ -87,17 +111,26 @@ async fn what_a_volume_lacks_is_told_and_waited_for() {
 async fn the_environment_is_complete_or_says_what_it_lacks() {
     let cluster = Cluster::start().await;
     let spec = json!({"containers": [{"name": "c", "image": "run",
-        "command": ["run", "$(NAME)"],
-        "env": [
-            {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-            {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-            {"name": "X", "valueFrom": {"configMapKeyRef": {"name": "vars", "key": "x"}}}
-        ]}]});
+    "command": ["run", "$(NAME)"],
+    "env": [
+        {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "X", "valueFrom": {"configMapKeyRef": {"name": "vars", "key": "x"}}}
+    ]}]});
     cluster.create("env", spec).await;
     let pod = cluster
-        .pod_that("env", |p| waiting_reason(p, "c").as_deref() == Some("CreateContainerConfigError"))
+        .pod_that("env", |p| {
+            waiting_reason(p, "c").as_deref() == Some("CreateContainerConfigError")
+        })
         .await;
-    let message = container(&pod, "c").unwrap().state.clone().unwrap().waiting.unwrap().message;
+    let message = container(&pod, "c")
+        .unwrap()
+        .state
+        .clone()
+        .unwrap()
+        .waiting
+        .unwrap()
+        .message;
     assert_eq!(message.as_deref(), Some("configmap \"vars\" not found"));
     cluster.config_map("vars", json!({"x": "y"})).await;
     let pod = cluster.ready("env").await;
