@@ -46,7 +46,7 @@ impl Machine {
         let machine_id = read("/etc/machine-id");
         let boot_id = read("/proc/sys/kernel/random/boot_id");
         let product = read("/sys/class/dmi/id/product_uuid");
-        let disk = rustix::fs::statvfs(&existing(root))
+        let disk = rustix::fs::statvfs(existing(root))
             .map(|s| i64::try_from(s.f_blocks.saturating_mul(s.f_frsize)).unwrap_or(i64::MAX))
             .unwrap_or(0);
         Self {

@@ -240,7 +240,7 @@ impl Observed {
         }
         self.sandboxes.push(sandbox);
         self.sandboxes
-            .sort_by(|a, b| (b.attempt, b.created_at).cmp(&(a.attempt, a.created_at)));
+            .sort_by_key(|s| std::cmp::Reverse((s.attempt, s.created_at)));
     }
 
     /// Forgets a removed container.

@@ -63,11 +63,14 @@ impl Peer {
     }
 }
 
+/// Answers of the API, and until when they are believed.
+type Believed<K, V> = Mutex<HashMap<K, (Instant, V)>>;
+
 /// Decides.
 pub struct Authority {
     agent: Arc<Agent>,
-    tokens: Mutex<HashMap<Vec<u8>, (Instant, Option<User>)>>,
-    access: Mutex<HashMap<(User, String, &'static str), (Instant, bool)>>,
+    tokens: Believed<Vec<u8>, Option<User>>,
+    access: Believed<(User, String, &'static str), bool>,
 }
 
 impl Authority {
@@ -197,7 +200,7 @@ impl Authority {
     }
 }
 
-fn remember<K: std::hash::Hash + Eq, V>(map: &Mutex<HashMap<K, (Instant, V)>>, key: K, value: V) {
+fn remember<K: std::hash::Hash + Eq, V>(map: &Believed<K, V>, key: K, value: V) {
     let mut map = map.lock();
     if map.len() >= KEPT {
         map.clear();

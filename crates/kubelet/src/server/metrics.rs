@@ -129,8 +129,6 @@ pub async fn cadvisor(app: &App) -> Response<Body> {
     };
     let now = app.agent.now().as_millisecond();
     type Read = fn(&v1::ContainerStats) -> Option<f64>;
-    let bytes = |v: v1::UInt64Value| v.value as f64;
-    let _ = bytes;
     let families: [(&str, &str, &str, Read); 5] = [
         (
             "container_cpu_usage_seconds_total",

@@ -96,7 +96,7 @@ pub fn of(pod: &PodView, status: &PodStatus, observed: &Observed, terminal: bool
             "Failed"
         };
     }
-    if (initializing && !has_initialized) || (sidecars_pending && !has_initialized) {
+    if (initializing || sidecars_pending) && !has_initialized {
         return "Pending";
     }
     if waiting > 0 {
