@@ -1,2 +1,27 @@
-//! .
-fn main() {}
+//! Repository chores: `cargo xtask tidy` checks what the compiler does not.
+
+mod tidy;
+
+use std::process::ExitCode;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let command = std::env::args().nth(1);
+    match command.as_deref() {
+        Some("tidy") => {
+            let complaints = tidy::check()?;
+            for complaint in &complaints {
+                eprintln!("{complaint}");
+            }
+            if complaints.is_empty() {
+                println!("tidy: nothing to complain about");
+                return Ok(ExitCode::SUCCESS);
+            }
+            eprintln!("tidy: {} complaint(s)", complaints.len());
+            Ok(ExitCode::FAILURE)
+        }
+        _ => {
+            eprintln!("usage: cargo xtask tidy    check sizes, names, module docs, unsafe, unfinished marks and floors");
+            Ok(ExitCode::from(2))
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! A part run alone, against the API of a kubeconfig. Several of the same part elect the one that
+//! works, by Lease.
+
+use std::{fs, sync::Arc};
+
+use anyhow::{Context as _, Result, bail};
+use client::{Context, election};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::{ControllerSettings, PartSettings};
+
+/// Runs the scheduler.
+pub async fn scheduler(settings: PartSettings) -> Result<()> {
+    let context = connect(&settings, "default-scheduler").await?;
+    lead(&settings, context, "kube-scheduler", |context, shutdown| async move {
+        scheduler::run(context, shutdown).await;
+        Ok(())
+    })
+    .await
+}
+
+/// Runs the controllers.
+pub async fn controller_manager(settings: ControllerSettings) -> Result<()> {
+    let context = connect(&settings.part, "kube-controller-manager").await?;
+    let root_ca_pem = fs::read_to_string(&settings.root_ca_file)
+        .with_context(|| format!("--root-ca-file {}", settings.root_ca_file.display()))?;
+    let cluster_cidr = settings.cluster_cidr.parse().with_context(|| format!("--cluster-cidr {}", settings.cluster_cidr))?;
+    lead(&settings.part, context, "kube-controller-manager", |context, shutdown| async move {
+        let client = context.client.clone();
+        let config = controllers::Config {
+            context,
+            clients: Arc::new(move |_| client.clone()),
+            cluster_cidr: Some(cluster_cidr),
+            node_cidr_mask: 24,
+            root_ca_pem,
+            signer: None,
+            workers: 5,
+            disabled: Vec::new(),
+        };
+        Ok(controllers::run(config, shutdown).await?)
+    })
+    .await
+}
+
+async fn connect(settings: &PartSettings, component: &str) -> Result<Context> {
+    let client = client::from_kubeconfig(&settings.kubeconfig)
+        .await
+        .with_context(|| format!("--kubeconfig {}", settings.kubeconfig.display()))?;
+    Ok(Context::new(client, component))
+}
+
+async fn lead<F, W>(settings: &PartSettings, context: Context, name: &str, work: F) -> Result<()>
+where
+    F: FnOnce(Context, CancellationToken) -> W,
+    W: Future<Output = Result<()>>,
+{
+    let shutdown = CancellationToken::new();
+    let ended = shutdown.clone();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        ended.cancel();
+    });
+    let identity = match &settings.identity {
+        Some(identity) => identity.clone(),
+        None => format!("{}_{}", rustix::system::uname().nodename().to_string_lossy(), std::process::id()),
+    };
+    println!("{name}: standing for election as {identity}");
+    let config = election::Config::new("kube-system", name, &identity);
+    let candidate = election::LeaderElector::new(
+        config,
+        context.client.clone(),
+        context.clock.clone(),
+        context.random.clone(),
+        context.metrics.clone(),
+    );
+    let mut outcome = Ok(());
+    let ended = candidate.run(shutdown, |term| {
+        let work = work(context.clone(), term);
+        let outcome = &mut outcome;
+        async move { *outcome = work.await }
+    });
+    // A process that lost its lease ends, and whoever started it starts it again with fresh state.
+    if ended.await == election::Ended::Lost {
+        bail!("{name}: another instance took the lease over, or the API could not be reached");
+    }
+    outcome
+}

@@ -1,0 +1,87 @@
+//! The API server with its store, the controllers and the scheduler.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use api::clock::SystemClock;
+use apiserver::{ApiServer, LocalTransport, http::listen::tls_config, seal::AesGcm};
+use client::Context;
+use store::{Options, Store};
+use tokio::net::TcpListener;
+
+use super::{
+    Process,
+    identities::{Identities, as_service_account, as_user},
+};
+use crate::settings::cluster::Part;
+
+/// What the node needs of the control plane.
+pub struct ControlPlane {
+    /// The way to the API.
+    pub transport: LocalTransport,
+    /// Caches, clock and events of everything that runs beside the API. The informers watch once
+    /// per kind for the whole process, as the controller manager, which may read everything.
+    pub context: Context,
+}
+
+/// Starts it; answers when the API is served.
+pub async fn start(process: &Arc<Process>, identities: &Identities, listener: TcpListener) -> Result<ControlPlane> {
+    let settings = &process.settings;
+    let addresses = &process.addresses;
+    let seal = AesGcm::new(&identities.pki.encryption_key).context("the key for secrets at rest")?;
+    let dir = settings.data.data_dir.join("store");
+    let options = Options { seal: Some(Arc::new(seal)), ..Options::default() };
+    let store = tokio::task::spawn_blocking(move || Store::open(dir, options)).await??;
+    process.report.up("store", format_args!("{} at revision {}", settings.data.data_dir.join("store").display(), store.revision().0));
+
+    let mut config = apiserver::Config::new(&identities.pki)?;
+    config.advertise_address = addresses.node_ip;
+    config.advertise_port = settings.https_listen_port;
+    config.service_cidr = addresses.service_cidr;
+    config.node_ports = addresses.node_ports;
+    config.cluster_domain = settings.cluster_domain.clone();
+    config.issuer = format!("https://kubernetes.default.svc.{}", settings.cluster_domain);
+    config.audit_file = settings.audit_log.clone();
+    let server = ApiServer::new(config, store, Arc::new(SystemClock)).await?;
+    let tls = tls_config(&identities.pki.serving, identities.pki.ca_pem())?;
+    let serving = server.clone().serve(listener, tls, process.shutdown.clone());
+    process.spawn("API server", async move {
+        serving.await;
+        Ok::<_, std::convert::Infallible>(())
+    });
+    process.report.up("API server", format_args!("https://{}:{}", addresses.node_ip, settings.https_listen_port));
+
+    let transport = server.local();
+    let manager = as_user(&transport, "system:kube-controller-manager", &[]);
+    let context = Context::new(manager, "kube-controller-manager");
+    if settings.runs(Part::ControllerManager) {
+        let clients = transport.clone();
+        let config = controllers::Config {
+            context: context.clone(),
+            clients: Arc::new(move |account| as_service_account(&clients, account)),
+            cluster_cidr: Some(addresses.cluster_cidr.into()),
+            node_cidr_mask: 24,
+            root_ca_pem: identities.pki.ca_pem().to_owned(),
+            signer: Some(controllers::Signer {
+                certificate_pem: identities.pki.ca_pem().to_owned(),
+                key_pem: identities.pki.authority.key_pem(),
+            }),
+            workers: 5,
+            disabled: Vec::new(),
+        };
+        process.spawn("controllers", controllers::run(config, process.shutdown.clone()));
+        process.report.up("controllers", format_args!("{} of them", controllers::names().count()));
+    }
+    if settings.runs(Part::Scheduler) {
+        let mut context = context.clone();
+        context.client = as_user(&transport, "system:kube-scheduler", &[]);
+        context.recorder = client::events::Recorder::new(context.client.clone(), "default-scheduler", context.clock.clone(), &context.metrics);
+        let run = scheduler::run(context, process.shutdown.clone());
+        process.spawn("scheduler", async move {
+            run.await;
+            Ok::<_, std::convert::Infallible>(())
+        });
+        process.report.up("scheduler", "default-scheduler");
+    }
+    Ok(ControlPlane { transport, context })
+}

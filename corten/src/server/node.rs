@@ -1,0 +1,171 @@
+//! The node on this machine: runtime, pod network, kubelet, service proxy, DNS.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use api::clock::{Clock, SystemClock};
+use client::{Change, Scope};
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Node;
+use network::{bridge, cni, dns, proxy};
+use runtime::{Runtime, network::PodNetwork};
+
+use super::{
+    Process,
+    control_plane::ControlPlane,
+    identities::{Identities, as_user},
+};
+use crate::settings::cluster::Part;
+
+/// The built-in image.
+pub const TOOLS_IMAGE: &str = "corten.local/tools:latest";
+
+/// What is ready before the API is.
+pub struct Prepared {
+    socket: PathBuf,
+    bridge: Option<Arc<bridge::Bridge>>,
+}
+
+/// Opens the pod network and the runtime; none when there is no node here.
+pub async fn prepare(process: &Arc<Process>) -> Result<Option<Prepared>> {
+    let settings = &process.settings;
+    if !settings.runs(Part::Kubelet) {
+        return Ok(None);
+    }
+    if let Some(socket) = &settings.container_runtime_endpoint {
+        let path = socket.to_string_lossy();
+        let socket = PathBuf::from(path.strip_prefix("unix://").unwrap_or(&path));
+        process.report.up("runtime", format_args!("{}", socket.display()));
+        return Ok(Some(Prepared { socket, bridge: None }));
+    }
+    let data = settings.data.data_dir.clone();
+    let instance = process.addresses.instance.clone();
+    let (network, bridge): (Arc<dyn PodNetwork>, _) = match &settings.cni_conf_dir {
+        Some(conf) => {
+            let cni = cni::Cni::open(cni::Config {
+                conf_dir: conf.clone(),
+                bin_dirs: vec![settings.cni_bin_dir.clone()],
+                state_dir: data.join("run/cni"),
+                ..cni::Config::default()
+            })?;
+            (cni, None)
+        }
+        None => {
+            let config = bridge::Config {
+                instance: instance.clone(),
+                state_dir: data.join("run/network"),
+                pod_cidrs: Vec::new(),
+                cluster_cidrs: vec![IpNet::V4(process.addresses.cluster_cidr)],
+                service_cidrs: vec![IpNet::V4(process.addresses.service_cidr)],
+                mtu: None,
+            };
+            let bridge = tokio::task::spawn_blocking(move || bridge::Bridge::open(config)).await??;
+            (bridge.clone(), Some(bridge))
+        }
+    };
+    let exe = std::env::current_exe().context("find the own program")?;
+    let socket = data.join("run/cri.sock");
+    let config = runtime::Config {
+        shim: exe.clone(),
+        ..runtime::Config::new(data.join("runtime"), data.join("run/runtime"))
+    };
+    let runtime = tokio::task::spawn_blocking(move || -> Result<Arc<Runtime>> {
+        let runtime = Runtime::open(config, network)?;
+        runtime.images().ensure_builtin(TOOLS_IMAGE, &exe)?;
+        Ok(runtime)
+    })
+    .await??;
+    let serving = runtime.serve(socket.clone(), process.shutdown.clone()).await?;
+    process.spawn("runtime", serving);
+    process.report.up("runtime", format_args!("{}", socket.display()));
+    Ok(Some(Prepared { socket, bridge }))
+}
+
+/// Starts the node's parts; answers when the node is Ready.
+pub async fn start(process: &Arc<Process>, identities: &Identities, control_plane: &ControlPlane, prepared: Prepared) -> Result<()> {
+    let settings = &process.settings;
+    let addresses = &process.addresses;
+    let user = format!("system:node:{}", addresses.node_name);
+    let client = as_user(&control_plane.transport, &user, &["system:nodes"]);
+    let sans = [addresses.node_name.clone(), addresses.node_ip.to_string(), "127.0.0.1".into()];
+    let serving = identities.pki.issue_server(&user, &sans, SystemClock.now())?;
+    let data = &settings.data.data_dir;
+    let mut config = kubelet::Config::new(&addresses.node_name, data.join("kubelet"), &prepared.socket, client.clone());
+    config.pod_logs_dir = data.join("logs");
+    config.tls = Some(kubelet::ServerTls {
+        certificate_chain: serving.certificate.into_bytes(),
+        private_key: serving.key.into_bytes(),
+        client_ca: identities.pki.ca_pem().as_bytes().to_vec(),
+    });
+    config.listen = SocketAddr::new(settings.bind_address, settings.kubelet_port);
+    config.node_ip = Some(addresses.node_ip);
+    config.cluster_dns = vec![addresses.dns.into()];
+    config.cluster_domain = settings.cluster_domain.clone();
+    config.resolv_conf = settings.resolv_conf.clone();
+    config.max_pods = settings.max_pods;
+    config.cgroup_root = super::cgroup_root(&addresses.instance);
+    for label in &settings.node_labels {
+        let (key, value) = label.split_once('=').with_context(|| format!("--node-labels {label}: should be KEY=VALUE"))?;
+        config.node_labels.insert(key.to_owned(), value.to_owned());
+    }
+    let agent = kubelet::Kubelet::new(config).await?;
+    process.spawn("kubelet", agent.run(process.shutdown.clone()));
+    process.report.up("kubelet", format_args!("https://{}:{}", addresses.node_ip, settings.kubelet_port));
+    if settings.runs(Part::Proxy) {
+        let config = proxy::Config {
+            instance: addresses.instance.clone(),
+            node_name: addresses.node_name.clone(),
+            cluster_cidrs: vec![IpNet::V4(addresses.cluster_cidr)],
+            ..proxy::Config::default()
+        };
+        let informers = control_plane.context.informers.clone();
+        let shutdown = process.shutdown.clone();
+        process.spawn("proxy", async move { proxy::run_with(config, &informers, shutdown).await });
+        process.report.up("proxy", format_args!("Services in {}", addresses.service_cidr));
+    }
+    ready(process, control_plane).await?;
+    if settings.runs(Part::Dns) {
+        name_service(process, control_plane, prepared.bridge.as_deref()).await?;
+    }
+    Ok(())
+}
+
+async fn ready(process: &Arc<Process>, control_plane: &ControlPlane) -> Result<()> {
+    let nodes = control_plane.context.informers.get::<Node>(Scope::All);
+    let mut changes = nodes.subscribe();
+    loop {
+        tokio::select! {
+            change = changes.next() => if let Change::Applied { new, .. } = change
+                && new.metadata.name.as_deref() == Some(&process.addresses.node_name)
+                && is_ready(&new)
+            {
+                return Ok(());
+            },
+            () = process.shutdown.cancelled() => return Ok(()),
+        }
+    }
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+async fn name_service(process: &Arc<Process>, control_plane: &ControlPlane, bridge: Option<&bridge::Bridge>) -> Result<()> {
+    // Pods know the node by the bridge's address; without our bridge, by the node's own.
+    let listen = bridge.and_then(bridge::Bridge::gateway).map_or(process.addresses.node_ip, Into::into);
+    let config = dns::Config {
+        listen: vec![SocketAddr::new(listen, 53)],
+        cluster_domain: process.settings.cluster_domain.clone(),
+        service_ip: process.addresses.dns.into(),
+        node_name: process.addresses.node_name.clone(),
+        resolv_conf: process.settings.resolv_conf.clone(),
+        ..dns::Config::default()
+    };
+    let client = as_user(&control_plane.transport, "system:kube-dns", &["system:masters"]);
+    let informers = control_plane.context.informers.clone();
+    let shutdown = process.shutdown.clone();
+    process.spawn("dns", async move { dns::run_with(config, client, &informers, shutdown).await });
+    process.report.up("dns", format_args!("{} at {listen}", process.addresses.dns));
+    Ok(())
+}

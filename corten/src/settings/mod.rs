@@ -1,0 +1,116 @@
+//! What the user decides: flags, `CORTEN_…` variables and the configuration file are one table, the
+//! clap definitions here. A flag beats a variable, a variable beats the file, the file beats the
+//! default.
+
+pub mod cluster;
+mod file;
+pub mod image;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::{cluster::ServerSettings, image::ImageSettings};
+
+/// Kubernetes in one program.
+#[derive(Debug, Parser)]
+#[command(name = "corten", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How much to log: error, warn, info, debug, trace; or per part, like `warn,kubelet=debug`.
+    #[arg(long, global = true, env = "CORTEN_LOG", default_value = "warn", value_name = "LEVELS")]
+    pub log: String,
+}
+
+/// What to run.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a whole cluster on this machine: control plane and node.
+    Server(Box<ServerSettings>),
+    /// Run the scheduler alone, against the cluster of a kubeconfig.
+    Scheduler(PartSettings),
+    /// Run the controllers alone, against the cluster of a kubeconfig.
+    #[command(name = "controller-manager")]
+    ControllerManager(ControllerSettings),
+    /// Look at and change the images of this machine's node.
+    Image(ImageSettings),
+    /// Stop every pod of a data directory and take away what they left on this machine.
+    Reset(ResetSettings),
+    /// The command line of Kubernetes; also when the program is called by the name kubectl.
+    #[command(disable_help_flag = true)]
+    Kubectl {
+        /// Everything kubectl takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// The programs of the built-in image corten.local/tools.
+    #[command(disable_help_flag = true)]
+    Tools {
+        /// Program and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+/// Where everything of a cluster is kept.
+#[derive(Clone, Debug, Args)]
+pub struct DataDir {
+    /// Where the cluster's data is kept: store, keys, images, pods.
+    #[arg(long, env = "CORTEN_DATA_DIR", default_value = "/var/lib/corten", value_name = "DIR")]
+    pub data_dir: PathBuf,
+}
+
+/// A part run alone.
+#[derive(Clone, Debug, Args)]
+pub struct PartSettings {
+    /// How to reach the API.
+    #[arg(long, env = "CORTEN_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+    /// Name of this instance among several of which one works; the machine's name unless given.
+    #[arg(long, env = "CORTEN_IDENTITY", value_name = "NAME")]
+    pub identity: Option<String>,
+}
+
+/// The controllers run alone.
+#[derive(Clone, Debug, Args)]
+pub struct ControllerSettings {
+    /// What every part takes.
+    #[command(flatten)]
+    pub part: PartSettings,
+    /// Addresses pods get theirs from, out of which each node is given a part.
+    #[arg(long, env = "CORTEN_CLUSTER_CIDR", default_value = "10.244.0.0/16", value_name = "CIDR")]
+    pub cluster_cidr: String,
+    /// Certificate authority that pods should trust, published in every namespace.
+    #[arg(long, env = "CORTEN_ROOT_CA_FILE", value_name = "FILE")]
+    pub root_ca_file: PathBuf,
+}
+
+/// `corten reset`.
+#[derive(Clone, Debug, Args)]
+pub struct ResetSettings {
+    /// Which cluster.
+    #[command(flatten)]
+    pub data: DataDir,
+    /// Do it without asking.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Reads the command line, the environment and the configuration file; ends the process with a
+/// message when they are wrong or when help was asked for.
+pub fn read(arguments: Vec<OsString>) -> Cli {
+    let command = match file::apply(Cli::command(), &arguments) {
+        Ok(command) => command,
+        Err(error) => Cli::command().error(clap::error::ErrorKind::ValueValidation, error).exit(),
+    };
+    let matches = command.get_matches_from(arguments);
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

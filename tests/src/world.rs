@@ -1,0 +1,82 @@
+//! Two network namespaces joined by a cable: the node's, and the outside world's.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// The node's address.
+pub const NODE: &str = "192.0.2.2";
+/// The outside world's address, the node's gateway.
+pub const OUTSIDE: &str = "192.0.2.1";
+
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+/// See the module. Removed when dropped.
+#[derive(Debug)]
+pub struct World {
+    name: String,
+}
+
+impl World {
+    /// Makes both namespaces.
+    pub fn make() -> World {
+        let name = format!("corten-t{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let world = World { name };
+        let (node, outside) = (world.node(), world.outside());
+        for line in [
+            format!("netns add {node}"),
+            format!("netns add {outside}"),
+            format!("-n {node} link set lo up"),
+            format!("-n {outside} link set lo up"),
+            format!("-n {node} link add eth0 type veth peer name eth0 netns {outside}"),
+            format!("-n {node} address add {NODE}/24 dev eth0"),
+            format!("-n {outside} address add {OUTSIDE}/24 dev eth0"),
+            format!("-n {node} link set eth0 up"),
+            format!("-n {outside} link set eth0 up"),
+            format!("-n {node} route add default via {OUTSIDE}"),
+        ] {
+            let out = ip(&line);
+            assert!(out.status.success(), "ip {line}: {}", String::from_utf8_lossy(&out.stderr));
+        }
+        world
+    }
+
+    fn node(&self) -> String {
+        format!("{}-n", self.name)
+    }
+
+    fn outside(&self) -> String {
+        format!("{}-o", self.name)
+    }
+
+    /// A command that runs beside the node's network.
+    pub fn on_node(&self, program: impl Into<PathBuf>) -> Command {
+        within(&self.node(), program.into())
+    }
+
+    /// A command that runs in the outside world.
+    pub fn on_outside(&self, program: impl Into<PathBuf>) -> Command {
+        within(&self.outside(), program.into())
+    }
+}
+
+fn within(namespace: &str, program: PathBuf) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}")).arg("--").arg(program);
+    command
+}
+
+fn ip(line: &str) -> std::process::Output {
+    let program = crate::find("ip").expect("ip");
+    Command::new(program).args(line.split(' ')).stdin(Stdio::null()).output().expect("run ip")
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for namespace in [self.node(), self.outside()] {
+            ip(&format!("netns delete {namespace}"));
+        }
+    }
+}
