@@ -54,7 +54,7 @@ impl Addresses {
             Some(name) => name.clone(),
             None => rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
         };
-        if !api::names::is_dns1123_subdomain(&node_name) {
+        if !api::names::dns1123_subdomain(&node_name).is_empty() {
             bail!("{node_name:?} cannot be a node's name (lower-case letters, digits, '-' and '.'): choose one with --node-name");
         }
         Ok(Addresses {
