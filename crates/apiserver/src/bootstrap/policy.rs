@@ -1,4 +1,7 @@
 //! The default RBAC policy as a table (`policy.tsv`): roles with their rules, and bindings.
+//!
+//! It is upstream's, with one difference: where a controller or the scheduler may `update`, it may
+//! `patch` too, because Corten's write by patches that carry what they were planned from.
 
 use serde_json::{Map, Value, json};
 

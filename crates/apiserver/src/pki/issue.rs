@@ -80,7 +80,7 @@ impl Authority {
         &self.certificate
     }
 
-    pub(super) fn key_pem(&self) -> &str {
+    pub fn key_pem(&self) -> &str {
         &self.key
     }
 
