@@ -64,7 +64,7 @@ pub async fn start(process: &Arc<Process>, identities: &Identities, listener: Tc
             root_ca_pem: identities.pki.ca_pem().to_owned(),
             signer: Some(controllers::Signer {
                 certificate_pem: identities.pki.ca_pem().to_owned(),
-                key_pem: identities.pki.authority.key_pem(),
+                key_pem: identities.pki.authority.key_pem().to_owned(),
             }),
             workers: 5,
             disabled: Vec::new(),
