@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{IsTerminal, Write},
     path::Path,
-    sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -71,11 +71,22 @@ async fn end_pods(data: &Path, instance: &str) -> Result<()> {
         service_cidrs: Vec::new(),
         mtu: None,
     })?;
-    let config = runtime::Config { shim: std::env::current_exe()?, ..runtime::Config::new(data.join("runtime"), state) };
-    let runtime = Runtime::open(config, network)?;
+    let config = runtime::Config {
+        root: data.join("runtime"),
+        state_dir: state,
+        cgroup_parent: server::cgroup_root(instance),
+        shim: std::env::current_exe()?,
+    };
+    let runtime = Runtime::open(config, network).await?;
     let socket = data.join("run/reset.sock");
     let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(Arc::clone(&runtime).serve(socket.clone(), shutdown.clone()).await?);
+    let (served, ended) = (socket.clone(), shutdown.clone());
+    let mut serving = Box::pin(async move { runtime.serve(served, ended).await });
+    // The socket is bound in the first step.
+    if let Poll::Ready(ended) = futures::poll!(&mut serving) {
+        ended?;
+    }
+    let serving = tokio::spawn(serving);
     let (mut client, _) = cri::client::connect(&socket).await?;
     let all = client.list_pod_sandbox(v1::ListPodSandboxRequest::default()).await?.into_inner().items;
     for sandbox in all {

@@ -1,6 +1,6 @@
 //! The node on this machine: runtime, pod network, kubelet, service proxy, DNS.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, task::Poll};
 
 use anyhow::{Context as _, Result};
 use api::clock::{Clock, SystemClock};
@@ -13,7 +13,7 @@ use runtime::{Runtime, network::PodNetwork};
 use super::{
     Process,
     control_plane::ControlPlane,
-    identities::{Identities, as_user},
+    identities::{Identities, as_service_account, as_user},
 };
 use crate::settings::cluster::Part;
 
@@ -66,16 +66,21 @@ pub async fn prepare(process: &Arc<Process>) -> Result<Option<Prepared>> {
     let exe = std::env::current_exe().context("find the own program")?;
     let socket = data.join("run/cri.sock");
     let config = runtime::Config {
+        root: data.join("runtime"),
+        state_dir: data.join("run/runtime"),
+        cgroup_parent: super::cgroup_root(&instance),
         shim: exe.clone(),
-        ..runtime::Config::new(data.join("runtime"), data.join("run/runtime"))
     };
-    let runtime = tokio::task::spawn_blocking(move || -> Result<Arc<Runtime>> {
-        let runtime = Runtime::open(config, network)?;
-        runtime.images().ensure_builtin(TOOLS_IMAGE, &exe)?;
-        Ok(runtime)
-    })
-    .await??;
-    let serving = runtime.serve(socket.clone(), process.shutdown.clone()).await?;
+    let runtime = Runtime::open(config, network).await?;
+    let images = runtime.images().clone();
+    tokio::task::spawn_blocking(move || images.ensure_builtin(TOOLS_IMAGE, &exe)).await??;
+    let (serving, at) = (runtime.clone(), socket.clone());
+    let shutdown = process.shutdown.clone();
+    let mut serving = Box::pin(async move { serving.serve(at, shutdown).await });
+    // The socket is bound in the first step, so that the kubelet finds it.
+    if let Poll::Ready(ended) = futures::poll!(&mut serving) {
+        ended?;
+    }
     process.spawn("runtime", serving);
     process.report.up("runtime", format_args!("{}", socket.display()));
     Ok(Some(Prepared { socket, bridge }))
@@ -108,7 +113,7 @@ pub async fn start(process: &Arc<Process>, identities: &Identities, control_plan
         let (key, value) = label.split_once('=').with_context(|| format!("--node-labels {label}: should be KEY=VALUE"))?;
         config.node_labels.insert(key.to_owned(), value.to_owned());
     }
-    let agent = kubelet::Kubelet::new(config).await?;
+    let agent = kubelet::Kubelet::new(config)?;
     process.spawn("kubelet", agent.run(process.shutdown.clone()));
     process.report.up("kubelet", format_args!("https://{}:{}", addresses.node_ip, settings.kubelet_port));
     if settings.runs(Part::Proxy) {
@@ -157,12 +162,12 @@ async fn name_service(process: &Arc<Process>, control_plane: &ControlPlane, brid
     let config = dns::Config {
         listen: vec![SocketAddr::new(listen, 53)],
         cluster_domain: process.settings.cluster_domain.clone(),
-        service_ip: process.addresses.dns.into(),
+        upstreams: dns::Upstreams::ResolvConf(process.settings.resolv_conf.clone()),
+        service_ip: Some(process.addresses.dns.into()),
         node_name: process.addresses.node_name.clone(),
-        resolv_conf: process.settings.resolv_conf.clone(),
         ..dns::Config::default()
     };
-    let client = as_user(&control_plane.transport, "system:kube-dns", &["system:masters"]);
+    let client = as_service_account(&control_plane.transport, "kube-dns");
     let informers = control_plane.context.informers.clone();
     let shutdown = process.shutdown.clone();
     process.spawn("dns", async move { dns::run_with(config, client, &informers, shutdown).await });
