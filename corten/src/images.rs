@@ -57,10 +57,10 @@ async fn import(store: Arc<ImageStore>, file: &Path) -> Result<()> {
 
 async fn pull(store: &Arc<ImageStore>, reference: &str, credentials: Option<String>) -> Result<()> {
     let credentials = match credentials {
-        None => runtime::images::Credentials::default(),
+        None => runtime::images::Credentials::Anonymous,
         Some(given) => {
             let (user, password) = given.split_once(':').context("--credentials: should be USER:PASSWORD")?;
-            runtime::images::Credentials::basic(user, password)
+            runtime::images::Credentials::Basic(user.into(), password.into())
         }
     };
     let (bar, tell) = progress();

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         _ if tools::PROGRAMS.contains(&called.as_ref()) => {
             return tools::main(std::iter::once(OsString::from(called.as_ref())).chain(arguments.into_iter().skip(1)));
         }
-        Some("shim") => runtime::shim::main(arguments),
+        Some("shim") => runtime::shim::main(arguments.into_iter().skip(2)),
         Some("tools") => return tools::main(arguments.into_iter().skip(2)),
         Some("kubectl") => return kubectl(arguments.into_iter().skip(1).collect()),
         _ => {}

@@ -83,7 +83,7 @@ async fn end_pods(data: &Path, instance: &str) -> Result<()> {
     let (served, ended) = (socket.clone(), shutdown.clone());
     let mut serving = Box::pin(async move { runtime.serve(served, ended).await });
     // The socket is bound in the first step.
-    if let Poll::Ready(ended) = futures::poll!(&mut serving) {
+    if let Poll::Ready(ended) = std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await {
         ended?;
     }
     let serving = tokio::spawn(serving);

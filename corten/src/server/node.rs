@@ -78,7 +78,7 @@ pub async fn prepare(process: &Arc<Process>) -> Result<Option<Prepared>> {
     let shutdown = process.shutdown.clone();
     let mut serving = Box::pin(async move { serving.serve(at, shutdown).await });
     // The socket is bound in the first step, so that the kubelet finds it.
-    if let Poll::Ready(ended) = futures::poll!(&mut serving) {
+    if let Poll::Ready(ended) = std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await {
         ended?;
     }
     process.spawn("runtime", serving);
