@@ -63,6 +63,10 @@ impl Descriptor {
     }
 }
 
+/// The registry of images that are made on the node itself: pulling one finds it in the store, and
+/// never asks the network.
+const BUILTIN_REGISTRY: &str = "corten.local";
+
 /// An image manifest.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Manifest {
@@ -342,6 +346,18 @@ impl ImageStore {
         progress: Option<OnProgress>,
     ) -> Result<Image, PullError> {
         let reference: Reference = image.parse()?;
+        if reference.registry == BUILTIN_REGISTRY {
+            let found = self.find(&reference.to_string());
+            return match found.map_err(|source| PullError::Store {
+                image: image.to_owned(),
+                source,
+            })? {
+                Some(image) => Ok(image),
+                None => Err(PullError::NotFound {
+                    image: image.to_owned(),
+                }),
+            };
+        }
         let puller = Puller::new(&reference, credentials)?;
         let in_store = |source: ImageError| PullError::Store {
             image: puller.image.clone(),
