@@ -18,27 +18,49 @@ pub struct DirLock {
 
 /// Makes the directory if there is none and takes its lock.
 pub fn take(dir: &Path) -> Result<DirLock> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
-        format!("cannot make the data directory {} (choose another with --data-dir)", dir.display())
-    })?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| {
+            format!(
+                "cannot make the data directory {} (choose another with --data-dir)",
+                dir.display()
+            )
+        })?;
     let path = dir.join("lock");
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).with_context(|| {
-        format!("cannot open {} (is the data directory writable for this user?)", path.display())
-    })?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| {
+            format!(
+                "cannot open {} (is the data directory writable for this user?)",
+                path.display()
+            )
+        })?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut holder = String::new();
         // Who holds it only makes the message better.
         let _ = file.read_to_string(&mut holder);
         let holder = holder.trim();
-        let by = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
+        let by = if holder.is_empty() {
+            String::new()
+        } else {
+            format!(" (process {holder})")
+        };
         bail!(
             "another corten{by} uses {}: stop it first, or give this one a directory of its own with --data-dir",
             dir.display()
         );
     }
-    file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id())).with_context(|| {
-        format!("cannot write {} (is the disk full?)", path.display())
-    })?;
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| write!(file, "{}", std::process::id()))
+        .with_context(|| format!("cannot write {} (is the disk full?)", path.display()))?;
     Ok(DirLock { _file: file })
 }
 
@@ -51,7 +73,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = take(dir.path()).unwrap();
         let message = format!("{:#}", take(dir.path()).unwrap_err());
-        assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
+        assert!(
+            message.contains(&format!("process {}", std::process::id())),
+            "{message}"
+        );
         assert!(message.contains("--data-dir"), "{message}");
         drop(first);
         take(dir.path()).unwrap();
@@ -63,6 +88,9 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         let message = format!("{:#}", take(&file.join("data")).unwrap_err());
-        assert!(message.contains("cannot make the data directory"), "{message}");
+        assert!(
+            message.contains("cannot make the data directory"),
+            "{message}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! Three things are looked for before anything is set up, because they must stay small or
 //! single-threaded: the shim that holds a pod's containers, the programs of the built-in image, and
 //! being called by the name `kubectl`.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod images;
 mod lock;
@@ -21,12 +22,20 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let called = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    let called = arguments
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_name)
+        .unwrap_or_default()
+        .to_string_lossy();
     let first = arguments.get(1).map(|a| a.to_string_lossy());
     match first.as_deref() {
         _ if called == "kubectl" => return kubectl(arguments),
         _ if tools::PROGRAMS.contains(&called.as_ref()) => {
-            return tools::main(std::iter::once(OsString::from(called.as_ref())).chain(arguments.into_iter().skip(1)));
+            return tools::main(
+                std::iter::once(OsString::from(called.as_ref()))
+                    .chain(arguments.into_iter().skip(1)),
+            );
         }
         Some("shim") => runtime::shim::main(arguments.into_iter().skip(2)),
         Some("tools") => return tools::main(arguments.into_iter().skip(2)),
@@ -42,14 +51,19 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let outcome = match cli.command {
         Command::Server(settings) => run(server::run(*settings)),
         Command::Scheduler(settings) => run(parts::scheduler(settings)),
         Command::ControllerManager(settings) => run(parts::controller_manager(settings)),
         Command::Image(settings) => run(images::run(settings)),
         Command::Reset(settings) => run(reset::run(settings)),
-        Command::Kubectl { arguments } => return kubectl(std::iter::once("kubectl".into()).chain(arguments).collect()),
+        Command::Kubectl { arguments } => {
+            return kubectl(std::iter::once("kubectl".into()).chain(arguments).collect());
+        }
         Command::Tools { arguments } => return tools::main(arguments),
     };
     match outcome {

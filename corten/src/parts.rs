@@ -13,10 +13,15 @@ use crate::settings::{ControllerSettings, PartSettings};
 /// Runs the scheduler.
 pub async fn scheduler(settings: PartSettings) -> Result<()> {
     let context = connect(&settings, "default-scheduler").await?;
-    lead(&settings, context, "kube-scheduler", |context, shutdown| async move {
-        scheduler::run(context, shutdown).await;
-        Ok(())
-    })
+    lead(
+        &settings,
+        context,
+        "kube-scheduler",
+        |context, shutdown| async move {
+            scheduler::run(context, shutdown).await;
+            Ok(())
+        },
+    )
     .await
 }
 
@@ -25,21 +30,29 @@ pub async fn controller_manager(settings: ControllerSettings) -> Result<()> {
     let context = connect(&settings.part, "kube-controller-manager").await?;
     let root_ca_pem = fs::read_to_string(&settings.root_ca_file)
         .with_context(|| format!("--root-ca-file {}", settings.root_ca_file.display()))?;
-    let cluster_cidr = settings.cluster_cidr.parse().with_context(|| format!("--cluster-cidr {}", settings.cluster_cidr))?;
-    lead(&settings.part, context, "kube-controller-manager", |context, shutdown| async move {
-        let client = context.client.clone();
-        let config = controllers::Config {
-            context,
-            clients: Arc::new(move |_| client.clone()),
-            cluster_cidr: Some(cluster_cidr),
-            node_cidr_mask: 24,
-            root_ca_pem,
-            signer: None,
-            workers: 5,
-            disabled: Vec::new(),
-        };
-        Ok(controllers::run(config, shutdown).await?)
-    })
+    let cluster_cidr = settings
+        .cluster_cidr
+        .parse()
+        .with_context(|| format!("--cluster-cidr {}", settings.cluster_cidr))?;
+    lead(
+        &settings.part,
+        context,
+        "kube-controller-manager",
+        |context, shutdown| async move {
+            let client = context.client.clone();
+            let config = controllers::Config {
+                context,
+                clients: Arc::new(move |_| client.clone()),
+                cluster_cidr: Some(cluster_cidr),
+                node_cidr_mask: 24,
+                root_ca_pem,
+                signer: None,
+                workers: 5,
+                disabled: Vec::new(),
+            };
+            Ok(controllers::run(config, shutdown).await?)
+        },
+    )
     .await
 }
 
@@ -68,7 +81,11 @@ where
     });
     let identity = match &settings.identity {
         Some(identity) => identity.clone(),
-        None => format!("{}_{}", rustix::system::uname().nodename().to_string_lossy(), std::process::id()),
+        None => format!(
+            "{}_{}",
+            rustix::system::uname().nodename().to_string_lossy(),
+            std::process::id()
+        ),
     };
     println!("{name}: standing for election as {identity}");
     let config = election::Config::new("kube-system", name, &identity);

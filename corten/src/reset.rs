@@ -12,8 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use cri::v1;
 use network::bridge;
-use rustix::mount::{UnmountFlags, unmount};
 use runtime::Runtime;
+use rustix::mount::{UnmountFlags, unmount};
 use tokio_util::sync::CancellationToken;
 
 use crate::{lock, server, settings::ResetSettings};
@@ -36,7 +36,11 @@ pub async fn run(settings: ResetSettings) -> Result<()> {
     remove_cgroups(&instance)?;
     for entry in fs::read_dir(&data).with_context(|| data.display().to_string())? {
         let path = entry?.path();
-        let removed = if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
         removed.with_context(|| format!("remove {}", path.display()))?;
     }
     drop(held);
@@ -46,9 +50,15 @@ pub async fn run(settings: ResetSettings) -> Result<()> {
 
 fn confirm(data: &Path) -> Result<()> {
     if !std::io::stdin().is_terminal() {
-        bail!("this removes every object and pod of {}: say so with --yes", data.display());
+        bail!(
+            "this removes every object and pod of {}: say so with --yes",
+            data.display()
+        );
     }
-    print!("This removes every object and pod of {}. Type yes to go on: ", data.display());
+    print!(
+        "This removes every object and pod of {}. Type yes to go on: ",
+        data.display()
+    );
     std::io::stdout().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
@@ -83,15 +93,29 @@ async fn end_pods(data: &Path, instance: &str) -> Result<()> {
     let (served, ended) = (socket.clone(), shutdown.clone());
     let mut serving = Box::pin(async move { runtime.serve(served, ended).await });
     // The socket is bound in the first step.
-    if let Poll::Ready(ended) = std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await {
+    if let Poll::Ready(ended) =
+        std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await
+    {
         ended?;
     }
     let serving = tokio::spawn(serving);
     let (mut client, _) = cri::client::connect(&socket).await?;
-    let all = client.list_pod_sandbox(v1::ListPodSandboxRequest::default()).await?.into_inner().items;
+    let all = client
+        .list_pod_sandbox(v1::ListPodSandboxRequest::default())
+        .await?
+        .into_inner()
+        .items;
     for sandbox in all {
-        client.stop_pod_sandbox(v1::StopPodSandboxRequest { pod_sandbox_id: sandbox.id.clone() }).await?;
-        client.remove_pod_sandbox(v1::RemovePodSandboxRequest { pod_sandbox_id: sandbox.id }).await?;
+        client
+            .stop_pod_sandbox(v1::StopPodSandboxRequest {
+                pod_sandbox_id: sandbox.id.clone(),
+            })
+            .await?;
+        client
+            .remove_pod_sandbox(v1::RemovePodSandboxRequest {
+                pod_sandbox_id: sandbox.id,
+            })
+            .await?;
     }
     shutdown.cancel();
     // The server ends when told to; if it does not, the process is about to.
@@ -104,9 +128,14 @@ fn unmount_below(data: &Path) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("/proc/self/mounts")?;
     // The last mounted first.
     for line in mounts.lines().rev() {
-        let point = line.split(' ').nth(1).unwrap_or_default().replace("\\040", " ");
+        let point = line
+            .split(' ')
+            .nth(1)
+            .unwrap_or_default()
+            .replace("\\040", " ");
         if Path::new(&point).starts_with(&data) && Path::new(&point) != data {
-            unmount(point.as_str(), UnmountFlags::DETACH).with_context(|| format!("unmount {point}"))?;
+            unmount(point.as_str(), UnmountFlags::DETACH)
+                .with_context(|| format!("unmount {point}"))?;
         }
     }
     Ok(())

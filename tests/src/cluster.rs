@@ -23,7 +23,9 @@ pub struct Output {
 
 impl Output {
     fn of(mut command: Command) -> Output {
-        let output = command.output().unwrap_or_else(|e| panic!("run {command:?}: {e}"));
+        let output = command
+            .output()
+            .unwrap_or_else(|e| panic!("run {command:?}: {e}"));
         Output {
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -53,8 +55,16 @@ pub fn corten() -> PathBuf {
         return given.into();
     }
     let tests = std::env::current_exe().expect("own path");
-    let binary = tests.ancestors().nth(2).expect("target directory").join("corten");
-    assert!(binary.is_file(), "{} is not there: cargo build --package corten", binary.display());
+    let binary = tests
+        .ancestors()
+        .nth(2)
+        .expect("target directory")
+        .join("corten");
+    assert!(
+        binary.is_file(),
+        "{} is not there: cargo build --package corten",
+        binary.display()
+    );
     binary
 }
 
@@ -67,13 +77,20 @@ impl Cluster {
     /// A new cluster with further flags.
     pub fn start_with(flags: &[&str]) -> Cluster {
         let mut cluster = Cluster {
-            dir: tempfile::Builder::new().prefix("corten-test-").tempdir().expect("temporary directory"),
+            dir: tempfile::Builder::new()
+                .prefix("corten-test-")
+                .tempdir()
+                .expect("temporary directory"),
             world: World::make(),
             server: None,
             said: Arc::default(),
             flags: flags.iter().map(ToString::to_string).collect(),
         };
-        std::fs::write(cluster.dir.path().join("resolv.conf"), "nameserver 192.0.2.1\n").expect("resolv.conf");
+        std::fs::write(
+            cluster.dir.path().join("resolv.conf"),
+            "nameserver 192.0.2.1\n",
+        )
+        .expect("resolv.conf");
         cluster.launch();
         cluster
     }
@@ -100,8 +117,14 @@ impl Cluster {
             .expect("start corten");
         let (tell, ready) = mpsc::channel();
         self.said.lock().expect("lines").clear();
-        let (out, err) = (child.stdout.take().expect("stdout"), child.stderr.take().expect("stderr"));
-        for stream in [Box::new(out) as Box<dyn std::io::Read + Send>, Box::new(err)] {
+        let (out, err) = (
+            child.stdout.take().expect("stdout"),
+            child.stderr.take().expect("stderr"),
+        );
+        for stream in [
+            Box::new(out) as Box<dyn std::io::Read + Send>,
+            Box::new(err),
+        ] {
             let (said, tell) = (self.said.clone(), tell.clone());
             thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -116,7 +139,10 @@ impl Cluster {
         drop(tell);
         self.server = Some(child);
         if ready.recv_timeout(LONGEST).is_err() {
-            panic!("the node never became Ready; the server said:\n{}", self.said().join("\n"));
+            panic!(
+                "the node never became Ready; the server said:\n{}",
+                self.said().join("\n")
+            );
         }
     }
 
@@ -124,7 +150,11 @@ impl Cluster {
     pub fn server_command(&self) -> Command {
         let mut command = self.world.on_node(corten());
         command.arg("server").arg("--data-dir").arg(self.data());
-        command.arg("--node-name").arg("node-1").arg("--resolv-conf").arg(self.dir.path().join("resolv.conf"));
+        command
+            .arg("--node-name")
+            .arg("node-1")
+            .arg("--resolv-conf")
+            .arg(self.dir.path().join("resolv.conf"));
         command.args(&self.flags);
         command
     }
@@ -152,7 +182,10 @@ impl Cluster {
     /// `corten` with arguments, on the node.
     pub fn corten(&self, arguments: &[&str]) -> Output {
         let mut command = self.world.on_node(corten());
-        command.args(arguments).env("CORTEN_DATA_DIR", self.data()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env("CORTEN_DATA_DIR", self.data())
+            .stdin(Stdio::null());
         Output::of(command)
     }
 
@@ -166,7 +199,10 @@ impl Cluster {
                 command
             }
         };
-        command.args(arguments).env("KUBECONFIG", self.data().join("admin.kubeconfig")).env("HOME", self.dir.path());
+        command
+            .args(arguments)
+            .env("KUBECONFIG", self.data().join("admin.kubeconfig"))
+            .env("HOME", self.dir.path());
         command
     }
 
@@ -201,10 +237,22 @@ impl Cluster {
             .stderr(Stdio::piped())
             .spawn()
             .expect("start kubectl");
-        child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("write to kubectl");
+        child
+            .stdin
+            .take()
+            .expect("stdin")
+            .write_all(input.as_bytes())
+            .expect("write to kubectl");
         let output = child.wait_with_output().expect("kubectl");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "kubectl {}: {err}{out}", arguments.join(" "));
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "kubectl {}: {err}{out}",
+            arguments.join(" ")
+        );
         out.into_owned()
     }
 
@@ -216,7 +264,12 @@ impl Cluster {
     /// `kubectl get … -o jsonpath=…`.
     pub fn jsonpath(&self, arguments: &[&str], path: &str) -> String {
         let output = format!("jsonpath={path}");
-        let all: Vec<&str> = ["get"].iter().chain(arguments).copied().chain(["-o", &output]).collect();
+        let all: Vec<&str> = ["get"]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .chain(["-o", &output])
+            .collect();
         self.kubectl(&all)
     }
 }

@@ -22,7 +22,8 @@ pub fn archive(to: &Path, name: &str, config: serde_json::Value, files: &[File<'
     })
     .to_string();
     let config_name = format!("{}.json", digest(image.as_bytes()));
-    let manifest = json!([{"Config": config_name, "RepoTags": [name], "Layers": ["layer.tar"]}]).to_string();
+    let manifest =
+        json!([{"Config": config_name, "RepoTags": [name], "Layers": ["layer.tar"]}]).to_string();
     let mut archive = tar::Builder::new(std::fs::File::create(to).expect("archive"));
     append(&mut archive, &config_name, 0o644, image.as_bytes());
     append(&mut archive, "layer.tar", 0o644, &layer);
@@ -39,5 +40,8 @@ fn append<W: std::io::Write>(to: &mut tar::Builder<W>, path: &str, mode: u32, co
 
 fn digest(bytes: &[u8]) -> String {
     use sha2::Digest;
-    sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    sha2::Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }

@@ -18,14 +18,20 @@ pub fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root".into());
     }
-    ["ip", "nsenter"].into_iter().find(|p| find(p).is_none()).map(|p| format!("needs the program {p}"))
+    ["ip", "nsenter"]
+        .into_iter()
+        .find(|p| find(p).is_none())
+        .map(|p| format!("needs the program {p}"))
 }
 
 /// Where a program is.
 pub fn find(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/sbin", "/usr/lib/cni"].map(std::path::PathBuf::from);
-    std::env::split_paths(&path).chain(more).map(|dir| dir.join(program)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .chain(more)
+        .map(|dir| dir.join(program))
+        .find(|file| file.is_file())
 }
 
 /// Starts a cluster, or says why not and returns from the test.

@@ -22,7 +22,11 @@ pub struct World {
 impl World {
     /// Makes both namespaces.
     pub fn make() -> World {
-        let name = format!("corten-t{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "corten-t{}-{}",
+            std::process::id(),
+            MADE.fetch_add(1, Ordering::Relaxed)
+        );
         let world = World { name };
         let (node, outside) = (world.node(), world.outside());
         for line in [
@@ -38,7 +42,11 @@ impl World {
             format!("-n {node} route add default via {OUTSIDE}"),
         ] {
             let out = ip(&line);
-            assert!(out.status.success(), "ip {line}: {}", String::from_utf8_lossy(&out.stderr));
+            assert!(
+                out.status.success(),
+                "ip {line}: {}",
+                String::from_utf8_lossy(&out.stderr)
+            );
         }
         world
     }
@@ -64,13 +72,20 @@ impl World {
 
 fn within(namespace: &str, program: PathBuf) -> Command {
     let mut command = Command::new("nsenter");
-    command.arg(format!("--net=/run/netns/{namespace}")).arg("--").arg(program);
+    command
+        .arg(format!("--net=/run/netns/{namespace}"))
+        .arg("--")
+        .arg(program);
     command
 }
 
 fn ip(line: &str) -> std::process::Output {
     let program = crate::find("ip").expect("ip");
-    Command::new(program).args(line.split(' ')).stdin(Stdio::null()).output().expect("run ip")
+    Command::new(program)
+        .args(line.split(' '))
+        .stdin(Stdio::null())
+        .output()
+        .expect("run ip")
 }
 
 impl Drop for World {

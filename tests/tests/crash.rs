@@ -7,12 +7,30 @@ const IDENTITY: &str = "{range .items[*]}{.metadata.name} {.status.containerStat
 #[test]
 fn containers_outlive_the_server_and_are_found_again() {
     let mut cluster = cluster!();
-    cluster.kubectl(&["create", "deployment", "web", "--image=corten.local/tools", "--replicas=3", "--", "/corten", "tools", "echo"]);
-    cluster.kubectl(&["expose", "deployment", "web", "--port=80", "--target-port=8080"]);
+    cluster.kubectl(&[
+        "create",
+        "deployment",
+        "web",
+        "--image=corten.local/tools",
+        "--replicas=3",
+        "--",
+        "/corten",
+        "tools",
+        "echo",
+    ]);
+    cluster.kubectl(&[
+        "expose",
+        "deployment",
+        "web",
+        "--port=80",
+        "--target-port=8080",
+    ]);
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"]);
     let address = cluster.jsonpath(&["service", "web"], "{.spec.clusterIP}");
     let before = cluster.jsonpath(&["pods", "-l", "app=web"], IDENTITY);
-    let get = |cluster: &corten_tests::Cluster| cluster.corten(&["tools", "get", "--timeout=5", &format!("http://{address}/")]);
+    let get = |cluster: &corten_tests::Cluster| {
+        cluster.corten(&["tools", "get", "--timeout=5", &format!("http://{address}/")])
+    };
     eventually("the Service answers", || {
         let answer = get(&cluster);
         if answer.good() { Ok(()) } else { Err(answer) }
@@ -21,14 +39,26 @@ fn containers_outlive_the_server_and_are_found_again() {
     cluster.kill();
     for _ in 0..10 {
         let answer = get(&cluster);
-        assert!(answer.out.contains("hostname: web-"), "it goes on serving without the server: {answer:?}");
+        assert!(
+            answer.out.contains("hostname: web-"),
+            "it goes on serving without the server: {answer:?}"
+        );
     }
     cluster.launch();
-    assert_eq!(cluster.jsonpath(&["pods", "-l", "app=web"], IDENTITY), before, "the same containers, not restarted");
+    assert_eq!(
+        cluster.jsonpath(&["pods", "-l", "app=web"], IDENTITY),
+        before,
+        "the same containers, not restarted"
+    );
     assert!(get(&cluster).good());
 
     cluster.kubectl(&["scale", "deployment/web", "--replicas=4"]);
-    cluster.kubectl(&["wait", "--for=jsonpath={.status.readyReplicas}=4", "deployment/web", "--timeout=120s"]);
+    cluster.kubectl(&[
+        "wait",
+        "--for=jsonpath={.status.readyReplicas}=4",
+        "deployment/web",
+        "--timeout=120s",
+    ]);
     let pod = cluster.jsonpath(&["pods", "-l", "app=web"], "{.items[0].metadata.name}");
     let hostname = cluster.kubectl(&["exec", &pod, "--", "/corten", "tools", "hostname"]);
     assert_eq!(hostname.trim(), pod);
@@ -50,7 +80,10 @@ fn no_acknowledged_write_is_lost_whenever_the_server_dies() {
     }
     let there = cluster.kubectl(&["get", "configmaps", "-o", "name"]);
     for name in &acknowledged {
-        assert!(there.contains(&format!("configmap/{name}\n")), "{name} was acknowledged and is not there:\n{there}");
+        assert!(
+            there.contains(&format!("configmap/{name}\n")),
+            "{name} was acknowledged and is not there:\n{there}"
+        );
     }
     assert_eq!(acknowledged.len(), 15);
 }

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
-mod kubectl;
 mod inside;
+mod kubectl;
 mod start;
 mod trouble;
 mod workloads;

@@ -8,31 +8,67 @@ use corten_tests::{Cluster, cluster};
 fn one_command_gives_a_ready_node_and_says_how_to_use_it() {
     let mut cluster = cluster!();
     let said = cluster.said().join("\n");
-    for part in ["store", "API server", "controllers", "scheduler", "runtime", "kubelet", "proxy", "dns", "node-1 is Ready", "export KUBECONFIG="] {
+    for part in [
+        "store",
+        "API server",
+        "controllers",
+        "scheduler",
+        "runtime",
+        "kubelet",
+        "proxy",
+        "dns",
+        "node-1 is Ready",
+        "export KUBECONFIG=",
+    ] {
         assert!(said.contains(part), "no word of {part}:\n{said}");
     }
     let nodes = cluster.kubectl(&["get", "nodes", "-o", "wide"]);
-    assert!(nodes.contains("node-1") && nodes.contains(" Ready ") && nodes.contains("v1.36"), "{nodes}");
+    assert!(
+        nodes.contains("node-1") && nodes.contains(" Ready ") && nodes.contains("v1.36"),
+        "{nodes}"
+    );
     assert_eq!(cluster.stop(), Some(0), "SIGTERM drains and exits 0");
 }
 
 #[test]
 fn keys_are_private_and_secrets_are_not_readable_on_disk() {
     let mut cluster = cluster!();
-    cluster.kubectl(&["create", "secret", "generic", "s", "--from-literal=k=a-very-visible-value"]);
+    cluster.kubectl(&[
+        "create",
+        "secret",
+        "generic",
+        "s",
+        "--from-literal=k=a-very-visible-value",
+    ]);
     cluster.stop();
     let mut looked_at = 0;
-    for entry in walk(&cluster.data().join("pki")).into_iter().chain([cluster.data().join("admin.kubeconfig")]) {
+    for entry in walk(&cluster.data().join("pki"))
+        .into_iter()
+        .chain([cluster.data().join("admin.kubeconfig")])
+    {
         let text = std::fs::read(&entry).unwrap();
-        if text.windows(11).any(|w| w == b"PRIVATE KEY") || entry.extension().is_some_and(|e| e == "key") {
+        if text.windows(11).any(|w| w == b"PRIVATE KEY")
+            || entry.extension().is_some_and(|e| e == "key")
+        {
             looked_at += 1;
-            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", entry.display());
+            assert_eq!(
+                entry.metadata().unwrap().permissions().mode() & 0o777,
+                0o600,
+                "{}",
+                entry.display()
+            );
         }
     }
     assert!(looked_at >= 3, "keys are expected under pki/");
     for file in walk(&cluster.data().join("store")) {
         let content = std::fs::read(&file).unwrap();
-        assert!(!content.windows(20).any(|w| w == b"a-very-visible-value" || w == b"YS12ZXJ5LXZpc2libGUt"), "{} holds the secret", file.display());
+        assert!(
+            !content
+                .windows(20)
+                .any(|w| w == b"a-very-visible-value" || w == b"YS12ZXJ5LXZpc2libGUt"),
+            "{} holds the secret",
+            file.display()
+        );
     }
 }
 
@@ -40,7 +76,11 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
+        if path.is_dir() {
+            files.extend(walk(&path))
+        } else {
+            files.push(path)
+        }
     }
     files
 }
@@ -58,7 +98,10 @@ fn refused(mut command: Command) -> String {
 fn a_second_server_on_the_directory_is_refused_and_hurts_nobody() {
     let cluster = cluster!();
     let said = refused(cluster.server_command());
-    assert!(said.contains("another corten (process ") && said.contains("--data-dir"), "{said}");
+    assert!(
+        said.contains("another corten (process ") && said.contains("--data-dir"),
+        "{said}"
+    );
     cluster.kubectl(&["get", "nodes"]);
 }
 
@@ -69,7 +112,10 @@ fn a_taken_port_is_named_with_the_flag_that_moves_it() {
     let mut command = cluster.world.on_node(corten_tests::cluster::corten());
     command.arg("server").arg("--data-dir").arg(&other);
     let said = refused(command);
-    assert!(said.contains("6443") && said.contains("--https-listen-port"), "{said}");
+    assert!(
+        said.contains("6443") && said.contains("--https-listen-port"),
+        "{said}"
+    );
     cluster.kubectl(&["get", "nodes"]);
 }
 
@@ -83,14 +129,23 @@ fn an_impossible_directory_and_a_wrong_flag_are_refused() {
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
     let mut command = Command::new(corten_tests::cluster::corten());
-    command.arg("server").arg("--data-dir").arg(file.join("data"));
+    command
+        .arg("server")
+        .arg("--data-dir")
+        .arg(file.join("data"));
     let said = refused(command);
     assert!(said.contains("data directory"), "{said}");
 
-    let output = Command::new(corten_tests::cluster::corten()).args(["server", "--https-listen-prot", "1"]).output().unwrap();
+    let output = Command::new(corten_tests::cluster::corten())
+        .args(["server", "--https-listen-prot", "1"])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
-    assert!(said.contains("--https-listen-port"), "it should guess the flag that was meant: {said}");
+    assert!(
+        said.contains("--https-listen-port"),
+        "it should guess the flag that was meant: {said}"
+    );
 }
 
 #[test]

@@ -81,40 +81,113 @@ fn a_file_of_many_documents_becomes_a_working_application() {
     let cluster = cluster!();
     let applied = cluster.apply(APPLICATION);
     assert_eq!(applied.lines().count(), 8, "{applied}");
-    cluster.kubectl(&["-n", "shop", "rollout", "status", "deployment/web", "--timeout=120s"]);
-    cluster.kubectl(&["-n", "shop", "rollout", "status", "daemonset/agent", "--timeout=120s"]);
-    cluster.kubectl(&["-n", "shop", "wait", "--for=condition=Complete", "job/once", "--timeout=120s"]);
+    cluster.kubectl(&[
+        "-n",
+        "shop",
+        "rollout",
+        "status",
+        "deployment/web",
+        "--timeout=120s",
+    ]);
+    cluster.kubectl(&[
+        "-n",
+        "shop",
+        "rollout",
+        "status",
+        "daemonset/agent",
+        "--timeout=120s",
+    ]);
+    cluster.kubectl(&[
+        "-n",
+        "shop",
+        "wait",
+        "--for=condition=Complete",
+        "job/once",
+        "--timeout=120s",
+    ]);
 
-    let pod = cluster.jsonpath(&["pods", "-n", "shop", "-l", "app=web"], "{.items[0].metadata.name}");
+    let pod = cluster.jsonpath(
+        &["pods", "-n", "shop", "-l", "app=web"],
+        "{.items[0].metadata.name}",
+    );
     let env = cluster.kubectl(&["-n", "shop", "exec", &pod, "--", "/corten", "tools", "env"]);
-    assert!(env.contains("TOKEN=s3cret") && env.contains(&format!("POD={pod}")), "{env}");
-    let file = cluster.kubectl(&["-n", "shop", "exec", &pod, "--", "/corten", "tools", "cat", "/settings/file.txt"]);
+    assert!(
+        env.contains("TOKEN=s3cret") && env.contains(&format!("POD={pod}")),
+        "{env}"
+    );
+    let file = cluster.kubectl(&[
+        "-n",
+        "shop",
+        "exec",
+        &pod,
+        "--",
+        "/corten",
+        "tools",
+        "cat",
+        "/settings/file.txt",
+    ]);
     assert_eq!(file, "from the config map");
     assert_eq!(cluster.kubectl(&["-n", "shop", "logs", "job/once"]), "done");
 
     let again = cluster.apply(APPLICATION);
     let unchanged = again.lines().filter(|l| l.ends_with("unchanged")).count();
-    assert!(unchanged >= 7, "applying twice changes nothing (a Secret's stringData is rewritten): {again}");
+    assert!(
+        unchanged >= 7,
+        "applying twice changes nothing (a Secret's stringData is rewritten): {again}"
+    );
 }
 
 #[test]
 fn a_deployment_rolls_forward_and_back_and_scales() {
     let cluster = cluster!();
-    cluster.kubectl(&["create", "deployment", "web", "--image=corten.local/tools", "--replicas=3", "--", "/corten", "tools", "sleep"]);
+    cluster.kubectl(&[
+        "create",
+        "deployment",
+        "web",
+        "--image=corten.local/tools",
+        "--replicas=3",
+        "--",
+        "/corten",
+        "tools",
+        "sleep",
+    ]);
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"]);
     cluster.kubectl(&["set", "env", "deployment/web", "VERSION=2"]);
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"]);
     let history = cluster.kubectl(&["rollout", "history", "deployment/web"]);
-    assert_eq!(history.lines().filter(|l| l.starts_with(['1', '2'])).count(), 2, "{history}");
+    assert_eq!(
+        history
+            .lines()
+            .filter(|l| l.starts_with(['1', '2']))
+            .count(),
+        2,
+        "{history}"
+    );
     cluster.kubectl(&["rollout", "undo", "deployment/web"]);
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"]);
-    assert_eq!(cluster.jsonpath(&["deployment", "web"], "{.spec.template.spec.containers[0].env}"), "");
+    assert_eq!(
+        cluster.jsonpath(
+            &["deployment", "web"],
+            "{.spec.template.spec.containers[0].env}"
+        ),
+        ""
+    );
     cluster.kubectl(&["scale", "deployment/web", "--replicas=5"]);
-    cluster.kubectl(&["wait", "--for=jsonpath={.status.readyReplicas}=5", "deployment/web", "--timeout=120s"]);
+    cluster.kubectl(&[
+        "wait",
+        "--for=jsonpath={.status.readyReplicas}=5",
+        "deployment/web",
+        "--timeout=120s",
+    ]);
 
     let victim = cluster.jsonpath(&["pods", "-l", "app=web"], "{.items[0].metadata.name}");
     cluster.kubectl(&["delete", "pod", &victim, "--grace-period=1"]);
-    cluster.kubectl(&["wait", "--for=jsonpath={.status.readyReplicas}=5", "deployment/web", "--timeout=120s"]);
+    cluster.kubectl(&[
+        "wait",
+        "--for=jsonpath={.status.readyReplicas}=5",
+        "deployment/web",
+        "--timeout=120s",
+    ]);
     assert!(!cluster.kubectl(&["get", "pods"]).contains(&victim));
 
     cluster.kubectl(&["delete", "deployment", "web"]);
@@ -128,15 +201,38 @@ fn a_deployment_rolls_forward_and_back_and_scales() {
 fn deleting_with_orphan_leaves_and_with_foreground_waits() {
     let cluster = cluster!();
     for name in ["kept", "taken"] {
-        cluster.kubectl(&["create", "deployment", name, "--image=corten.local/tools", "--", "/corten", "tools", "sleep"]);
-        cluster.kubectl(&["rollout", "status", &format!("deployment/{name}"), "--timeout=120s"]);
+        cluster.kubectl(&[
+            "create",
+            "deployment",
+            name,
+            "--image=corten.local/tools",
+            "--",
+            "/corten",
+            "tools",
+            "sleep",
+        ]);
+        cluster.kubectl(&[
+            "rollout",
+            "status",
+            &format!("deployment/{name}"),
+            "--timeout=120s",
+        ]);
     }
     cluster.kubectl(&["delete", "deployment", "kept", "--cascade=orphan"]);
-    let owners = cluster.jsonpath(&["replicasets", "-l", "app=kept"], "{.items[*].metadata.ownerReferences}");
+    let owners = cluster.jsonpath(
+        &["replicasets", "-l", "app=kept"],
+        "{.items[*].metadata.ownerReferences}",
+    );
     assert_eq!(owners, "");
     cluster.kubectl(&["delete", "deployment", "taken", "--cascade=foreground"]);
-    assert_eq!(cluster.kubectl(&["get", "replicasets", "-l", "app=taken", "-o", "name"]), "");
-    assert_ne!(cluster.kubectl(&["get", "replicasets", "-l", "app=kept", "-o", "name"]), "");
+    assert_eq!(
+        cluster.kubectl(&["get", "replicasets", "-l", "app=taken", "-o", "name"]),
+        ""
+    );
+    assert_ne!(
+        cluster.kubectl(&["get", "replicasets", "-l", "app=kept", "-o", "name"]),
+        ""
+    );
 }
 
 #[test]

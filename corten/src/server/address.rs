@@ -35,27 +35,38 @@ impl Addresses {
     /// Works them out, and refuses what cannot be.
     pub fn new(settings: &ServerSettings) -> Result<Addresses> {
         let cidr = |flag: &str, text: &str| -> Result<Ipv4Net> {
-            let net: Ipv4Net = text.parse().with_context(|| format!("--{flag} {text}: not an IPv4 network such as 10.244.0.0/16"))?;
+            let net: Ipv4Net = text.parse().with_context(|| {
+                format!("--{flag} {text}: not an IPv4 network such as 10.244.0.0/16")
+            })?;
             Ok(net.trunc())
         };
         let cluster_cidr = cidr("cluster-cidr", &settings.cluster_cidr)?;
         let service_cidr = cidr("service-cidr", &settings.service_cidr)?;
         if service_cidr.prefix_len() > 27 {
-            bail!("--service-cidr {service_cidr}: too small; /27 is the smallest that holds DNS and some Services");
+            bail!(
+                "--service-cidr {service_cidr}: too small; /27 is the smallest that holds DNS and some Services"
+            );
         }
         if cluster_cidr.prefix_len() > 24 {
             bail!("--cluster-cidr {cluster_cidr}: too small; each node takes a /24 of it");
         }
-        if cluster_cidr.contains(&service_cidr.network()) || service_cidr.contains(&cluster_cidr.network()) {
+        if cluster_cidr.contains(&service_cidr.network())
+            || service_cidr.contains(&cluster_cidr.network())
+        {
             bail!("--cluster-cidr {cluster_cidr} and --service-cidr {service_cidr} overlap");
         }
         let nth = |n: u32| Ipv4Addr::from(u32::from(service_cidr.network()) + n);
         let node_name = match &settings.node_name {
             Some(name) => name.clone(),
-            None => rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
+            None => rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .to_lowercase(),
         };
         if !api::names::dns1123_subdomain(&node_name).is_empty() {
-            bail!("{node_name:?} cannot be a node's name (lower-case letters, digits, '-' and '.'): choose one with --node-name");
+            bail!(
+                "{node_name:?} cannot be a node's name (lower-case letters, digits, '-' and '.'): choose one with --node-name"
+            );
         }
         Ok(Addresses {
             node_ip: settings.node_ip.unwrap_or_else(own_address),
@@ -73,7 +84,10 @@ impl Addresses {
 fn node_ports(text: &str) -> Result<(u16, u16)> {
     let wrong = || format!("--service-node-port-range {text}: should be like 30000-32767");
     let (from, to) = text.split_once('-').with_context(wrong)?;
-    let range = (from.parse().with_context(wrong)?, to.parse().with_context(wrong)?);
+    let range = (
+        from.parse().with_context(wrong)?,
+        to.parse().with_context(wrong)?,
+    );
     if range.0 == 0 || range.0 > range.1 {
         bail!(wrong());
     }
@@ -87,9 +101,13 @@ pub fn instance(data: &Path) -> String {
         return "0".into();
     }
     // FNV-1a: stable across versions, which a name in the kernel has to be.
-    let hash = data.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = data
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
     format!("{:08x}", hash >> 32)
 }
 
@@ -118,10 +136,16 @@ pub fn machine_lacks() -> Vec<String> {
         lacks.push("cgroup v1: limits work; pressure figures and memory.high do not".to_string());
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:")).and_then(|h| u64::from_str_radix(h.trim(), 16).ok());
+    let effective = status
+        .lines()
+        .find_map(|l| l.strip_prefix("CapEff:"))
+        .and_then(|h| u64::from_str_radix(h.trim(), 16).ok());
     const SYS_RESOURCE: u64 = 1 << 24;
     if effective.is_some_and(|e| e & SYS_RESOURCE == 0) {
-        lacks.push("no CAP_SYS_RESOURCE: OOM scores and hard limits keep the nearest value allowed".to_string());
+        lacks.push(
+            "no CAP_SYS_RESOURCE: OOM scores and hard limits keep the nearest value allowed"
+                .to_string(),
+        );
     }
     lacks
 }
@@ -144,7 +168,13 @@ mod tests {
 
     #[test]
     fn addresses_follow_from_the_networks() {
-        let addresses = Addresses::new(&settings(&["--node-name", "n", "--service-cidr", "10.7.3.4/20"])).unwrap();
+        let addresses = Addresses::new(&settings(&[
+            "--node-name",
+            "n",
+            "--service-cidr",
+            "10.7.3.4/20",
+        ]))
+        .unwrap();
         assert_eq!(addresses.kubernetes.to_string(), "10.7.0.1");
         assert_eq!(addresses.dns.to_string(), "10.7.0.10");
     }
@@ -155,7 +185,10 @@ mod tests {
             (["--cluster-cidr", "10.96.0.0/12"], "overlap"),
             (["--cluster-cidr", "10.1.0.0/25"], "--cluster-cidr"),
             (["--service-cidr", "x"], "--service-cidr x"),
-            (["--service-node-port-range", "9-1"], "--service-node-port-range"),
+            (
+                ["--service-node-port-range", "9-1"],
+                "--service-node-port-range",
+            ),
             (["--node-name", "Not_A_Name"], "--node-name"),
         ] {
             let message = format!("{:#}", Addresses::new(&settings(&arguments)).unwrap_err());

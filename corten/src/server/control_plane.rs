@@ -25,14 +25,29 @@ pub struct ControlPlane {
 }
 
 /// Starts it; answers when the API is served.
-pub async fn start(process: &Arc<Process>, identities: &Identities, listener: TcpListener) -> Result<ControlPlane> {
+pub async fn start(
+    process: &Arc<Process>,
+    identities: &Identities,
+    listener: TcpListener,
+) -> Result<ControlPlane> {
     let settings = &process.settings;
     let addresses = &process.addresses;
-    let seal = AesGcm::new(&identities.pki.encryption_key).context("the key for secrets at rest")?;
+    let seal =
+        AesGcm::new(&identities.pki.encryption_key).context("the key for secrets at rest")?;
     let dir = settings.data.data_dir.join("store");
-    let options = Options { seal: Some(Arc::new(seal)), ..Options::default() };
+    let options = Options {
+        seal: Some(Arc::new(seal)),
+        ..Options::default()
+    };
     let store = tokio::task::spawn_blocking(move || Store::open(dir, options)).await??;
-    process.report.up("store", format_args!("{} at revision {}", settings.data.data_dir.join("store").display(), store.revision().0));
+    process.report.up(
+        "store",
+        format_args!(
+            "{} at revision {}",
+            settings.data.data_dir.join("store").display(),
+            store.revision().0
+        ),
+    );
 
     let mut config = apiserver::Config::new(&identities.pki)?;
     config.advertise_address = addresses.node_ip;
@@ -44,12 +59,20 @@ pub async fn start(process: &Arc<Process>, identities: &Identities, listener: Tc
     config.audit_file = settings.audit_log.clone();
     let server = ApiServer::new(config, store, Arc::new(SystemClock)).await?;
     let tls = tls_config(&identities.pki.serving, identities.pki.ca_pem())?;
-    let serving = server.clone().serve(listener, tls, process.shutdown.clone());
+    let serving = server
+        .clone()
+        .serve(listener, tls, process.shutdown.clone());
     process.spawn("API server", async move {
         serving.await;
         Ok::<_, std::convert::Infallible>(())
     });
-    process.report.up("API server", format_args!("https://{}:{}", addresses.node_ip, settings.https_listen_port));
+    process.report.up(
+        "API server",
+        format_args!(
+            "https://{}:{}",
+            addresses.node_ip, settings.https_listen_port
+        ),
+    );
 
     let transport = server.local();
     let manager = as_user(&transport, "system:kube-controller-manager", &[]);
@@ -69,13 +92,24 @@ pub async fn start(process: &Arc<Process>, identities: &Identities, listener: Tc
             workers: 5,
             disabled: Vec::new(),
         };
-        process.spawn("controllers", controllers::run(config, process.shutdown.clone()));
-        process.report.up("controllers", format_args!("{} of them", controllers::names().count()));
+        process.spawn(
+            "controllers",
+            controllers::run(config, process.shutdown.clone()),
+        );
+        process.report.up(
+            "controllers",
+            format_args!("{} of them", controllers::names().count()),
+        );
     }
     if settings.runs(Part::Scheduler) {
         let mut context = context.clone();
         context.client = as_user(&transport, "system:kube-scheduler", &[]);
-        context.recorder = client::events::Recorder::new(context.client.clone(), "default-scheduler", context.clock.clone(), &context.metrics);
+        context.recorder = client::events::Recorder::new(
+            context.client.clone(),
+            "default-scheduler",
+            context.clock.clone(),
+            &context.metrics,
+        );
         let run = scheduler::run(context, process.shutdown.clone());
         process.spawn("scheduler", async move {
             run.await;

@@ -3,12 +3,12 @@
 use std::{net::IpAddr, sync::Arc};
 
 use anyhow::{Context as _, Result};
+use api::clock::{Clock, SystemClock};
 use apiserver::{
     UserInfo,
     http::local::LocalTransport,
     pki::{Names, Pki},
 };
-use api::clock::{Clock, SystemClock};
 
 use super::Process;
 
@@ -39,7 +39,13 @@ impl Identities {
             let now = SystemClock.now();
             let pki = Pki::ensure(&data.join("pki"), &names, now)?;
             let url = format!("https://127.0.0.1:{port}");
-            pki.ensure_kubeconfig(&data.join("admin.kubeconfig"), &url, "kubernetes-admin", &["system:masters"], now)?;
+            pki.ensure_kubeconfig(
+                &data.join("admin.kubeconfig"),
+                &url,
+                "kubernetes-admin",
+                &["system:masters"],
+                now,
+            )?;
             Ok(pki)
         })
         .await?

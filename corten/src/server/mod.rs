@@ -71,7 +71,9 @@ pub async fn run(settings: ServerSettings) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     if settings.runs(Part::Kubelet) && !rustix::process::geteuid().is_root() {
-        bail!("a node runs containers and needs root: use sudo, or leave the node out with --disable kubelet,proxy,dns");
+        bail!(
+            "a node runs containers and needs root: use sudo, or leave the node out with --disable kubelet,proxy,dns"
+        );
     }
     let addresses = Addresses::new(&settings)?;
     let data = settings.data.data_dir.clone();
@@ -98,8 +100,14 @@ pub async fn run(settings: ServerSettings) -> Result<()> {
     }
     process.shutdown.cancel();
     process.tasks.close();
-    if tokio::time::timeout(DRAIN, process.tasks.wait()).await.is_err() {
-        tracing::warn!(left = process.tasks.len(), "parts were still busy at the end");
+    if tokio::time::timeout(DRAIN, process.tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            left = process.tasks.len(),
+            "parts were still busy at the end"
+        );
     }
     started?;
     match process.report.failure() {
@@ -111,13 +119,21 @@ pub async fn run(settings: ServerSettings) -> Result<()> {
 async fn bind(settings: &ServerSettings) -> Result<TcpListener> {
     let at = (settings.bind_address, settings.https_listen_port);
     let listener = TcpListener::bind(at).await.with_context(|| {
-        format!("cannot listen on {}:{} (choose another port with --https-listen-port)", at.0, at.1)
+        format!(
+            "cannot listen on {}:{} (choose another port with --https-listen-port)",
+            at.0, at.1
+        )
     })?;
     if settings.runs(Part::Kubelet) {
         // Only looks: the kubelet binds it later.
-        TcpListener::bind((settings.bind_address, settings.kubelet_port)).await.with_context(|| {
-            format!("cannot listen on {}:{} (choose another port with --kubelet-port)", at.0, settings.kubelet_port)
-        })?;
+        TcpListener::bind((settings.bind_address, settings.kubelet_port))
+            .await
+            .with_context(|| {
+                format!(
+                    "cannot listen on {}:{} (choose another port with --kubelet-port)",
+                    at.0, settings.kubelet_port
+                )
+            })?;
     }
     Ok(listener)
 }
@@ -133,7 +149,9 @@ async fn start(process: &Arc<Process>, listener: TcpListener, data: &Path) -> Re
     )?;
     if let Some(prepared) = prepared {
         node::start(process, &identities, &control_plane, prepared).await?;
-        process.report.node_ready(&process.addresses.node_name, data);
+        process
+            .report
+            .node_ready(&process.addresses.node_name, data);
     } else {
         process.report.serving(data);
     }

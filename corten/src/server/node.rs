@@ -7,7 +7,7 @@ use api::clock::{Clock, SystemClock};
 use client::{Change, Scope};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
-use network::{bridge, cni, dns, proxy};
+use network::{bridge, dns, proxy};
 use runtime::{Runtime, network::PodNetwork};
 
 use super::{
@@ -35,34 +35,27 @@ pub async fn prepare(process: &Arc<Process>) -> Result<Option<Prepared>> {
     if let Some(socket) = &settings.container_runtime_endpoint {
         let path = socket.to_string_lossy();
         let socket = PathBuf::from(path.strip_prefix("unix://").unwrap_or(&path));
-        process.report.up("runtime", format_args!("{}", socket.display()));
-        return Ok(Some(Prepared { socket, bridge: None }));
+        process
+            .report
+            .up("runtime", format_args!("{}", socket.display()));
+        return Ok(Some(Prepared {
+            socket,
+            bridge: None,
+        }));
     }
     let data = settings.data.data_dir.clone();
     let instance = process.addresses.instance.clone();
-    let (network, bridge): (Arc<dyn PodNetwork>, _) = match &settings.cni_conf_dir {
-        Some(conf) => {
-            let cni = cni::Cni::open(cni::Config {
-                conf_dir: conf.clone(),
-                bin_dirs: vec![settings.cni_bin_dir.clone()],
-                state_dir: data.join("run/cni"),
-                ..cni::Config::default()
-            })?;
-            (cni, None)
-        }
-        None => {
-            let config = bridge::Config {
-                instance: instance.clone(),
-                state_dir: data.join("run/network"),
-                pod_cidrs: Vec::new(),
-                cluster_cidrs: vec![IpNet::V4(process.addresses.cluster_cidr)],
-                service_cidrs: vec![IpNet::V4(process.addresses.service_cidr)],
-                mtu: None,
-            };
-            let bridge = tokio::task::spawn_blocking(move || bridge::Bridge::open(config)).await??;
-            (bridge.clone(), Some(bridge))
-        }
+    let config = bridge::Config {
+        instance: instance.clone(),
+        state_dir: data.join("run/network"),
+        pod_cidrs: Vec::new(),
+        cluster_cidrs: vec![IpNet::V4(process.addresses.cluster_cidr)],
+        service_cidrs: vec![IpNet::V4(process.addresses.service_cidr)],
+        mtu: None,
     };
+    let bridge = tokio::task::spawn_blocking(move || bridge::Bridge::open(config)).await??;
+    let network: Arc<dyn PodNetwork> = bridge.clone();
+    let bridge = Some(bridge);
     let exe = std::env::current_exe().context("find the own program")?;
     let socket = data.join("run/cri.sock");
     let config = runtime::Config {
@@ -78,24 +71,44 @@ pub async fn prepare(process: &Arc<Process>) -> Result<Option<Prepared>> {
     let shutdown = process.shutdown.clone();
     let mut serving = Box::pin(async move { serving.serve(at, shutdown).await });
     // The socket is bound in the first step, so that the kubelet finds it.
-    if let Poll::Ready(ended) = std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await {
+    if let Poll::Ready(ended) =
+        std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await
+    {
         ended?;
     }
     process.spawn("runtime", serving);
-    process.report.up("runtime", format_args!("{}", socket.display()));
+    process
+        .report
+        .up("runtime", format_args!("{}", socket.display()));
     Ok(Some(Prepared { socket, bridge }))
 }
 
 /// Starts the node's parts; answers when the node is Ready.
-pub async fn start(process: &Arc<Process>, identities: &Identities, control_plane: &ControlPlane, prepared: Prepared) -> Result<()> {
+pub async fn start(
+    process: &Arc<Process>,
+    identities: &Identities,
+    control_plane: &ControlPlane,
+    prepared: Prepared,
+) -> Result<()> {
     let settings = &process.settings;
     let addresses = &process.addresses;
     let user = format!("system:node:{}", addresses.node_name);
     let client = as_user(&control_plane.transport, &user, &["system:nodes"]);
-    let sans = [addresses.node_name.clone(), addresses.node_ip.to_string(), "127.0.0.1".into()];
-    let serving = identities.pki.issue_server(&user, &sans, SystemClock.now())?;
+    let sans = [
+        addresses.node_name.clone(),
+        addresses.node_ip.to_string(),
+        "127.0.0.1".into(),
+    ];
+    let serving = identities
+        .pki
+        .issue_server(&user, &sans, SystemClock.now())?;
     let data = &settings.data.data_dir;
-    let mut config = kubelet::Config::new(&addresses.node_name, data.join("kubelet"), &prepared.socket, client.clone());
+    let mut config = kubelet::Config::new(
+        &addresses.node_name,
+        data.join("kubelet"),
+        &prepared.socket,
+        client.clone(),
+    );
     config.pod_logs_dir = data.join("logs");
     config.tls = Some(kubelet::ServerTls {
         certificate_chain: serving.certificate.into_bytes(),
@@ -110,12 +123,17 @@ pub async fn start(process: &Arc<Process>, identities: &Identities, control_plan
     config.max_pods = settings.max_pods;
     config.cgroup_root = super::cgroup_root(&addresses.instance);
     for label in &settings.node_labels {
-        let (key, value) = label.split_once('=').with_context(|| format!("--node-labels {label}: should be KEY=VALUE"))?;
+        let (key, value) = label
+            .split_once('=')
+            .with_context(|| format!("--node-labels {label}: should be KEY=VALUE"))?;
         config.node_labels.insert(key.to_owned(), value.to_owned());
     }
     let agent = kubelet::Kubelet::new(config)?;
     process.spawn("kubelet", agent.run(process.shutdown.clone()));
-    process.report.up("kubelet", format_args!("https://{}:{}", addresses.node_ip, settings.kubelet_port));
+    process.report.up(
+        "kubelet",
+        format_args!("https://{}:{}", addresses.node_ip, settings.kubelet_port),
+    );
     if settings.runs(Part::Proxy) {
         let config = proxy::Config {
             instance: addresses.instance.clone(),
@@ -125,8 +143,13 @@ pub async fn start(process: &Arc<Process>, identities: &Identities, control_plan
         };
         let informers = control_plane.context.informers.clone();
         let shutdown = process.shutdown.clone();
-        process.spawn("proxy", async move { proxy::run_with(config, &informers, shutdown).await });
-        process.report.up("proxy", format_args!("Services in {}", addresses.service_cidr));
+        process.spawn("proxy", async move {
+            proxy::run_with(config, &informers, shutdown).await
+        });
+        process.report.up(
+            "proxy",
+            format_args!("Services in {}", addresses.service_cidr),
+        );
     }
     ready(process, control_plane).await?;
     if settings.runs(Part::Dns) {
@@ -152,13 +175,24 @@ async fn ready(process: &Arc<Process>, control_plane: &ControlPlane) -> Result<(
 }
 
 fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    let conditions = node
+        .status
+        .iter()
+        .flat_map(|s| s.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-async fn name_service(process: &Arc<Process>, control_plane: &ControlPlane, bridge: Option<&bridge::Bridge>) -> Result<()> {
+async fn name_service(
+    process: &Arc<Process>,
+    control_plane: &ControlPlane,
+    bridge: Option<&bridge::Bridge>,
+) -> Result<()> {
     // Pods know the node by the bridge's address; without our bridge, by the node's own.
-    let listen = bridge.and_then(bridge::Bridge::gateway).map_or(process.addresses.node_ip, Into::into);
+    let listen = bridge
+        .and_then(bridge::Bridge::gateway)
+        .map_or(process.addresses.node_ip, Into::into);
     let config = dns::Config {
         listen: vec![SocketAddr::new(listen, 53)],
         cluster_domain: process.settings.cluster_domain.clone(),
@@ -170,7 +204,11 @@ async fn name_service(process: &Arc<Process>, control_plane: &ControlPlane, brid
     let client = as_service_account(&control_plane.transport, "kube-dns");
     let informers = control_plane.context.informers.clone();
     let shutdown = process.shutdown.clone();
-    process.spawn("dns", async move { dns::run_with(config, client, &informers, shutdown).await });
-    process.report.up("dns", format_args!("{} at {listen}", process.addresses.dns));
+    process.spawn("dns", async move {
+        dns::run_with(config, &informers, client, shutdown).await
+    });
+    process
+        .report
+        .up("dns", format_args!("{} at {listen}", process.addresses.dns));
     Ok(())
 }

@@ -11,12 +11,18 @@ pub struct Report {
 impl Report {
     /// Times are told from now on.
     pub fn new() -> Report {
-        Report { since: Instant::now(), failure: Mutex::new(None) }
+        Report {
+            since: Instant::now(),
+            failure: Mutex::new(None),
+        }
     }
 
     /// A part is up.
     pub fn up(&self, part: &str, detail: impl Display) {
-        println!("{:>7} ms  {part:<12} {detail}", self.since.elapsed().as_millis());
+        println!(
+            "{:>7} ms  {part:<12} {detail}",
+            self.since.elapsed().as_millis()
+        );
     }
 
     /// Something about this machine that the user should know once.
@@ -56,9 +62,14 @@ impl Report {
 
     fn usage(&self, data: &Path) {
         println!();
-        println!("  export KUBECONFIG={}", data.join("admin.kubeconfig").display());
+        println!(
+            "  export KUBECONFIG={}",
+            data.join("admin.kubeconfig").display()
+        );
         println!("  kubectl get nodes -o wide");
-        println!("  kubectl create deployment web --image=corten.local/tools --replicas=3 -- /corten tools echo");
+        println!(
+            "  kubectl create deployment web --image=corten.local/tools --replicas=3 -- /corten tools echo"
+        );
         println!("  kubectl get pods -o wide");
         println!();
     }

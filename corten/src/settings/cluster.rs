@@ -34,62 +34,137 @@ pub struct ServerSettings {
     #[arg(long, env = "CORTEN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Parts to leave out.
-    #[arg(long, env = "CORTEN_DISABLE", value_enum, value_delimiter = ',', value_name = "PART,…")]
+    #[arg(
+        long,
+        env = "CORTEN_DISABLE",
+        value_enum,
+        value_delimiter = ',',
+        value_name = "PART,…"
+    )]
     pub disable: Vec<Part>,
 
     /// Address the API listens on.
     #[arg(long, env = "CORTEN_BIND_ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED), value_name = "IP", help_heading = "API")]
     pub bind_address: IpAddr,
     /// Port the API listens on.
-    #[arg(long, env = "CORTEN_HTTPS_LISTEN_PORT", default_value_t = 6443, value_name = "PORT", help_heading = "API")]
+    #[arg(
+        long,
+        env = "CORTEN_HTTPS_LISTEN_PORT",
+        default_value_t = 6443,
+        value_name = "PORT",
+        help_heading = "API"
+    )]
     pub https_listen_port: u16,
     /// Further names and addresses the API's certificate should hold.
-    #[arg(long, env = "CORTEN_TLS_SAN", value_delimiter = ',', value_name = "NAME,…", help_heading = "API")]
+    #[arg(
+        long,
+        env = "CORTEN_TLS_SAN",
+        value_delimiter = ',',
+        value_name = "NAME,…",
+        help_heading = "API"
+    )]
     pub tls_san: Vec<String>,
     /// Addresses Services get theirs from.
-    #[arg(long, env = "CORTEN_SERVICE_CIDR", default_value = "10.96.0.0/16", value_name = "CIDR", help_heading = "API")]
+    #[arg(
+        long,
+        env = "CORTEN_SERVICE_CIDR",
+        default_value = "10.96.0.0/16",
+        value_name = "CIDR",
+        help_heading = "API"
+    )]
     pub service_cidr: String,
     /// Ports NodePort Services get theirs from.
-    #[arg(long, env = "CORTEN_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767", value_name = "A-B", help_heading = "API")]
+    #[arg(
+        long,
+        env = "CORTEN_SERVICE_NODE_PORT_RANGE",
+        default_value = "30000-32767",
+        value_name = "A-B",
+        help_heading = "API"
+    )]
     pub service_node_port_range: String,
     /// Where to write the audit log; none is written unless given.
-    #[arg(long, env = "CORTEN_AUDIT_LOG", value_name = "FILE", help_heading = "API")]
+    #[arg(
+        long,
+        env = "CORTEN_AUDIT_LOG",
+        value_name = "FILE",
+        help_heading = "API"
+    )]
     pub audit_log: Option<PathBuf>,
 
     /// The node's name; the machine's name unless given.
-    #[arg(long, env = "CORTEN_NODE_NAME", value_name = "NAME", help_heading = "Node")]
+    #[arg(
+        long,
+        env = "CORTEN_NODE_NAME",
+        value_name = "NAME",
+        help_heading = "Node"
+    )]
     pub node_name: Option<String>,
     /// The node's address; that of the default route unless given.
     #[arg(long, env = "CORTEN_NODE_IP", value_name = "IP", help_heading = "Node")]
     pub node_ip: Option<IpAddr>,
     /// Labels for the node.
-    #[arg(long, env = "CORTEN_NODE_LABELS", value_delimiter = ',', value_name = "KEY=VALUE,…", help_heading = "Node")]
+    #[arg(
+        long,
+        env = "CORTEN_NODE_LABELS",
+        value_delimiter = ',',
+        value_name = "KEY=VALUE,…",
+        help_heading = "Node"
+    )]
     pub node_labels: Vec<String>,
     /// Port of the kubelet.
-    #[arg(long, env = "CORTEN_KUBELET_PORT", default_value_t = 10250, value_name = "PORT", help_heading = "Node")]
+    #[arg(
+        long,
+        env = "CORTEN_KUBELET_PORT",
+        default_value_t = 10250,
+        value_name = "PORT",
+        help_heading = "Node"
+    )]
     pub kubelet_port: u16,
     /// Most pods on the node.
-    #[arg(long, env = "CORTEN_MAX_PODS", default_value_t = 110, value_name = "N", help_heading = "Node")]
+    #[arg(
+        long,
+        env = "CORTEN_MAX_PODS",
+        default_value_t = 110,
+        value_name = "N",
+        help_heading = "Node"
+    )]
     pub max_pods: u32,
     /// Socket of another container runtime (containerd); Corten's own runs unless given.
-    #[arg(long, env = "CORTEN_CONTAINER_RUNTIME_ENDPOINT", value_name = "PATH", help_heading = "Node")]
+    #[arg(
+        long,
+        env = "CORTEN_CONTAINER_RUNTIME_ENDPOINT",
+        value_name = "PATH",
+        help_heading = "Node"
+    )]
     pub container_runtime_endpoint: Option<PathBuf>,
     /// Resolver configuration that pods with dnsPolicy Default get, and whose servers DNS asks.
-    #[arg(long, env = "CORTEN_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE", help_heading = "Node")]
+    #[arg(
+        long,
+        env = "CORTEN_RESOLV_CONF",
+        default_value = "/etc/resolv.conf",
+        value_name = "FILE",
+        help_heading = "Node"
+    )]
     pub resolv_conf: PathBuf,
 
     /// Addresses pods get theirs from.
-    #[arg(long, env = "CORTEN_CLUSTER_CIDR", default_value = "10.244.0.0/16", value_name = "CIDR", help_heading = "Network")]
+    #[arg(
+        long,
+        env = "CORTEN_CLUSTER_CIDR",
+        default_value = "10.244.0.0/16",
+        value_name = "CIDR",
+        help_heading = "Network"
+    )]
     pub cluster_cidr: String,
     /// Domain of Services.
-    #[arg(long, env = "CORTEN_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN", help_heading = "Network")]
+    #[arg(
+        long,
+        env = "CORTEN_CLUSTER_DOMAIN",
+        default_value = "cluster.local",
+        value_name = "DOMAIN",
+        help_heading = "Network"
+    )]
     pub cluster_domain: String,
-    /// Folder of CNI configurations; with it, CNI plugins make the pod network instead of Corten's bridge.
-    #[arg(long, env = "CORTEN_CNI_CONF_DIR", value_name = "DIR", help_heading = "Network")]
-    pub cni_conf_dir: Option<PathBuf>,
-    /// Folder of CNI plugins.
-    #[arg(long, env = "CORTEN_CNI_BIN_DIR", default_value = "/opt/cni/bin", value_name = "DIR", help_heading = "Network")]
-    pub cni_bin_dir: PathBuf,
 }
 
 impl ServerSettings {

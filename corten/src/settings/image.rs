@@ -30,7 +30,12 @@ pub enum ImageAction {
         /// The image's name.
         reference: String,
         /// User name and password, where the registry asks for them.
-        #[arg(long, env = "CORTEN_REGISTRY_CREDENTIALS", value_name = "USER:PASSWORD", hide_env_values = true)]
+        #[arg(
+            long,
+            env = "CORTEN_REGISTRY_CREDENTIALS",
+            value_name = "USER:PASSWORD",
+            hide_env_values = true
+        )]
         credentials: Option<String>,
     },
     /// List images.

@@ -14,13 +14,24 @@ use self::{cluster::ServerSettings, image::ImageSettings};
 
 /// Kubernetes in one program.
 #[derive(Debug, Parser)]
-#[command(name = "corten", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "corten",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// What to run.
     #[command(subcommand)]
     pub command: Command,
     /// How much to log: error, warn, info, debug, trace; or per part, like `warn,kubelet=debug`.
-    #[arg(long, global = true, env = "CORTEN_LOG", default_value = "warn", value_name = "LEVELS")]
+    #[arg(
+        long,
+        global = true,
+        env = "CORTEN_LOG",
+        default_value = "warn",
+        value_name = "LEVELS"
+    )]
     pub log: String,
 }
 
@@ -58,7 +69,12 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct DataDir {
     /// Where the cluster's data is kept: store, keys, images, pods.
-    #[arg(long, env = "CORTEN_DATA_DIR", default_value = "/var/lib/corten", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "CORTEN_DATA_DIR",
+        default_value = "/var/lib/corten",
+        value_name = "DIR"
+    )]
     pub data_dir: PathBuf,
 }
 
@@ -80,7 +96,12 @@ pub struct ControllerSettings {
     #[command(flatten)]
     pub part: PartSettings,
     /// Addresses pods get theirs from, out of which each node is given a part.
-    #[arg(long, env = "CORTEN_CLUSTER_CIDR", default_value = "10.244.0.0/16", value_name = "CIDR")]
+    #[arg(
+        long,
+        env = "CORTEN_CLUSTER_CIDR",
+        default_value = "10.244.0.0/16",
+        value_name = "CIDR"
+    )]
     pub cluster_cidr: String,
     /// Certificate authority that pods should trust, published in every namespace.
     #[arg(long, env = "CORTEN_ROOT_CA_FILE", value_name = "FILE")]
@@ -103,7 +124,9 @@ pub struct ResetSettings {
 pub fn read(arguments: Vec<OsString>) -> Cli {
     let command = match file::apply(Cli::command(), &arguments) {
         Ok(command) => command,
-        Err(error) => Cli::command().error(clap::error::ErrorKind::ValueValidation, error).exit(),
+        Err(error) => Cli::command()
+            .error(clap::error::ErrorKind::ValueValidation, error)
+            .exit(),
     };
     let matches = command.get_matches_from(arguments);
     match Cli::from_arg_matches(&matches) {

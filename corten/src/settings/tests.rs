@@ -7,8 +7,13 @@ use super::{Cli, Command, cluster::Part, cluster::ServerSettings, file};
 fn server(config: &str, arguments: &[&str]) -> Result<ServerSettings, String> {
     let command = file::apply_text(Cli::command(), config)?;
     let words = ["corten", "server"].iter().chain(arguments);
-    let matches = command.try_get_matches_from(words).map_err(|e| e.to_string())?;
-    match Cli::from_arg_matches(&matches).map_err(|e| e.to_string())?.command {
+    let matches = command
+        .try_get_matches_from(words)
+        .map_err(|e| e.to_string())?;
+    match Cli::from_arg_matches(&matches)
+        .map_err(|e| e.to_string())?
+        .command
+    {
         Command::Server(settings) => Ok(*settings),
         other => Err(format!("parsed as {other:?}")),
     }
@@ -25,7 +30,9 @@ fn the_file_gives_defaults_and_flags_beat_it() {
     let settings = server(file, &["--https-listen-port", "8443"]).unwrap();
     assert_eq!(settings.data.data_dir.to_str(), Some("/srv/c"));
     assert_eq!(settings.https_listen_port, 8443);
-    assert!(!settings.runs(Part::Dns) && !settings.runs(Part::Proxy) && settings.runs(Part::Kubelet));
+    assert!(
+        !settings.runs(Part::Dns) && !settings.runs(Part::Proxy) && settings.runs(Part::Kubelet)
+    );
 }
 
 #[test]
@@ -50,8 +57,17 @@ fn every_server_flag_has_its_variable() {
     let command = Cli::command();
     let server = command.find_subcommand("server").unwrap();
     for argument in server.get_arguments() {
-        let Some(long) = argument.get_long().filter(|l| !matches!(*l, "help" | "version" | "log")) else { continue };
+        let Some(long) = argument
+            .get_long()
+            .filter(|l| !matches!(*l, "help" | "version" | "log"))
+        else {
+            continue;
+        };
         let variable = format!("CORTEN_{}", long.to_uppercase().replace('-', "_"));
-        assert_eq!(argument.get_env().and_then(|e| e.to_str()), Some(variable.as_str()), "--{long}");
+        assert_eq!(
+            argument.get_env().and_then(|e| e.to_str()),
+            Some(variable.as_str()),
+            "--{long}"
+        );
     }
 }

@@ -44,7 +44,10 @@ fn create(folder: &Path, paths: &[String]) -> Outcome {
     builder.follow_symlinks(false);
     for path in paths {
         let from = folder.join(path);
-        let name: std::path::PathBuf = Path::new(path).components().filter(|c| matches!(c, Component::Normal(_))).collect();
+        let name: std::path::PathBuf = Path::new(path)
+            .components()
+            .filter(|c| matches!(c, Component::Normal(_)))
+            .collect();
         let fail = |e: io::Error| format!("{path}: {e}");
         let meta = std::fs::symlink_metadata(&from).map_err(fail)?;
         if meta.is_dir() {
@@ -62,6 +65,8 @@ fn extract(folder: &Path) -> Outcome {
     archive.set_preserve_mtime(false);
     archive.set_preserve_permissions(true);
     // `unpack` refuses entries that would leave the folder.
-    archive.unpack(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    archive
+        .unpack(folder)
+        .map_err(|e| format!("{}: {e}", folder.display()))?;
     Ok(0)
 }

@@ -57,7 +57,13 @@ fn answer(stream: TcpStream) -> io::Result<()> {
         let got = io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
         let mut body = String::new();
         // Writing into a String cannot fail.
-        let _ = write!(body, "hostname: {}\naddress: {}\npeer: {}\nbody: {got} bytes\n\n{head}", host_name(), local.ip().to_canonical(), peer.ip().to_canonical());
+        let _ = write!(
+            body,
+            "hostname: {}\naddress: {}\npeer: {}\nbody: {got} bytes\n\n{head}",
+            host_name(),
+            local.ip().to_canonical(),
+            peer.ip().to_canonical()
+        );
         let connection = if close { "close" } else { "keep-alive" };
         write!(
             out,
@@ -75,10 +81,15 @@ fn answer(stream: TcpStream) -> io::Result<()> {
 pub fn get(arguments: &[String]) -> Outcome {
     let ([header, timeout], rest) = options(arguments, ["header", "timeout"])?;
     let url = rest.first().ok_or("which address?")?;
-    let after = url.strip_prefix("http://").ok_or("only http:// addresses")?;
+    let after = url
+        .strip_prefix("http://")
+        .ok_or("only http:// addresses")?;
     let (authority, path) = after.split_at(after.find('/').unwrap_or(after.len()));
     let path = if path.is_empty() { "/" } else { path };
-    let with_port = if authority.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok()) {
+    let with_port = if authority
+        .rsplit_once(':')
+        .is_some_and(|(_, p)| p.parse::<u16>().is_ok())
+    {
         authority.to_string()
     } else {
         format!("{authority}:80")
@@ -97,7 +108,12 @@ pub fn get(arguments: &[String]) -> Outcome {
             Err(error) => last = Some(error),
         }
     }
-    let mut stream = stream.ok_or_else(|| format!("{url}: {}", last.map_or("no address".into(), |e| e.to_string())))?;
+    let mut stream = stream.ok_or_else(|| {
+        format!(
+            "{url}: {}",
+            last.map_or("no address".into(), |e| e.to_string())
+        )
+    })?;
     stream.set_read_timeout(Some(limit)).map_err(fail)?;
     let extra = header.map(|h| format!("{h}\r\n")).unwrap_or_default();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: corten-tools\r\nConnection: close\r\n{extra}\r\n").map_err(fail)?;
@@ -111,7 +127,10 @@ pub fn get(arguments: &[String]) -> Outcome {
         }
     }
     io::copy(&mut reader, &mut io::stdout().lock()).map_err(fail)?;
-    let good = status.split(' ').nth(1).is_some_and(|code| code.starts_with('2'));
+    let good = status
+        .split(' ')
+        .nth(1)
+        .is_some_and(|code| code.starts_with('2'));
     if !good {
         eprintln!("{}", status.trim_end());
     }

@@ -45,7 +45,10 @@ fn burn(share: u64, until: Option<Instant>) {
 pub fn memory(arguments: &[String]) -> Outcome {
     let ([seconds], rest) = options(arguments, ["seconds"])?;
     let text = rest.first().ok_or("how much? for example 64Mi")?;
-    let bytes = text.parse::<api::quantity::Quantity>().map_err(|e| format!("{text}: {e}"))?.value();
+    let bytes = text
+        .parse::<api::quantity::Quantity>()
+        .map_err(|e| format!("{text}: {e}"))?
+        .value();
     let bytes = usize::try_from(bytes).map_err(|_| format!("{text}: not an amount of memory"))?;
     const STEP: usize = 1 << 20;
     let mut held: Vec<Vec<u8>> = Vec::new();

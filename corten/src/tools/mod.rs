@@ -32,8 +32,8 @@ const USAGE: &str = "usage: corten tools PROGRAM [ARGUMENT…]
 
 /// The names under which the image has links to the program.
 pub const PROGRAMS: &[&str] = &[
-    "cat", "cpu", "echo", "env", "exit", "false", "get", "hostname", "id", "ls", "memory", "printf", "resolve", "sleep",
-    "tar", "tcp-echo", "true", "udp-echo",
+    "cat", "cpu", "echo", "env", "exit", "false", "get", "hostname", "id", "ls", "memory",
+    "printf", "resolve", "sleep", "tar", "tcp-echo", "true", "udp-echo",
 ];
 
 /// What went wrong, as one line for standard error.
@@ -41,7 +41,10 @@ type Outcome = Result<u8, String>;
 
 /// Runs a program and answers its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<String> = arguments.into_iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<String> = arguments
+        .into_iter()
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
     let Some((program, rest)) = arguments.split_first() else {
         print!("{USAGE}");
         return ExitCode::SUCCESS;
@@ -81,7 +84,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Splits `--name value` and `--name=value` from the other arguments.
-fn options<const N: usize>(arguments: &[String], names: [&str; N]) -> Result<([Option<String>; N], Vec<String>), String> {
+fn options<const N: usize>(
+    arguments: &[String],
+    names: [&str; N],
+) -> Result<([Option<String>; N], Vec<String>), String> {
     let mut values = [const { None }; N];
     let mut rest = Vec::new();
     let mut arguments = arguments.iter();
@@ -94,8 +100,13 @@ fn options<const N: usize>(arguments: &[String], names: [&str; N]) -> Result<([O
             Some((name, value)) => (name, Some(value.to_string())),
             None => (option, None),
         };
-        let place = names.iter().position(|n| *n == name).ok_or_else(|| format!("no such option: --{name}"))?;
-        let value = inline.or_else(|| arguments.next().cloned()).ok_or_else(|| format!("--{name} needs a value"))?;
+        let place = names
+            .iter()
+            .position(|n| *n == name)
+            .ok_or_else(|| format!("no such option: --{name}"))?;
+        let value = inline
+            .or_else(|| arguments.next().cloned())
+            .ok_or_else(|| format!("--{name} needs a value"))?;
         values[place] = Some(value);
     }
     Ok((values, rest))

@@ -59,7 +59,9 @@ pub fn udp_echo(arguments: &[String]) -> Outcome {
         .map_err(|e| format!("listen on UDP port {port}: {e}"))?;
     let mut datagram = vec![0; 65_536];
     loop {
-        let (length, peer) = socket.recv_from(&mut datagram).map_err(|e| format!("receive: {e}"))?;
+        let (length, peer) = socket
+            .recv_from(&mut datagram)
+            .map_err(|e| format!("receive: {e}"))?;
         // A datagram that cannot be sent back is lost, as datagrams are.
         let _ = socket.send_to(&datagram[..length], peer);
     }
@@ -68,7 +70,11 @@ pub fn udp_echo(arguments: &[String]) -> Outcome {
 /// Prints the addresses of a name, one a line.
 pub fn resolve(arguments: &[String]) -> Outcome {
     let name = arguments.first().ok_or("which name?")?;
-    let mut addresses: Vec<_> = (name.as_str(), 0).to_socket_addrs().map_err(|e| format!("{name}: {e}"))?.map(|a| a.ip()).collect();
+    let mut addresses: Vec<_> = (name.as_str(), 0)
+        .to_socket_addrs()
+        .map_err(|e| format!("{name}: {e}"))?
+        .map(|a| a.ip())
+        .collect();
     addresses.sort();
     addresses.dedup();
     for address in addresses {

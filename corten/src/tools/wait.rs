@@ -15,9 +15,14 @@ use super::{Outcome, number, options};
 pub fn sleep(arguments: &[String]) -> Outcome {
     let seconds = match arguments.first().map(String::as_str) {
         None | Some("infinity") => None,
-        Some(text) => Some(text.trim_end_matches('s').parse::<f64>().map_err(|_| format!("not a number of seconds: {text}"))?),
+        Some(text) => Some(
+            text.trim_end_matches('s')
+                .parse::<f64>()
+                .map_err(|_| format!("not a number of seconds: {text}"))?,
+        ),
     };
-    signalled_within(seconds.map(Duration::from_secs_f64)).map(|signal| signal.map_or(0, |n| 128 + n))
+    signalled_within(seconds.map(Duration::from_secs_f64))
+        .map(|signal| signal.map_or(0, |n| 128 + n))
 }
 
 /// Ends with a code.
@@ -43,8 +48,14 @@ fn signalled_within(limit: Option<Duration>) -> Result<Option<u8>, String> {
     let deadline = limit.map(|l| Instant::now() + l);
     loop {
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-        let left = left.map(|l| Timespec { tv_sec: i64::try_from(l.as_secs()).unwrap_or(i64::MAX), tv_nsec: l.subsec_nanos().into() });
-        let mut polled: Vec<_> = watched.iter().map(|(_, reader)| PollFd::from_borrowed_fd(reader.as_fd(), PollFlags::IN)).collect();
+        let left = left.map(|l| Timespec {
+            tv_sec: i64::try_from(l.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: l.subsec_nanos().into(),
+        });
+        let mut polled: Vec<_> = watched
+            .iter()
+            .map(|(_, reader)| PollFd::from_borrowed_fd(reader.as_fd(), PollFlags::IN))
+            .collect();
         match poll(&mut polled, left.as_ref()) {
             Ok(0) => return Ok(None),
             Ok(_) => {

@@ -35,12 +35,25 @@ const FORBIDDEN: &[(&str, &str)] = &[
 pub fn check(sources: &[Source], complaints: &mut Vec<String>) {
     let level = |name: &str| FLOORS.iter().position(|floor| floor.contains(&name));
     for source in sources {
-        let Some(name) = source.path.strip_prefix("crates/").and_then(|p| p.strip_suffix("/Cargo.toml")) else { continue };
-        let Some(own) = level(name) else {
-            complaints.push(format!("{}: crate {name} has no floor in xtask/src/tidy/floors.rs", source.path));
+        let Some(name) = source
+            .path
+            .strip_prefix("crates/")
+            .and_then(|p| p.strip_suffix("/Cargo.toml"))
+        else {
             continue;
         };
-        let ordinary = source.text.split("[dev-dependencies]").next().unwrap_or_default();
+        let Some(own) = level(name) else {
+            complaints.push(format!(
+                "{}: crate {name} has no floor in xtask/src/tidy/floors.rs",
+                source.path
+            ));
+            continue;
+        };
+        let ordinary = source
+            .text
+            .split("[dev-dependencies]")
+            .next()
+            .unwrap_or_default();
         for (number, line) in ordinary.lines().enumerate() {
             let used = line.split(['.', ' ', '=']).next().unwrap_or_default();
             let Some(theirs) = level(used) else { continue };
@@ -48,7 +61,11 @@ pub fn check(sources: &[Source], complaints: &mut Vec<String>) {
                 continue;
             }
             if theirs >= own || FORBIDDEN.contains(&(name, used)) {
-                complaints.push(format!("{}:{}: {name} may not use {used}", source.path, number + 1));
+                complaints.push(format!(
+                    "{}:{}: {name} may not use {used}",
+                    source.path,
+                    number + 1
+                ));
             }
         }
     }

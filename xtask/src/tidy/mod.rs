@@ -26,7 +26,9 @@ impl Source {
     }
 
     fn is_test(&self) -> bool {
-        self.path.contains("/tests/") || self.path.ends_with("tests.rs") || self.path.starts_with("tests/")
+        self.path.contains("/tests/")
+            || self.path.ends_with("tests.rs")
+            || self.path.starts_with("tests/")
     }
 }
 
@@ -44,8 +46,16 @@ pub fn check() -> Result<Vec<String>> {
 
 fn sources() -> Result<Vec<Source>> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(&root).output().context("run git ls-files")?;
-    anyhow::ensure!(listed.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listed.stderr).trim());
+    let listed = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(&root)
+        .output()
+        .context("run git ls-files")?;
+    anyhow::ensure!(
+        listed.status.success(),
+        "git ls-files: {}",
+        String::from_utf8_lossy(&listed.stderr).trim()
+    );
     let mut sources = Vec::new();
     for path in listed.stdout.split(|b| *b == 0).filter(|p| !p.is_empty()) {
         let path = String::from_utf8_lossy(path).into_owned();

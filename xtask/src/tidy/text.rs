@@ -11,12 +11,20 @@ const UNSAFE_CRATES: &[&str] = &["crates/runtime/", "crates/network/"];
 
 /// Marks of unfinished work, spelled apart so that this file does not find itself.
 fn marks() -> [String; 5] {
-    [["TO", "DO"], ["FIX", "ME"], ["to", "do!("], ["unimpl", "emented!("], ["XX", "X:"]].map(|parts| parts.concat())
+    [
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["to", "do!("],
+        ["unimpl", "emented!("],
+        ["XX", "X:"],
+    ]
+    .map(|parts| parts.concat())
 }
 
 /// Checks one file.
 pub fn check(source: &Source, complaints: &mut Vec<String>) {
-    let mut complain = |line: usize, what: String| complaints.push(format!("{}:{line}: {what}", source.path));
+    let mut complain =
+        |line: usize, what: String| complaints.push(format!("{}:{line}: {what}", source.path));
     for part in source.path.split(['/', '.']) {
         if EMPTY_NAMES.contains(&part) {
             complain(1, format!("`{part}` says nothing; name the thing"));
@@ -27,26 +35,50 @@ pub fn check(source: &Source, complaints: &mut Vec<String>) {
     }
     let lines = source.text.lines().count();
     if lines > LONGEST {
-        complain(1, format!("{lines} lines; split it by meaning (at most {LONGEST})"));
+        complain(
+            1,
+            format!("{lines} lines; split it by meaning (at most {LONGEST})"),
+        );
     }
-    if !source.text.lines().find(|l| !l.trim().is_empty()).is_some_and(documents) {
-        complain(1, "no `//!`: say what the module is for and where it stands".into());
+    if !source
+        .text
+        .lines()
+        .find(|l| !l.trim().is_empty())
+        .is_some_and(documents)
+    {
+        complain(
+            1,
+            "no `//!`: say what the module is for and where it stands".into(),
+        );
     }
     let marks = marks();
     let may_be_unsafe = UNSAFE_CRATES.iter().any(|c| source.path.starts_with(c));
     for (number, line) in source.text.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default();
         if let Some(mark) = marks.iter().find(|m| line.contains(m.as_str())) {
-            complain(number + 1, format!("`{mark}`: finish it, refuse it with an error, or leave it out"));
+            complain(
+                number + 1,
+                format!("`{mark}`: finish it, refuse it with an error, or leave it out"),
+            );
         }
-        if !may_be_unsafe && (code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("allow(unsafe_code)")) {
-            complain(number + 1, "unsafe code is for crates/runtime and crates/network".into());
+        if !may_be_unsafe
+            && (code.contains("unsafe {")
+                || code.contains("unsafe fn")
+                || code.contains("allow(unsafe_code)"))
+        {
+            complain(
+                number + 1,
+                "unsafe code is for crates/runtime and crates/network".into(),
+            );
         }
         if code.contains("#[ignore") {
             complain(number + 1, "a test is run or removed, not ignored".into());
         }
         if source.is_test() && (code.contains("thread::sleep(") || code.contains("time::sleep(")) {
-            complain(number + 1, "a test waits for a condition, it does not sleep".into());
+            complain(
+                number + 1,
+                "a test waits for a condition, it does not sleep".into(),
+            );
         }
     }
 }

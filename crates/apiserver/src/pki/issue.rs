@@ -80,6 +80,7 @@ impl Authority {
         &self.certificate
     }
 
+    /// The private key, PEM.
     pub fn key_pem(&self) -> &str {
         &self.key
     }
