@@ -39,9 +39,27 @@ pub struct Arguments {
     /// Objects when the server's memory is read; more pods are made to reach it
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(0..=100_000))]
     memory_objects: u64,
+    /// Only these phases after the Pods are made, such as for a profile of one
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Phase>,
+    /// Times the usual number of operations in each phase
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=50))]
+    times: u64,
     /// Leave the objects there
     #[arg(long)]
     keep: bool,
+}
+
+/// What is done to the Pods once they are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Phase {
+    Get,
+    List,
+    Label,
+    Node,
+    Patch,
+    Watch,
+    Memory,
 }
 
 /// One phase's figures.
@@ -113,40 +131,78 @@ impl Bench<'_> {
         let create = create.await?;
         self.report("create a Pod, durable", create, 0.18);
 
-        let get = self.phase(4 * count, |endpoint, n| {
+        let wanted = |phase| {
+            let only = &self.arguments.only;
+            only.is_empty() || only.contains(&phase)
+        };
+        let phases = [
+            Phase::Get,
+            Phase::List,
+            Phase::Label,
+            Phase::Node,
+            Phase::Patch,
+            Phase::Watch,
+            Phase::Memory,
+        ];
+        let phases: Vec<Phase> = phases.into_iter().filter(|phase| wanted(*phase)).collect();
+        let mut patch_cpu = None;
+        for phase in phases {
+            match phase {
+                Phase::Get => self.get().await?,
+                Phase::List | Phase::Label | Phase::Node => self.list(phase).await?,
+                Phase::Patch => patch_cpu = self.patch().await?,
+                Phase::Watch => self.fan_out(patch_cpu).await?,
+                Phase::Memory => self.memory().await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn get(&mut self) -> Result<()> {
+        let (pods, count) = (self.pods(), self.arguments.pods);
+        let get = self.phase(4 * count * self.arguments.times, |endpoint, n| {
             let path = format!("{pods}/{}", objects::name(n % count));
             async move { endpoint.count(Method::GET, &path, Body::Empty).await }
         });
         let get = get.await?;
         self.report("get a Pod", get, 0.04);
+        Ok(())
+    }
 
-        let size = self.endpoint.count(Method::GET, &pods, Body::Empty).await?;
-        let list = self.serial(20, |_| pods.clone()).await?;
-        let what = format!("list {count} Pods ({:.0} MB)", size as f64 / 1e6);
-        self.report(&what, list, 10.0 * count as f64 / 5000.0);
-        let label = self.serial(400, |n| {
-            format!("{pods}?labelSelector=app%3Dapp-{}", n % NODES)
-        });
-        let label = label.await?;
-        self.report(
-            &format!("list {} of {count} by label", count / NODES),
-            label,
-            0.5,
-        );
+    async fn list(&mut self, phase: Phase) -> Result<()> {
+        let (pods, count, namespace) = (self.pods(), self.arguments.pods, &self.namespace);
+        let (times, part) = (self.arguments.times, self.arguments.pods / NODES);
+        let label = |n| format!("{pods}?labelSelector=app%3Dapp-{}", n % NODES);
         let node = |n| {
             format!(
                 "{pods}?fieldSelector=spec.nodeName%3D{namespace}-{}",
                 n % NODES
             )
         };
-        let node = self.serial(1000, node).await?;
-        self.report(
-            &format!("list {} of {count} by node", count / NODES),
-            node,
-            0.1,
-        );
+        let (what, figures, budget) = match phase {
+            Phase::Label => {
+                let figures = self.serial(400 * times, label).await?;
+                (format!("list {part} of {count} by label"), figures, 0.5)
+            }
+            Phase::Node => {
+                let figures = self.serial(1000 * times, node).await?;
+                (format!("list {part} of {count} by node"), figures, 0.1)
+            }
+            _ => {
+                let size = self.endpoint.count(Method::GET, &pods, Body::Empty).await?;
+                let figures = self.serial(20 * times, |_| pods.clone()).await?;
+                let what = format!("list {count} Pods ({:.0} MB)", size as f64 / 1e6);
+                (what, figures, 10.0 * count as f64 / 5000.0)
+            }
+        };
+        self.report(&what, figures, budget);
+        Ok(())
+    }
 
-        let patches = 3000;
+    /// CPU milliseconds of one, where they are known.
+    async fn patch(&mut self) -> Result<Option<f64>> {
+        let (pods, count) = (self.pods(), self.arguments.pods);
+        let patches = 3000 * self.arguments.times;
         let bodies: Vec<Bytes> = (0..patches).map(objects::status).collect();
         let patch = self.phase(patches, |endpoint, n| {
             let path = format!("{pods}/{}/status", objects::name(n % count));
@@ -159,9 +215,7 @@ impl Bench<'_> {
         let patch = patch.await?;
         let each = patch.cpu_ms.map(|cpu| cpu / patch.operations);
         self.report("patch a Pod's status", patch, 0.25);
-
-        self.fan_out(each).await?;
-        self.memory().await
+        Ok(each)
     }
 
     /// Runs operations concurrently.

@@ -85,6 +85,14 @@ impl Bench<'_> {
                 self.table
                     .budgeted(&what, delivering * 1000.0 / deliveries, 2.0, "CPU-µs");
             }
+            (Some((now, then)), None) => {
+                let with = (now - then) * 1000.0 / deliveries;
+                self.table.plain(
+                    &format!("{what}, and its part of the change"),
+                    with,
+                    "CPU-µs",
+                );
+            }
             _ => self.table.note(&what, "no --pid"),
         }
         self.table
