@@ -5,8 +5,13 @@
 //! bytes; this module alone speaks the channel protocols: WebSocket (`v5.channel.k8s.io` and
 //! older), SPDY/3.1, and SPDY carried inside a WebSocket.
 
+mod exec;
+mod port_forward;
 mod server;
+mod session;
+mod spdy;
 mod tokens;
+mod websocket;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;

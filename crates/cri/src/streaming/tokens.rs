@@ -53,12 +53,9 @@ impl Tokens {
 
 /// 160 random bits as hexadecimal digits.
 fn new_token() -> Option<String> {
-    use std::io::Read;
+    use ring::rand::{SecureRandom, SystemRandom};
     let mut bytes = [0_u8; 20];
-    std::fs::File::open("/dev/urandom")
-        .ok()?
-        .read_exact(&mut bytes)
-        .ok()?;
+    SystemRandom::new().fill(&mut bytes).ok()?;
     Some(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
