@@ -1,6 +1,9 @@
 //! One kubelet, put together.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use client::events::EventType;
 use k8s_openapi::api::core::v1::Service;
@@ -21,6 +24,9 @@ use crate::{
     server,
     volumes::{self, VolumeError},
 };
+
+/// How long the parts may take to end.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A kubelet cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +140,11 @@ impl Kubelet {
         ));
         tasks.spawn(pods.run(shutdown.clone()));
         shutdown.cancelled().await;
-        while tasks.join_next().await.is_some() {}
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(PATIENCE, ended).await.is_err() {
+            // A call to a runtime or an API that hangs is not waited for.
+            tasks.abort_all();
+        }
         Ok(())
     }
 }

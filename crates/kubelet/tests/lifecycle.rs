@@ -511,3 +511,30 @@ async fn a_new_image_replaces_the_container() {
         )
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_change_while_the_container_runs() {
+    let cluster = Cluster::start().await;
+    let spec = json!({"containers": [{"name": "c", "image": "run",
+        "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "200m"}}}]});
+    cluster.create("grows", spec).await;
+    cluster.ready("grows").await;
+    let patch = json!({"spec": {"containers": [{"name": "c",
+        "resources": {"limits": {"cpu": "500m"}}}]}});
+    let params = PatchParams::default();
+    cluster
+        .pods()
+        .patch_subresource("resize", "grows", &params, &Patch::Strategic(&patch))
+        .await
+        .unwrap();
+    let resized = |p: &k8s_openapi::api::core::v1::Pod| {
+        let resources = container(p, "c").and_then(|c| c.resources.clone());
+        resources
+            .and_then(|r| r.limits)
+            .is_some_and(|l| l["cpu"].0 == "500m")
+    };
+    let pod = cluster.pod_that("grows", resized).await;
+    assert_eq!(container(&pod, "c").unwrap().restart_count, 0);
+    let state = cluster.runtime.state.lock();
+    assert_eq!(state.updated.last().unwrap().cpu_quota, 50_000);
+}

@@ -51,6 +51,8 @@ pub struct State {
     pub stops: Vec<i64>,
     /// Containers that do not heed a stop until told.
     pub stubborn: bool,
+    /// Limits that were changed.
+    pub updated: Vec<LinuxContainerResources>,
 }
 
 /// One pretended runtime; clones share it.
@@ -515,6 +517,15 @@ impl RuntimeService for Runtime {
         }))
     }
 
+    async fn update_container_resources(
+        &self,
+        request: Request<UpdateContainerResourcesRequest>,
+    ) -> Answer<UpdateContainerResourcesResponse> {
+        let resources = request.into_inner().linux.unwrap();
+        self.state.lock().updated.push(resources);
+        Ok(Response::new(Default::default()))
+    }
+
     async fn exec_sync(&self, request: Request<ExecSyncRequest>) -> Answer<ExecSyncResponse> {
         let request = request.into_inner();
         let mut state = self.state.lock();
@@ -566,7 +577,6 @@ impl RuntimeService for Runtime {
     refused! {
         stream_pod_sandboxes(StreamPodSandboxesRequest) -> Self::StreamPodSandboxesStream;
         stream_containers(StreamContainersRequest) -> Self::StreamContainersStream;
-        update_container_resources(UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse;
         reopen_container_log(ReopenContainerLogRequest) -> ReopenContainerLogResponse;
         attach(AttachRequest) -> AttachResponse;
         port_forward(PortForwardRequest) -> PortForwardResponse;

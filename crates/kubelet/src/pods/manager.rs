@@ -85,7 +85,10 @@ impl Pods {
     /// Runs until shutdown. Workers end with it; containers do not.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let mut tasks: JoinSet<String> = JoinSet::new();
-        let known = self.known().await;
+        let known = tokio::select! {
+            () = shutdown.cancelled() => return,
+            known = self.known() => known,
+        };
         let (events_in, mut events) = mpsc::channel(256);
         let stream = tokio::spawn(follow_runtime(self.agent.clone(), events_in));
         let mut changes = self.informer.subscribe();

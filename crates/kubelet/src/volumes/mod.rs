@@ -6,6 +6,7 @@
 //! lives on one tmpfs of the node. [`refresh`] follows the objects by watch.
 
 pub mod atomic;
+pub mod awaited;
 mod claims;
 mod downward;
 mod empty_dir;

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use client::Informer;
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{StreamExt, stream::FuturesUnordered};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::{
     sync::watch,
@@ -13,7 +13,9 @@ use tokio::{
 };
 
 use super::{
-    File, Payload, VolumeError, atomic, blocking, downward, payload,
+    File, Payload, VolumeError, atomic,
+    awaited::{Follow, follow},
+    blocking, downward, payload,
     projected::{self, Part, Source, Token},
 };
 use crate::{
@@ -216,33 +218,16 @@ impl Refresher {
     }
 }
 
-/// Changes of one object, whatever its kind.
-trait Follow: Send {
-    fn next(&mut self) -> BoxFuture<'_, ()>;
-}
-
-impl<K: Send + Sync + 'static> Follow for client::Subscription<K> {
-    fn next(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            client::Subscription::next(self).await;
-        })
-    }
-}
-
-/// The next change of an object of the `index`th volume; the subscription comes back with it.
-async fn follow(index: usize, mut object: Box<dyn Follow>) -> (usize, Box<dyn Follow>) {
-    object.next().await;
-    (index, object)
-}
-
 async fn run(agent: Arc<Agent>, mut volumes: Vec<Live>, mut updates: watch::Receiver<PodView>) {
     let mut changes = FuturesUnordered::new();
     for (index, live) in volumes.iter().enumerate() {
         for informer in live.config_maps.values() {
-            changes.push(follow(index, Box::new(informer.subscribe())));
+            let object: Box<dyn Follow> = Box::new(informer.subscribe());
+            changes.push(follow(index, object));
         }
         for informer in live.secrets.values() {
-            changes.push(follow(index, Box::new(informer.subscribe())));
+            let object: Box<dyn Follow> = Box::new(informer.subscribe());
+            changes.push(follow(index, object));
         }
     }
     let follows_pod = volumes.iter().any(|live| live.source.follows_pod());

@@ -6,6 +6,7 @@ pub mod image;
 pub mod lifecycle;
 pub mod observe;
 pub mod pull_secrets;
+pub mod resize;
 pub mod sandbox;
 pub mod start;
 pub mod stop;

@@ -1,6 +1,6 @@
 //! Directories, cgroup and volumes of a pod.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use client::events::EventType;
 use tokio::sync::watch;
@@ -8,8 +8,12 @@ use tokio::sync::watch;
 use crate::{
     agent::Agent,
     pods::{cri_config, view::PodView},
-    volumes::{self, Volumes},
+    volumes::{self, Volumes, awaited::Awaited},
 };
+
+/// First and longest wait before another try.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(122);
 
 /// What could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -33,27 +37,54 @@ pub enum PrepareError {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Prepares the pod. Doing it again changes nothing.
+impl PrepareError {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Volume(_) => "FailedMount",
+            Self::Cgroup(_) => "FailedCreatePodContainer",
+            Self::Directory { .. } | Self::Task(_) => "Failed",
+        }
+    }
+}
+
+/// Prepares the pod, however often it takes: after a failure it tries again when an object that
+/// the volumes name has changed, or after a growing wait.
 pub async fn prepare(
     agent: Arc<Agent>,
     pod: PodView,
     updates: watch::Receiver<PodView>,
-) -> Result<Volumes, PrepareError> {
-    let result = async {
-        let (a, p) = (agent.clone(), pod.clone());
-        tokio::task::spawn_blocking(move || directories(&a, &p)).await??;
-        Ok(volumes::mount_all(&agent, &pod, updates).await?)
-    }
-    .await;
-    if let Err(error) = &result {
-        let reason = match error {
-            PrepareError::Volume(_) => "FailedMount",
-            PrepareError::Cgroup(_) => "FailedCreatePodContainer",
-            _ => "Failed",
+) -> Volumes {
+    let mut wait = FIRST_WAIT;
+    let mut awaited: Option<Awaited> = None;
+    loop {
+        let error = match once(&agent, &pod, &updates).await {
+            Ok(volumes) => return volumes,
+            Err(error) => error,
         };
-        agent.pod_event(&pod, None, EventType::Warning, reason, error.to_string());
+        tracing::info!(pod = %pod.full_name(), %error, "volumes are not ready");
+        agent.pod_event(
+            &pod,
+            None,
+            EventType::Warning,
+            error.reason(),
+            error.to_string(),
+        );
+        let awaited = awaited.get_or_insert_with(|| Awaited::new(&agent, &pod));
+        tokio::select! {
+            () = awaited.changed() => {}
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
+        }
     }
-    result
+}
+
+async fn once(
+    agent: &Arc<Agent>,
+    pod: &PodView,
+    updates: &watch::Receiver<PodView>,
+) -> Result<Volumes, PrepareError> {
+    let (a, p) = (agent.clone(), pod.clone());
+    tokio::task::spawn_blocking(move || directories(&a, &p)).await??;
+    Ok(volumes::mount_all(agent, pod, updates.clone()).await?)
 }
 
 fn directories(agent: &Agent, pod: &PodView) -> Result<(), PrepareError> {

@@ -1,11 +1,12 @@
 //! Which containers start, which are restarted, which are stopped, while the pod lives.
 
-use k8s_openapi::api::core::v1::{Container, Probe};
+use k8s_openapi::api::core::v1::{Container, Probe, ResourceRequirements};
 
 use super::{Action, Facts, Image, Planner, Step, Waiting};
 use crate::pods::{
     backoff::{Backoff, seconds_text},
     observed::{Run, State},
+    resources,
     view::{Kind, container_hash, restartable},
 };
 
@@ -127,6 +128,17 @@ impl Planner<'_> {
                     grace(container.startup_probe.as_ref()),
                     false,
                 )
+            } else if let Some(in_place) = resize(container, progress.applied.get(&run.id)) {
+                if in_place {
+                    if !progress.resizing.contains(&run.id) {
+                        self.act(Action::Resize {
+                            id: run.id.clone(),
+                            container: container.name.clone(),
+                        });
+                    }
+                    return true;
+                }
+                ("resize requires restart", pod.grace_period(), true)
             } else {
                 return true;
             };
@@ -238,4 +250,29 @@ fn crash_loop_message(backoff: &Backoff, container: &str, pod: &str) -> String {
         "back-off {} restarting failed container={container} pod={pod}",
         seconds_text(backoff.delay().unwrap_or_default())
     )
+}
+
+/// Whether a running container's resources changed, and if so whether it can go on running.
+fn resize(container: &Container, applied: Option<&ResourceRequirements>) -> Option<bool> {
+    let applied = applied?;
+    let none = ResourceRequirements::default();
+    let wanted = container.resources.as_ref().unwrap_or(&none);
+    let of = |requirements: &ResourceRequirements, name: &str| {
+        let get = |list: &Option<resources::List>| {
+            list.as_ref().and_then(|l| l.get(name)).map(resources::nano)
+        };
+        (get(&requirements.requests), get(&requirements.limits))
+    };
+    let changed: Vec<&str> = ["cpu", "memory"]
+        .into_iter()
+        .filter(|name| of(applied, name) != of(wanted, name))
+        .collect();
+    if changed.is_empty() {
+        return None;
+    }
+    let restart = container.resize_policy.iter().flatten().any(|policy| {
+        changed.contains(&policy.resource_name.as_str())
+            && policy.restart_policy == "RestartContainer"
+    });
+    Some(!restart)
 }

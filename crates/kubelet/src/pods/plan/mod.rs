@@ -13,6 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use super::{
     backoff::Backoff,
@@ -122,6 +123,10 @@ pub struct Progress {
     pub backoff: BTreeMap<String, Backoff>,
     /// Containers that could not be made, by name.
     pub failures: BTreeMap<String, Failure>,
+    /// What running containers were given, by container id; absent where nobody remembers.
+    pub applied: BTreeMap<String, ResourceRequirements>,
+    /// Container ids whose limits are being changed.
+    pub resizing: BTreeSet<String>,
     /// Containers stopped because their definition changed, by name.
     pub replacing: BTreeSet<String>,
 }
@@ -197,6 +202,13 @@ pub enum Action {
         grace: i64,
         /// Its definition changed: it starts anew whatever the restart policy.
         replace: bool,
+    },
+    /// Change a running container's limits.
+    Resize {
+        /// Its id.
+        id: String,
+        /// Its name.
+        container: String,
     },
     /// Stop a sandbox.
     StopSandbox {

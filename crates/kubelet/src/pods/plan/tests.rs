@@ -121,6 +121,7 @@ fn short(action: &Action) -> String {
             ..
         } => format!("start {container} {restart_count}"),
         Action::Stop { id, grace, .. } => format!("stop {id} {grace}"),
+        Action::Resize { id, .. } => format!("resize {id}"),
         Action::StopSandbox { id } => format!("stop {id}"),
         Action::Remove { id } | Action::RemoveSandbox { id } => format!("remove {id}"),
     }
@@ -418,4 +419,31 @@ fn a_failed_pull_shows_its_error_and_then_the_back_off() {
     );
     case.now = 1010;
     assert_eq!(case.actions(), ["image a"]);
+}
+
+#[test]
+fn resources_change_in_place_or_by_a_restart() {
+    let spec = |cpu: &str| {
+        json!({"containers": [{"name": "a", "image": "i",
+            "resizePolicy": [{"resourceName": "memory", "restartPolicy": "RestartContainer"}],
+            "resources": {"limits": {"cpu": cpu, "memory": "1Gi"}}}]})
+    };
+    let mut case = Case::prepared(spec("1"));
+    case.running("a");
+    let applied = |case: &mut Case, value: Value| {
+        let value = serde_json::from_value(value).unwrap();
+        case.progress.applied.insert("a0".into(), value);
+    };
+    assert!(case.actions().is_empty(), "nobody remembers");
+    applied(
+        &mut case,
+        json!({"limits": {"cpu": "1000m", "memory": "1024Mi"}}),
+    );
+    assert!(case.actions().is_empty(), "the same in other words");
+    applied(&mut case, json!({"limits": {"cpu": "2", "memory": "1Gi"}}));
+    assert_eq!(case.actions(), ["resize a0"]);
+    case.progress.resizing.insert("a0".into());
+    assert!(case.actions().is_empty());
+    applied(&mut case, json!({"limits": {"cpu": "1", "memory": "2Gi"}}));
+    assert_eq!(case.actions(), ["stop a0 30"]);
 }

@@ -138,9 +138,12 @@ fn describe(input: &Input<'_>, container: &Container, run: &Run, status: &mut Co
         .resources
         .as_ref()
         .and_then(|r| r.requests.clone());
-    status.resources = container
-        .resources
-        .clone()
+    status.resources = input
+        .progress
+        .applied
+        .get(&run.id)
+        .or(container.resources.as_ref())
+        .cloned()
         .or_else(|| Some(Default::default()));
     status.user = run
         .status

@@ -9,7 +9,7 @@ use super::{Worker, news::Done};
 use crate::{
     pods::{
         cri_config,
-        hooks::{image, sandbox, start, stop, volumes},
+        hooks::{image, resize, sandbox, start, stop, volumes},
         observed::State,
         plan::{Action, Image, Step, Waiting},
         view::{Kind, PodView},
@@ -81,6 +81,7 @@ impl Worker {
                     .spawn(async move { Done::Stopped(id, stop::run(agent, order).await) });
                 self.stops.insert(key, handle);
             }
+            Action::Resize { id, container } => self.resize(id, &container),
             Action::StopSandbox { id } => {
                 self.progress.stopping_sandboxes.insert(id.clone());
                 self.ops.spawn(async move {
@@ -131,6 +132,19 @@ impl Worker {
         }
     }
 
+    fn resize(&mut self, id: String, name: &str) {
+        let Some(container) = self.pod.container(name).map(|(c, _)| c.clone()) else {
+            return;
+        };
+        self.progress.resizing.insert(id.clone());
+        let (agent, pod) = (self.agent.clone(), self.pod.clone());
+        self.ops.spawn(async move {
+            let result = resize::run(agent, pod, &container, &id).await;
+            let resources = container.resources.unwrap_or_default();
+            Done::Resized(id, result.map(|()| Box::new(resources)))
+        });
+    }
+
     fn start(&mut self, name: String, restart_count: u32, sandbox: String, image: String) {
         let now = self.agent.now();
         if let Some(run) = self.observed.current(&name)
@@ -146,6 +160,12 @@ impl Worker {
         }
         self.progress.replacing.remove(&name);
         self.progress.starting.insert(name.clone());
+        let given = self
+            .pod
+            .container(&name)
+            .and_then(|(c, _)| c.resources.clone())
+            .unwrap_or_default();
+        self.given.insert(name.clone(), given);
         // The next run looks for its image anew.
         self.progress.images.remove(&name);
         let target = self.pod.ephemeral_target(&name).and_then(|target| {

@@ -18,7 +18,7 @@ use std::{
 
 use cri::v1;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{PodStatus, ResourceRequirements};
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::{AbortHandle, JoinSet},
@@ -134,6 +134,8 @@ struct Worker {
     stop: Option<Stop>,
     verdict: Option<Verdict>,
     waiting: BTreeMap<String, Waiting>,
+    /// Resources of containers being started, by name.
+    given: BTreeMap<String, ResourceRequirements>,
     /// Failures in a row, by step.
     failures: HashMap<String, u32>,
     /// Back-offs that an event told of: container to run or retry.
@@ -188,6 +190,7 @@ pub fn spawn(agent: Arc<Agent>, start: Start, tasks: &mut JoinSet<String>) -> Ha
         stop: None,
         verdict: start.rejected,
         waiting: BTreeMap::new(),
+        given: BTreeMap::new(),
         failures: HashMap::new(),
         noted: HashMap::new(),
         generated,

@@ -5,7 +5,7 @@ use std::{path::Path, sync::atomic::Ordering};
 use client::events::EventType;
 use cri::v1;
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::ContainerStatus;
+use k8s_openapi::api::core::v1::{ContainerStatus, ResourceRequirements};
 
 use super::{Message, Worker, retry_wait};
 use crate::{
@@ -16,7 +16,6 @@ use crate::{
             image::{self, Found, ImageError},
             observe,
             start::{StartError, Started},
-            volumes::PrepareError,
         },
         observed::{Observed, Run, State, keys},
         plan::{Failure, Image, ProbeResults, Step, Stop, active_deadline},
@@ -30,7 +29,7 @@ use crate::{
 /// A step has ended.
 pub enum Done {
     /// Directories, cgroup, volumes.
-    Mounted(Result<Volumes, PrepareError>),
+    Mounted(Volumes),
     /// The sandbox.
     Sandbox(Result<v1::PodSandboxStatus, RuntimeError>),
     /// A container's image.
@@ -41,6 +40,10 @@ pub enum Done {
     Stopped(String, Result<Option<v1::ContainerStatus>, RuntimeError>),
     /// A container may be stopped again.
     StopAgain(String),
+    /// A container's new limits.
+    Resized(String, Result<Box<ResourceRequirements>, RuntimeError>),
+    /// A container's limits may be changed again.
+    ResizeAgain(String),
     /// A sandbox's stop.
     SandboxStopped(String, Result<Option<v1::PodSandboxStatus>, RuntimeError>),
     /// A dead container's removal.
@@ -150,6 +153,11 @@ impl Worker {
             .as_deref()
             .is_some_and(|id| id.ends_with(&format!("//{}", run.id)));
         if same && run.state == State::Running {
+            if let Some(resources) = &status.resources {
+                self.progress
+                    .applied
+                    .insert(run.id.clone(), resources.clone());
+            }
             // Probes find out again; until then what was true stays true.
             self.progress.probes.insert(
                 run.id.clone(),
@@ -301,15 +309,10 @@ impl Worker {
     pub(super) fn finish(&mut self, done: Done) {
         let now = self.agent.now();
         match done {
-            Done::Mounted(Ok(volumes)) => {
+            Done::Mounted(volumes) => {
                 self.early.remove("mount");
                 self.volumes = Some(volumes.into());
                 self.progress.volumes = Step::Done;
-            }
-            Done::Mounted(Err(error)) => {
-                self.early.remove("mount");
-                tracing::info!(pod = %self.pod.full_name(), %error, "volumes are not ready");
-                self.progress.volumes = Step::Failed(now + self.wait_after("mount", 60));
             }
             Done::Sandbox(Ok(status)) => {
                 self.failures.remove("sandbox");
@@ -342,6 +345,10 @@ impl Worker {
             }
             Done::Started(name, result) => self.started(name, result),
             Done::Stopped(id, result) => self.stopped(id, result),
+            Done::Resized(id, result) => self.resized(id, result),
+            Done::ResizeAgain(id) => {
+                self.progress.resizing.remove(&id);
+            }
             Done::StopAgain(id) => {
                 self.progress.stopping.remove(&id);
                 self.progress.stopping_sandboxes.remove(&id);
@@ -408,6 +415,9 @@ impl Worker {
         match result {
             Ok(started) => {
                 self.progress.failures.remove(&name);
+                if let Some(given) = self.given.remove(&name) {
+                    self.progress.applied.insert(started.id.clone(), given);
+                }
                 self.progress.started.insert(started.id);
             }
             Err(StartError::NotMade(waiting)) => self.start_failed(name, waiting, true),
@@ -424,6 +434,38 @@ impl Worker {
                         replace: false,
                     });
                 }
+            }
+        }
+    }
+
+    fn resized(&mut self, id: String, result: Result<Box<ResourceRequirements>, RuntimeError>) {
+        let step = format!("resize {id}");
+        match result {
+            Ok(resources) => {
+                self.progress.resizing.remove(&id);
+                self.failures.remove(&step);
+                self.progress.applied.insert(id, *resources);
+                self.agent.pod_event(
+                    &self.pod,
+                    None,
+                    EventType::Normal,
+                    "ResizeCompleted",
+                    "Pod resize completed",
+                );
+            }
+            Err(error) => {
+                self.agent.pod_event(
+                    &self.pod,
+                    None,
+                    EventType::Warning,
+                    "ResizeError",
+                    format!("Pod resize error: {error}"),
+                );
+                let wait = self.wait_after(&step, 60).unsigned_abs();
+                self.ops.spawn(async move {
+                    tokio::time::sleep(wait).await;
+                    Done::ResizeAgain(id)
+                });
             }
         }
     }
