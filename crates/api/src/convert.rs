@@ -1,9 +1,10 @@
 //! Between what is served and what rests in the store: one version per kind.
 //!
-//! Versions of one shape differ in `apiVersion` alone. The others — autoscaling v1 and v2, and the
-//! two groups of events — have their conversions here.
+//! Versions of one shape differ in `apiVersion` alone. The others — autoscaling v1 and v2, the two
+//! groups of events, and the first beta of resource.k8s.io — have their conversions here.
 
 mod autoscaling;
+mod devices;
 mod events;
 
 use schema::Value;
@@ -19,6 +20,7 @@ pub fn to_storage(resource: &Resource, mut object: Value) -> Value {
     match (&*served.group, &*served.kind) {
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::to_v2(&mut object),
         ("events.k8s.io", "Event") => events::to_core(&mut object),
+        ("resource.k8s.io", _) if &*served.version == "v1beta1" => devices::to_v1(&mut object),
         _ => {}
     }
     object.set(
@@ -37,6 +39,7 @@ pub fn from_storage(resource: &Resource, mut object: Value) -> Value {
     match (&*served.group, &*served.kind) {
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::to_v1(&mut object),
         ("events.k8s.io", "Event") => events::to_new(&mut object),
+        ("resource.k8s.io", _) if &*served.version == "v1beta1" => devices::to_v1beta1(&mut object),
         _ => {}
     }
     object.set("apiVersion", served.api_version());

@@ -69,13 +69,14 @@ pub fn update(
         _ => {}
     }
     strategy.prepare_update(part, object, old, now);
+    let counted = strategy.generation();
+    // The status is no wish, and neither is the node that the scheduler chose.
+    if counted.is_empty() || matches!(part, Part::Status | Part::Sub("binding")) {
+        return;
+    }
     // What the writer left out is no change.
     crate::defaulting::apply(resource, object);
-    let counted = strategy.generation();
-    if !counted.is_empty()
-        && part != Part::Status
-        && counted.iter().any(|path| object.at(path) != old.at(path))
-    {
+    if counted.iter().any(|path| object.at(path) != old.at(path)) {
         object.set("metadata.generation", meta::generation(old) + 1);
     }
 }

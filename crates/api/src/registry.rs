@@ -3,7 +3,7 @@
 use crate::{
     apps::workloads,
     batch::job,
-    core::{config, event, namespace, node, pod, service, small, storage},
+    core::{config, event, limits, namespace, node, pod, service, small, storage},
     groups::{
         admission, autoscaling, certificates, coordination, devices, discovery, extensions,
         flowcontrol, networking, policy, rbac, scheduling, storage as volumes,
@@ -23,7 +23,11 @@ macro_rules! simple {
 pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
     match (group, kind) {
         ("", "Pod") => &pod::Pod,
-        ("", "PodTemplate") => simple!(default: small::pod_template, generation: &["template"]),
+        ("", "PodTemplate") => simple!(
+            default: small::pod_template,
+            validate: small::validate_pod_template,
+            generation: &["template"],
+        ),
         ("", "Service") => &service::Service,
         ("", "Secret") => &config::Secret,
         ("", "ConfigMap") => &config::ConfigMap,
@@ -34,9 +38,17 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("", "Endpoints") => {
             simple!(default: small::endpoints, validate: service::endpoints, create_on_update: true)
         }
-        ("", "LimitRange") => simple!(default: small::limit_range, create_on_update: true),
+        ("", "LimitRange") => simple!(
+            default: small::limit_range,
+            validate: limits::limit_range,
+            create_on_update: true,
+        ),
         ("", "ReplicationController") => &workloads::ReplicationController,
-        ("", "ResourceQuota") => simple!(default: small::resource_quota),
+        ("", "ResourceQuota") => simple!(
+            default: small::resource_quota,
+            validate: limits::quota,
+            update: limits::quota_update,
+        ),
         ("", "Event") | ("events.k8s.io", "Event") => &event::Event,
         ("apps", "Deployment") => &workloads::Deployment,
         ("apps", "ReplicaSet") => &workloads::ReplicaSet,

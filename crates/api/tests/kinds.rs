@@ -261,6 +261,23 @@ fn bad_objects_are_told_why() {
                 "spec.maxReplicas: Invalid value: 0: must be greater than or equal to `minReplicas`",
             ],
         ),
+        (
+            json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "a"}, "spec": {"hard": {"pods": "1.5", "foo": "1"}}}),
+            &[
+                "spec.hard[foo]: Invalid value: \"foo\": must be a standard resource type or fully qualified",
+                "spec.hard[foo]: Invalid value: \"foo\": must be a standard resource for quota",
+                "spec.hard[pods]: Invalid value: \"1500m\": must be an integer",
+            ],
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "a"}, "spec": {"limits": [
+                {"type": "Container", "min": {"cpu": "2"}, "max": {"cpu": "1"}}]}}),
+            &[
+                "spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1",
+                "spec.limits[0].defaultRequest[cpu]: Invalid value: \"1\": min value 2 is greater than default request value 1",
+                "spec.limits[0].default[cpu]: Invalid value: \"2\": min value 2 is greater than default value 1",
+            ],
+        ),
     ];
     for (object, expected) in cases {
         let (_, errors) = create(object.clone());
@@ -304,6 +321,18 @@ fn a_pod_may_change_little() {
         ("Running", false)
     );
     assert_eq!(new.int("metadata.generation"), Some(1));
+}
+
+#[test]
+fn a_binding_is_no_new_generation() {
+    let (old, _) = create(pod(json!({"containers": [{"name": "c", "image": "i:1"}]})));
+    let mut new = old.clone();
+    new.set("spec.nodeName", "n");
+    let (new, _) = update(Part::Sub("binding"), new, &old);
+    assert_eq!(
+        (new.int("metadata.generation"), new.text("spec.nodeName")),
+        (Some(1), "n")
+    );
 }
 
 #[test]

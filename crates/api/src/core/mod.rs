@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod event;
+pub mod limits;
 pub mod namespace;
 pub mod node;
 pub mod pod;

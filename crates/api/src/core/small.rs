@@ -1,6 +1,6 @@
 //! Defaults of the core kinds whose defaults are a line or two.
 
-use schema::Value;
+use schema::{Path, Value, field_error::FieldError};
 use serde_json::json;
 
 use super::pod;
@@ -129,4 +129,9 @@ pub fn resource_quota(object: &mut Value) {
     if !object.has("spec") {
         object.set("spec", json!({}));
     }
+}
+
+/// Everything wrong with a PodTemplate.
+pub fn validate_pod_template(object: &Value, errors: &mut Vec<FieldError>) {
+    pod::validation::template(object.at("template"), &Path::ROOT.field("template"), errors);
 }
