@@ -44,28 +44,42 @@ pub struct Outcome<'a> {
 impl Audit {
     /// Appends to `file`; without one, nothing is recorded.
     pub fn open(file: Option<&Path>) -> std::io::Result<Audit> {
-        let Some(file) = file else { return Ok(Audit { sender: None, dropped: AtomicU64::new(0) }) };
+        let Some(file) = file else {
+            return Ok(Audit {
+                sender: None,
+                dropped: AtomicU64::new(0),
+            });
+        };
         use std::os::unix::fs::OpenOptionsExt;
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(file)?;
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(file)?;
         let (sender, receiver) = sync_channel::<Value>(MAX_WAITING);
-        std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
-            while let Ok(event) = receiver.recv() {
-                let mut text = event.to_string();
-                // Whatever else waits goes out in the same write.
-                while let Ok(event) = receiver.try_recv() {
+        std::thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || {
+                while let Ok(event) = receiver.recv() {
+                    let mut text = event.to_string();
+                    // Whatever else waits goes out in the same write.
+                    while let Ok(event) = receiver.try_recv() {
+                        text.push('\n');
+                        text.push_str(&event.to_string());
+                        if text.len() > 256 * 1024 {
+                            break;
+                        }
+                    }
                     text.push('\n');
-                    text.push_str(&event.to_string());
-                    if text.len() > 256 * 1024 {
-                        break;
+                    if let Err(error) = file.write_all(text.as_bytes()) {
+                        tracing::warn!(%error, "write audit events");
                     }
                 }
-                text.push('\n');
-                if let Err(error) = file.write_all(text.as_bytes()) {
-                    tracing::warn!(%error, "write audit events");
-                }
-            }
-        })?;
-        Ok(Audit { sender: Some(sender), dropped: AtomicU64::new(0) })
+            })?;
+        Ok(Audit {
+            sender: Some(sender),
+            dropped: AtomicU64::new(0),
+        })
     }
 
     /// Is anything recorded?

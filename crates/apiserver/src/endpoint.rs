@@ -88,7 +88,12 @@ impl Endpoint {
     /// The key of an object; `namespace` counts for namespaced resources only.
     pub fn key(&self, namespace: &str, name: &str) -> Key {
         let namespace = self.resource.namespaced.then_some(namespace);
-        Key::of(&self.resource.storage_group, &self.resource.storage_plural, namespace, name)
+        Key::of(
+            &self.resource.storage_group,
+            &self.resource.storage_plural,
+            namespace,
+            name,
+        )
     }
 
     /// Is the verb served?
@@ -113,7 +118,9 @@ impl Endpoints {
                 .or_default()
                 .push(Arc::new(Endpoint::builtin(catalog, resource)));
         }
-        Endpoints { map: RwLock::new(map) }
+        Endpoints {
+            map: RwLock::new(map),
+        }
     }
 
     /// The endpoint of a path.
@@ -141,6 +148,10 @@ impl Endpoints {
 
     fn path(endpoint: &Endpoint) -> Path {
         let resource = &endpoint.resource;
-        (resource.gvk.group.clone(), resource.gvk.version.clone(), resource.plural.clone())
+        (
+            resource.gvk.group.clone(),
+            resource.gvk.version.clone(),
+            resource.plural.clone(),
+        )
     }
 }

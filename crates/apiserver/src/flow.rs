@@ -35,9 +35,7 @@ impl Limiter {
         if let Ok(place) = places.clone().try_acquire_owned() {
             return Ok(place);
         }
-        let busy = || {
-            Status::too_many_requests("Too many requests, please try again later.", 1)
-        };
+        let busy = || Status::too_many_requests("Too many requests, please try again later.", 1);
         let _turn = self.waiting.try_acquire().map_err(|_| busy())?;
         match tokio::time::timeout(PATIENCE, places.clone().acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),

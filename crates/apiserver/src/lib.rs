@@ -44,7 +44,7 @@ pub mod seal;
 pub mod server;
 pub mod service_addresses;
 
+pub use self::http::local::LocalTransport;
 pub use authentication::UserInfo;
 pub use config::Config;
-pub use self::http::local::LocalTransport;
 pub use server::{ApiServer, StartError};

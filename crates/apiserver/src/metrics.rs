@@ -90,14 +90,29 @@ impl Metrics {
             "About how many bytes objects and recent changes take",
             bytes.clone(),
         );
-        Metrics { registry, requests, durations, watchers, store, revision, objects, bytes }
+        Metrics {
+            registry,
+            requests,
+            durations,
+            watchers,
+            store,
+            revision,
+            objects,
+            bytes,
+        }
     }
 
     /// Counts one answered request.
     pub fn request(&self, info: &RequestInfo, code: u16, took: Duration) {
         // Paths that name no resource of ours would grow the labels without bound.
         let known = info.is_resource && code != 404;
-        let text = |text: &str| if known { text.to_owned() } else { String::new() };
+        let text = |text: &str| {
+            if known {
+                text.to_owned()
+            } else {
+                String::new()
+            }
+        };
         self.requests
             .get_or_create(&RequestLabels {
                 verb: info.verb,

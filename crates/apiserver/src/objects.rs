@@ -19,7 +19,13 @@ impl Objects {
     }
 
     /// One object; `namespace` is empty for the cluster's.
-    pub fn entry(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Entry>> {
+    pub fn entry(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Entry>> {
         if name.is_empty() {
             return None;
         }
@@ -34,12 +40,26 @@ impl Objects {
 
     /// All objects of a resource, or those of one namespace.
     pub fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Entry>> {
-        self.select(group, plural, &ListOptions { namespace, ..ListOptions::default() })
+        self.select(
+            group,
+            plural,
+            &ListOptions {
+                namespace,
+                ..ListOptions::default()
+            },
+        )
     }
 
     /// The objects with this value of a selectable field.
     pub fn by_field(&self, group: &str, plural: &str, field: (&str, &str)) -> Vec<Arc<Entry>> {
-        self.select(group, plural, &ListOptions { field: Some(field), ..ListOptions::default() })
+        self.select(
+            group,
+            plural,
+            &ListOptions {
+                field: Some(field),
+                ..ListOptions::default()
+            },
+        )
     }
 
     fn select(&self, group: &str, plural: &str, options: &ListOptions<'_>) -> Vec<Arc<Entry>> {

@@ -20,14 +20,19 @@ impl AesGcm {
     pub fn new(key: &[u8; 32]) -> Result<AesGcm, SealError> {
         let key = UnboundKey::new(&AES_256_GCM, key)
             .map_err(|_| SealError("the key for secrets at rest cannot be used".to_owned()))?;
-        Ok(AesGcm { key: LessSafeKey::new(key), random: SystemRandom::new() })
+        Ok(AesGcm {
+            key: LessSafeKey::new(key),
+            random: SystemRandom::new(),
+        })
     }
 }
 
 impl Seal for AesGcm {
     fn seal(&self, key: &Key, plain: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0u8; NONCE];
-        self.random.fill(&mut nonce).map_err(|_| SealError("no randomness".to_owned()))?;
+        self.random
+            .fill(&mut nonce)
+            .map_err(|_| SealError("no randomness".to_owned()))?;
         let mut sealed = Vec::with_capacity(1 + NONCE + plain.len() + 16);
         sealed.push(FORM);
         sealed.extend_from_slice(&nonce);
@@ -44,7 +49,11 @@ impl Seal for AesGcm {
     }
 
     fn open(&self, key: &Key, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        let refused = || SealError(format!("{key} cannot be decrypted with this encryption key"));
+        let refused = || {
+            SealError(format!(
+                "{key} cannot be decrypted with this encryption key"
+            ))
+        };
         let (form, rest) = sealed.split_first().ok_or_else(refused)?;
         if *form != FORM || rest.len() < NONCE {
             return Err(refused());
@@ -73,7 +82,10 @@ mod tests {
         let sealed = seal.seal(&key, b"hidden").unwrap();
         assert!(!sealed.windows(6).any(|w| w == b"hidden"));
         assert_eq!(seal.open(&key, &sealed).unwrap(), b"hidden");
-        assert!(seal.open(&Key::of("", "secrets", Some("a"), "c"), &sealed).is_err());
+        assert!(
+            seal.open(&Key::of("", "secrets", Some("a"), "c"), &sealed)
+                .is_err()
+        );
         assert!(AesGcm::new(&[8; 32]).unwrap().open(&key, &sealed).is_err());
         assert!(seal.open(&key, b"").is_err());
     }

@@ -94,10 +94,17 @@ impl ApiServer {
         let signer = Signer::new(&config.service_account_key)?;
         let audiences = vec![config.issuer.clone()];
         let tokens = Tokens::new(signer, config.issuer.clone(), audiences);
-        let addresses = Addresses::new(config.service_cidr, config.node_ports, config.random.clone());
+        let addresses = Addresses::new(
+            config.service_cidr,
+            config.node_ports,
+            config.random.clone(),
+        );
         addresses.load(&objects);
         let server = Arc::new(ApiServer {
-            authenticator: Authenticator { tokens, fixed: config.tokens.clone() },
+            authenticator: Authenticator {
+                tokens,
+                fixed: config.tokens.clone(),
+            },
             authorizer: Authorizer::new(rbac.clone(), objects.clone()),
             admission: Chain::builtin(),
             limiter: Limiter::new(config.max_reads, config.max_writes),
@@ -165,12 +172,12 @@ async fn register(store: &Arc<Store>, endpoints: &Endpoints) -> Result<(), Start
             continue;
         }
         let resting = endpoint.clone();
-        let mut registration = Registration::new(move |bytes: &[u8]| {
-            match serde_json::from_slice::<Value>(bytes) {
+        let mut registration = Registration::new(
+            move |bytes: &[u8]| match serde_json::from_slice::<Value>(bytes) {
                 Ok(object) => registry::attributes(&resting.resource, &object),
                 Err(_) => store::Attributes::default(),
-            }
-        });
+            },
+        );
         let resource = &endpoint.resource;
         let fields = INDEXED
             .iter()
@@ -185,7 +192,10 @@ async fn register(store: &Arc<Store>, endpoints: &Endpoints) -> Result<(), Start
         if let Err(source) = store.register(&endpoint.prefix, registration).await {
             // A second server over the same open store finds everything registered.
             if !matches!(source, RegisterError::Registered(_)) {
-                return Err(StartError::Load { plural: resource.plural.to_string(), source });
+                return Err(StartError::Load {
+                    plural: resource.plural.to_string(),
+                    source,
+                });
             }
         }
     }
@@ -194,8 +204,14 @@ async fn register(store: &Arc<Store>, endpoints: &Endpoints) -> Result<(), Start
 
 /// Keeps the RBAC index in step with the store.
 fn follow_rbac(store: &Arc<Store>, rbac: &Arc<Rbac>, ending: &CancellationToken) {
-    for plural in ["clusterroles", "clusterrolebindings", "roles", "rolebindings"] {
-        let follower = bootstrap::follow::Follower::new(store.clone(), "rbac.authorization.k8s.io", plural);
+    for plural in [
+        "clusterroles",
+        "clusterrolebindings",
+        "roles",
+        "rolebindings",
+    ] {
+        let follower =
+            bootstrap::follow::Follower::new(store.clone(), "rbac.authorization.k8s.io", plural);
         let rbac = rbac.clone();
         let seen = move |namespace: &str, name: &str, object: Option<&Value>| {
             rbac.observe(plural, namespace, name, object);

@@ -34,7 +34,12 @@ impl Answer {
     /// The body of a success.
     #[track_caller]
     pub fn ok(&self) -> Value {
-        assert!(self.code < 300, "{} {}", self.code, String::from_utf8_lossy(&self.body));
+        assert!(
+            self.code < 300,
+            "{} {}",
+            self.code,
+            String::from_utf8_lossy(&self.body)
+        );
         self.json()
     }
 
@@ -62,16 +67,33 @@ impl Cluster {
     }
 
     pub async fn start_in(dir: tempfile::TempDir) -> Cluster {
-        let names = Names { cluster_domain: "cluster.local".to_owned(), ..Names::default() };
+        let names = Names {
+            cluster_domain: "cluster.local".to_owned(),
+            ..Names::default()
+        };
         let pki = Pki::ensure(&dir.path().join("pki"), &names, jiff::Timestamp::now()).unwrap();
         let seal = apiserver::seal::AesGcm::new(&pki.encryption_key).unwrap();
-        let options = store::Options { seal: Some(Arc::new(seal)), ..store::Options::default() };
+        let options = store::Options {
+            seal: Some(Arc::new(seal)),
+            ..store::Options::default()
+        };
         let store = Store::open(dir.path().join("store"), options).unwrap();
         let mut config = Config::new(&pki).unwrap();
         config.advertise_address = "192.0.2.1".parse().unwrap();
-        config.tokens.push(apiserver::authentication::StaticToken::bootstrap("bootstrap-secret"));
-        let server = ApiServer::new(config, store.clone(), Arc::new(SystemClock)).await.unwrap();
-        Cluster { server, pki, store, dir }
+        config
+            .tokens
+            .push(apiserver::authentication::StaticToken::bootstrap(
+                "bootstrap-secret",
+            ));
+        let server = ApiServer::new(config, store.clone(), Arc::new(SystemClock))
+            .await
+            .unwrap();
+        Cluster {
+            server,
+            pki,
+            store,
+            dir,
+        }
     }
 
     pub fn admin(&self) -> Client {
@@ -79,7 +101,9 @@ impl Cluster {
     }
 
     pub fn user(&self, name: &str, groups: &[&str]) -> Client {
-        Client { transport: self.server.local().as_user(UserInfo::new(name, groups)) }
+        Client {
+            transport: self.server.local().as_user(UserInfo::new(name, groups)),
+        }
     }
 }
 
@@ -89,8 +113,17 @@ pub struct Client {
 }
 
 impl Client {
-    pub async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
-        let mut request = http::Request::builder().method(method).uri(path).header("user-agent", "test/1");
+    pub async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("user-agent", "test/1");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -98,7 +131,11 @@ impl Client {
         let response = self.transport.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Answer { code: parts.status.as_u16(), headers: parts.headers, body }
+        Answer {
+            code: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+        }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -106,11 +143,23 @@ impl Client {
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.raw("POST", path, &[("content-type", "application/json")], body.to_string()).await
+        self.raw(
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            body.to_string(),
+        )
+        .await
     }
 
     pub async fn put(&self, path: &str, body: &Value) -> Answer {
-        self.raw("PUT", path, &[("content-type", "application/json")], body.to_string()).await
+        self.raw(
+            "PUT",
+            path,
+            &[("content-type", "application/json")],
+            body.to_string(),
+        )
+        .await
     }
 
     pub async fn patch(&self, path: &str, kind: &str, body: &Value) -> Answer {
@@ -120,7 +169,8 @@ impl Client {
             "strategic" => "application/strategic-merge-patch+json",
             _ => "application/apply-patch+yaml",
         };
-        self.raw("PATCH", path, &[("content-type", kind)], body.to_string()).await
+        self.raw("PATCH", path, &[("content-type", kind)], body.to_string())
+            .await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
@@ -128,15 +178,26 @@ impl Client {
     }
 
     pub async fn delete_with(&self, path: &str, options: &Value) -> Answer {
-        self.raw("DELETE", path, &[("content-type", "application/json")], options.to_string()).await
+        self.raw(
+            "DELETE",
+            path,
+            &[("content-type", "application/json")],
+            options.to_string(),
+        )
+        .await
     }
 
     pub async fn watch(&self, path: &str) -> Watch {
-        let request = http::Request::get(path).body(Full::new(Bytes::new())).unwrap();
+        let request = http::Request::get(path)
+            .body(Full::new(Bytes::new()))
+            .unwrap();
         let response = self.transport.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 200);
         let stream = http_body_util::BodyDataStream::new(response.into_body());
-        Watch { stream: Box::pin(stream), text: String::new() }
+        Watch {
+            stream: Box::pin(stream),
+            text: String::new(),
+        }
     }
 }
 
@@ -153,17 +214,23 @@ impl Watch {
                 let line: String = self.text.drain(..=end).collect();
                 return Some(serde_json::from_str(&line).unwrap());
             }
-            let piece = tokio::time::timeout(std::time::Duration::from_secs(20), self.stream.next())
-                .await
-                .expect("an event within 20 s")?;
-            self.text.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
+            let piece =
+                tokio::time::timeout(std::time::Duration::from_secs(20), self.stream.next())
+                    .await
+                    .expect("an event within 20 s")?;
+            self.text
+                .push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
         }
     }
 
     /// `ADDED name`
     pub async fn line(&mut self) -> String {
         let event = self.next().await.expect("an event");
-        format!("{} {}", event["type"].as_str().unwrap(), event["object"]["metadata"]["name"].as_str().unwrap_or("-"))
+        format!(
+            "{} {}",
+            event["type"].as_str().unwrap(),
+            event["object"]["metadata"]["name"].as_str().unwrap_or("-")
+        )
     }
 }
 
@@ -183,6 +250,13 @@ pub async fn namespace(client: &Client, name: &str) {
     let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let answer = client.post("/api/v1/namespaces", &value).await;
     assert!(answer.code == 201 || answer.code == 409);
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
-    client.post(&format!("/api/v1/namespaces/{name}/serviceaccounts"), &account).await.ok();
+    let account =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    client
+        .post(
+            &format!("/api/v1/namespaces/{name}/serviceaccounts"),
+            &account,
+        )
+        .await
+        .ok();
 }

@@ -11,52 +11,87 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 async fn an_object_lives_from_create_to_delete() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
-    let mut watch = admin.watch(&format!("{MAPS}?watch=1&resourceVersion=0")).await;
+    let mut watch = admin
+        .watch(&format!("{MAPS}?watch=1&resourceVersion=0"))
+        .await;
     let made = admin.post(MAPS, &config_map("a")).await;
     assert_eq!(made.code, 201);
     let made = made.json();
     assert_eq!(made["metadata"]["managedFields"][0]["manager"], "test");
     assert!(!made["metadata"]["uid"].as_str().unwrap().is_empty());
-    assert_eq!(admin.post(MAPS, &config_map("a")).await.fails(409)["reason"], "AlreadyExists");
+    assert_eq!(
+        admin.post(MAPS, &config_map("a")).await.fails(409)["reason"],
+        "AlreadyExists"
+    );
     let path = format!("{MAPS}/a");
     assert_eq!(admin.get(&path).await.ok(), made);
 
     let patches = [
         ("merge", json!({"data": {"b": "2"}})),
         ("strategic", json!({"data": {"c": "3"}})),
-        ("json", json!([{"op": "add", "path": "/data/d", "value": "4"}])),
+        (
+            "json",
+            json!([{"op": "add", "path": "/data/d", "value": "4"}]),
+        ),
     ];
     for (kind, patch) in patches {
         admin.patch(&path, kind, &patch).await.ok();
     }
     let apply = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"e": "5"}});
-    let applied = admin.patch(&format!("{path}?fieldManager=me"), "apply", &apply).await.ok();
-    assert_eq!(applied["data"], json!({"a": "1", "b": "2", "c": "3", "d": "4", "e": "5"}));
+    let applied = admin
+        .patch(&format!("{path}?fieldManager=me"), "apply", &apply)
+        .await
+        .ok();
+    assert_eq!(
+        applied["data"],
+        json!({"a": "1", "b": "2", "c": "3", "d": "4", "e": "5"})
+    );
 
     let list = admin.get(MAPS).await.ok();
     assert_eq!(list["kind"], "ConfigMapList");
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
     let gone = admin.delete(&path).await.ok();
     assert_eq!(gone["status"], "Success");
-    assert_eq!(admin.get(&path).await.fails(404)["message"], "configmaps \"a\" not found");
+    assert_eq!(
+        admin.get(&path).await.fails(404)["message"],
+        "configmaps \"a\" not found"
+    );
 
     let mut seen = Vec::new();
     for _ in 0..6 {
         seen.push(watch.line().await);
     }
-    assert_eq!(seen, ["ADDED a", "MODIFIED a", "MODIFIED a", "MODIFIED a", "MODIFIED a", "DELETED a"]);
+    assert_eq!(
+        seen,
+        [
+            "ADDED a",
+            "MODIFIED a",
+            "MODIFIED a",
+            "MODIFIED a",
+            "MODIFIED a",
+            "DELETED a"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_gets_its_account_and_waits_for_its_kubelet() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
-    assert_eq!(admin.post(PODS, &pod("a")).await.fails(403)["reason"], "Forbidden");
+    assert_eq!(
+        admin.post(PODS, &pod("a")).await.fails(403)["reason"],
+        "Forbidden"
+    );
     namespace(&admin, "default").await;
     let made = admin.post(PODS, &pod("a")).await.ok();
     assert_eq!(made["spec"]["serviceAccountName"], "default");
     assert_eq!(made["spec"]["tolerations"].as_array().unwrap().len(), 2);
-    assert!(made["spec"]["volumes"][0]["name"].as_str().unwrap().starts_with("kube-api-access-"));
+    assert!(
+        made["spec"]["volumes"][0]["name"]
+            .as_str()
+            .unwrap()
+            .starts_with("kube-api-access-")
+    );
     assert_eq!(made["spec"]["dnsPolicy"], "ClusterFirst");
     assert_eq!(made["status"]["phase"], "Pending");
 
@@ -64,19 +99,31 @@ async fn a_pod_gets_its_account_and_waits_for_its_kubelet() {
         "target": {"kind": "Node", "name": "n"}});
     let path = format!("{PODS}/a");
     admin.post(&format!("{path}/binding"), &binding).await.ok();
-    assert_eq!(admin.post(&format!("{path}/binding"), &binding).await.code, 409);
+    assert_eq!(
+        admin.post(&format!("{path}/binding"), &binding).await.code,
+        409
+    );
     assert_eq!(admin.get(&path).await.ok()["spec"]["nodeName"], "n");
-    let listed = admin.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn").await.ok();
+    let listed = admin
+        .get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn")
+        .await
+        .ok();
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
 
     let status = json!({"status": {"phase": "Running"}, "spec": {"nodeName": "other"}});
-    let patched = admin.patch(&format!("{path}/status"), "strategic", &status).await.ok();
+    let patched = admin
+        .patch(&format!("{path}/status"), "strategic", &status)
+        .await
+        .ok();
     assert_eq!(patched["status"]["phase"], "Running");
     assert_eq!(patched["spec"]["nodeName"], "n");
 
     let going = admin.delete(&path).await.ok();
     assert_eq!(going["metadata"]["deletionGracePeriodSeconds"], 30);
     admin.get(&path).await.ok();
-    admin.delete_with(&path, &json!({"gracePeriodSeconds": 0})).await.ok();
+    admin
+        .delete_with(&path, &json!({"gracePeriodSeconds": 0}))
+        .await
+        .ok();
     admin.get(&path).await.fails(404);
 }

@@ -8,7 +8,11 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
 fn revision(object: &Value) -> u64 {
-    object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,7 +21,10 @@ async fn unknown_fields_are_warned_of_refused_or_ignored() {
     let admin = cluster.admin();
     let mut object = config_map("a");
     object["foo"] = 1.into();
-    let refused = admin.post(&format!("{MAPS}?fieldValidation=Strict"), &object).await.fails(400);
+    let refused = admin
+        .post(&format!("{MAPS}?fieldValidation=Strict"), &object)
+        .await
+        .fails(400);
     assert_eq!(
         refused["message"],
         "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"foo\""
@@ -26,23 +33,53 @@ async fn unknown_fields_are_warned_of_refused_or_ignored() {
     assert_eq!(warned.warnings(), ["299 - \"unknown field \\\"foo\\\"\""]);
     assert!(warned.ok().get("foo").is_none());
     object["metadata"]["name"] = "b".into();
-    let ignored = admin.post(&format!("{MAPS}?fieldValidation=Ignore"), &object).await;
+    let ignored = admin
+        .post(&format!("{MAPS}?fieldValidation=Ignore"), &object)
+        .await;
     assert!(ignored.warnings().is_empty());
-    admin.post(&format!("{MAPS}?fieldValidation=Maybe"), &object).await.fails(422);
+    admin
+        .post(&format!("{MAPS}?fieldValidation=Maybe"), &object)
+        .await
+        .fails(422);
     let twice = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"a":"1","a":"2"}}"#;
     let json_type = [("content-type", "application/json")];
     let warned = admin.raw("POST", MAPS, &json_type, twice).await;
-    assert_eq!(warned.warnings(), ["299 - \"duplicate field \\\"data.a\\\"\""]);
-    let wrong = admin.raw("POST", MAPS, &json_type, r#"{"metadata":{"name":1}}"#).await.fails(400);
+    assert_eq!(
+        warned.warnings(),
+        ["299 - \"duplicate field \\\"data.a\\\"\""]
+    );
+    let wrong = admin
+        .raw("POST", MAPS, &json_type, r#"{"metadata":{"name":1}}"#)
+        .await
+        .fails(400);
     assert!(wrong["message"].as_str().unwrap().starts_with("ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: cannot unmarshal number into Go struct field"), "{wrong}");
     admin.raw("POST", MAPS, &json_type, "{").await.fails(400);
-    admin.raw("POST", MAPS, &[("content-type", "text/csv")], "a").await.fails(415);
-    admin.raw("GET", MAPS, &[("accept", "text/html")], "").await.fails(406);
-    admin.raw("POST", MAPS, &json_type, vec![b' '; 4 << 20]).await.fails(413);
+    admin
+        .raw("POST", MAPS, &[("content-type", "text/csv")], "a")
+        .await
+        .fails(415);
+    admin
+        .raw("GET", MAPS, &[("accept", "text/html")], "")
+        .await
+        .fails(406);
+    admin
+        .raw("POST", MAPS, &json_type, vec![b' '; 4 << 20])
+        .await
+        .fails(413);
     let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: why\ndata:\n  a: 'x'\n";
-    let made = admin.raw("POST", MAPS, &[("content-type", "application/yaml")], yaml).await.ok();
+    let made = admin
+        .raw("POST", MAPS, &[("content-type", "application/yaml")], yaml)
+        .await
+        .ok();
     assert_eq!(made["data"]["a"], "x");
-    let shown = admin.raw("GET", &format!("{MAPS}/why"), &[("accept", "application/yaml")], "").await;
+    let shown = admin
+        .raw(
+            "GET",
+            &format!("{MAPS}/why"),
+            &[("accept", "application/yaml")],
+            "",
+        )
+        .await;
     assert!(String::from_utf8_lossy(&shown.body).contains("kind: ConfigMap\n"));
 }
 
@@ -52,7 +89,10 @@ async fn a_stale_write_is_a_conflict_and_a_dry_run_leaves_nothing() {
     let admin = cluster.admin();
     let first = admin.post(MAPS, &config_map("a")).await.ok();
     let path = format!("{MAPS}/a");
-    admin.patch(&path, "merge", &json!({"data": {"b": "2"}})).await.ok();
+    admin
+        .patch(&path, "merge", &json!({"data": {"b": "2"}}))
+        .await
+        .ok();
     let refused = admin.put(&path, &first).await.fails(409);
     assert_eq!(
         refused["message"],
@@ -63,13 +103,26 @@ async fn a_stale_write_is_a_conflict_and_a_dry_run_leaves_nothing() {
     admin.put(&path, &wrong).await.fails(409);
     admin.put(&path, &config_map("a")).await.ok();
     let before = admin.get(&path).await.ok();
-    let dry = admin.patch(&format!("{path}?dryRun=All"), "merge", &json!({"data": {"z": "1"}})).await.ok();
+    let dry = admin
+        .patch(
+            &format!("{path}?dryRun=All"),
+            "merge",
+            &json!({"data": {"z": "1"}}),
+        )
+        .await
+        .ok();
     assert_eq!(dry["data"]["z"], "1");
-    admin.post(&format!("{MAPS}?dryRun=All"), &config_map("new")).await.ok();
+    admin
+        .post(&format!("{MAPS}?dryRun=All"), &config_map("new"))
+        .await
+        .ok();
     admin.get(&format!("{MAPS}/new")).await.fails(404);
     admin.delete(&format!("{path}?dryRun=All")).await.ok();
     assert_eq!(admin.get(&path).await.ok(), before);
-    admin.delete_with(&path, &json!({"preconditions": {"uid": "x"}})).await.fails(409);
+    admin
+        .delete_with(&path, &json!({"preconditions": {"uid": "x"}}))
+        .await
+        .fails(409);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +137,10 @@ async fn finalizers_hold_what_is_deleted() {
     assert!(going["metadata"]["deletionTimestamp"].is_string());
     let again = admin.delete(&path).await.ok();
     assert_eq!(revision(&again), revision(&going));
-    admin.patch(&path, "merge", &json!({"metadata": {"finalizers": null}})).await.ok();
+    admin
+        .patch(&path, "merge", &json!({"metadata": {"finalizers": null}}))
+        .await
+        .ok();
     admin.get(&path).await.fails(404);
 
     let namespaces = "/api/v1/namespaces";
@@ -93,13 +149,31 @@ async fn finalizers_hold_what_is_deleted() {
     assert_eq!(made["spec"]["finalizers"], json!(["kubernetes"]));
     let mut going = admin.delete(&format!("{namespaces}/gone")).await.ok();
     assert_eq!(going["status"]["phase"], "Terminating");
-    let refused = admin.post(&format!("{namespaces}/gone/configmaps"), &config_map("x")).await.fails(403);
-    assert_eq!(refused["details"]["causes"][0]["reason"], "NamespaceTerminating");
+    let refused = admin
+        .post(&format!("{namespaces}/gone/configmaps"), &config_map("x"))
+        .await
+        .fails(403);
+    assert_eq!(
+        refused["details"]["causes"][0]["reason"],
+        "NamespaceTerminating"
+    );
     going["spec"]["finalizers"] = json!([]);
-    admin.put(&format!("{namespaces}/gone/finalize"), &going).await.ok();
+    admin
+        .put(&format!("{namespaces}/gone/finalize"), &going)
+        .await
+        .ok();
     admin.get(&format!("{namespaces}/gone")).await.fails(404);
-    admin.delete(&format!("{namespaces}/default")).await.fails(403);
-    admin.post(&format!("{namespaces}/nowhere/configmaps"), &config_map("x")).await.fails(404);
+    admin
+        .delete(&format!("{namespaces}/default"))
+        .await
+        .fails(403);
+    admin
+        .post(
+            &format!("{namespaces}/nowhere/configmaps"),
+            &config_map("x"),
+        )
+        .await
+        .fails(404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,25 +189,61 @@ async fn a_list_comes_in_pages_of_one_snapshot() {
     assert_eq!(first["metadata"]["remainingItemCount"], 3);
     let next = first["metadata"]["continue"].as_str().unwrap().to_owned();
     admin.delete(&format!("{MAPS}/c")).await.ok();
-    let second = admin.get(&format!("{MAPS}?limit=2&continue={next}")).await.ok();
-    let names: Vec<&str> =
-        second["items"].as_array().unwrap().iter().map(|i| i["metadata"]["name"].as_str().unwrap()).collect();
+    let second = admin
+        .get(&format!("{MAPS}?limit=2&continue={next}"))
+        .await
+        .ok();
+    let names: Vec<&str> = second["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| i["metadata"]["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["c", "d"], "the snapshot of the first page");
-    assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    assert_eq!(
+        second["metadata"]["resourceVersion"],
+        first["metadata"]["resourceVersion"]
+    );
     let next = second["metadata"]["continue"].as_str().unwrap();
-    let last = admin.get(&format!("{MAPS}?limit=2&continue={next}")).await.ok();
+    let last = admin
+        .get(&format!("{MAPS}?limit=2&continue={next}"))
+        .await
+        .ok();
     assert!(last["metadata"].get("continue").is_none());
-    let high = admin.get(&format!("{MAPS}?labelSelector=half%3Dhigh")).await.ok();
+    let high = admin
+        .get(&format!("{MAPS}?labelSelector=half%3Dhigh"))
+        .await
+        .ok();
     assert_eq!(high["items"].as_array().unwrap().len(), 2);
-    let named = admin.get(&format!("{MAPS}?fieldSelector=metadata.name%3Da")).await.ok();
+    let named = admin
+        .get(&format!("{MAPS}?fieldSelector=metadata.name%3Da"))
+        .await
+        .ok();
     assert_eq!(named["items"].as_array().unwrap().len(), 1);
-    admin.get(&format!("{MAPS}?fieldSelector=data%3Da")).await.fails(400);
+    admin
+        .get(&format!("{MAPS}?fieldSelector=data%3Da"))
+        .await
+        .fails(400);
     let now = revision(&first);
-    let past = admin.get(&format!("{MAPS}?resourceVersion={now}&resourceVersionMatch=Exact")).await.ok();
+    let past = admin
+        .get(&format!(
+            "{MAPS}?resourceVersion={now}&resourceVersionMatch=Exact"
+        ))
+        .await
+        .ok();
     assert_eq!(past["items"].as_array().unwrap().len(), 5);
-    let future = admin.get(&format!("{MAPS}?resourceVersion=99999999")).await.fails(504);
-    assert_eq!(future["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
-    admin.get(&format!("{MAPS}?resourceVersionMatch=Exact")).await.fails(422);
+    let future = admin
+        .get(&format!("{MAPS}?resourceVersion=99999999"))
+        .await
+        .fails(504);
+    assert_eq!(
+        future["details"]["causes"][0]["reason"],
+        "ResourceVersionTooLarge"
+    );
+    admin
+        .get(&format!("{MAPS}?resourceVersionMatch=Exact"))
+        .await
+        .fails(422);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,27 +259,55 @@ async fn a_watch_resumes_selects_and_marks_its_beginning() {
     assert_eq!(watch.line().await, "ADDED a");
     let mark = watch.next().await.unwrap();
     assert_eq!(mark["type"], "BOOKMARK");
-    assert_eq!(mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    assert_eq!(
+        mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
+        "true"
+    );
     admin.post(MAPS, &config_map("b")).await.ok();
     let path = format!("{MAPS}/a");
-    admin.patch(&path, "merge", &json!({"data": {"x": "1"}})).await.ok();
+    admin
+        .patch(&path, "merge", &json!({"data": {"x": "1"}}))
+        .await
+        .ok();
     assert_eq!(watch.line().await, "MODIFIED a");
-    let left = admin.patch(&path, "merge", &json!({"metadata": {"labels": null}})).await.ok();
+    let left = admin
+        .patch(&path, "merge", &json!({"metadata": {"labels": null}}))
+        .await
+        .ok();
     let event = watch.next().await.unwrap();
     assert_eq!(event["type"], "DELETED");
     assert_eq!(event["object"]["metadata"]["labels"]["on"], "1");
     assert_eq!(revision(&event["object"]), revision(&left));
 
-    let mut resumed = admin.watch(&format!("{MAPS}?watch=1&resourceVersion={}", revision(&first))).await;
+    let mut resumed = admin
+        .watch(&format!(
+            "{MAPS}?watch=1&resourceVersion={}",
+            revision(&first)
+        ))
+        .await;
     for expected in ["ADDED b", "MODIFIED a", "MODIFIED a"] {
         assert_eq!(resumed.line().await, expected);
     }
-    let mut single = admin.watch(&format!("{MAPS}?watch=1&fieldSelector=metadata.name%3Db")).await;
+    let mut single = admin
+        .watch(&format!("{MAPS}?watch=1&fieldSelector=metadata.name%3Db"))
+        .await;
     assert_eq!(single.line().await, "ADDED b");
-    let mut ended = admin.watch(&format!("{MAPS}?watch=1&timeoutSeconds=1&resourceVersion={}", revision(&left))).await;
+    let mut ended = admin
+        .watch(&format!(
+            "{MAPS}?watch=1&timeoutSeconds=1&resourceVersion={}",
+            revision(&left)
+        ))
+        .await;
     assert!(ended.next().await.is_none());
-    cluster.store.compact(store::Revision(revision(&left))).await.unwrap();
-    admin.get(&format!("{MAPS}?watch=1&resourceVersionMatch=NotOlderThan")).await.fails(422);
+    cluster
+        .store
+        .compact(store::Revision(revision(&left)))
+        .await
+        .unwrap();
+    admin
+        .get(&format!("{MAPS}?watch=1&resourceVersionMatch=NotOlderThan"))
+        .await
+        .fails(422);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,25 +316,69 @@ async fn an_apply_owns_what_it_says() {
     let admin = cluster.admin();
     let apply = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data});
     let path = format!("{MAPS}/a");
-    let made = admin.patch(&format!("{path}?fieldManager=one"), "apply", &apply(json!({"x": "1", "y": "1"}))).await;
+    let made = admin
+        .patch(
+            &format!("{path}?fieldManager=one"),
+            "apply",
+            &apply(json!({"x": "1", "y": "1"})),
+        )
+        .await;
     assert_eq!(made.code, 201);
-    let conflict = admin.patch(&format!("{path}?fieldManager=two"), "apply", &apply(json!({"x": "2"}))).await.fails(409);
-    assert_eq!(conflict["message"], "Apply failed with 1 conflict: conflict with \"one\": .data.x");
-    assert_eq!(conflict["details"]["causes"][0]["reason"], "FieldManagerConflict");
-    let forced = admin.patch(&format!("{path}?fieldManager=two&force=true"), "apply", &apply(json!({"x": "2"}))).await.ok();
+    let conflict = admin
+        .patch(
+            &format!("{path}?fieldManager=two"),
+            "apply",
+            &apply(json!({"x": "2"})),
+        )
+        .await
+        .fails(409);
+    assert_eq!(
+        conflict["message"],
+        "Apply failed with 1 conflict: conflict with \"one\": .data.x"
+    );
+    assert_eq!(
+        conflict["details"]["causes"][0]["reason"],
+        "FieldManagerConflict"
+    );
+    let forced = admin
+        .patch(
+            &format!("{path}?fieldManager=two&force=true"),
+            "apply",
+            &apply(json!({"x": "2"})),
+        )
+        .await
+        .ok();
     assert_eq!(forced["data"], json!({"x": "2", "y": "1"}));
-    let less = admin.patch(&format!("{path}?fieldManager=one"), "apply", &apply(json!({}))).await.ok();
+    let less = admin
+        .patch(
+            &format!("{path}?fieldManager=one"),
+            "apply",
+            &apply(json!({})),
+        )
+        .await
+        .ok();
     assert_eq!(less["data"], json!({"x": "2"}));
-    let again = admin.patch(&format!("{path}?fieldManager=one"), "apply", &apply(json!({}))).await.ok();
+    let again = admin
+        .patch(
+            &format!("{path}?fieldManager=one"),
+            "apply",
+            &apply(json!({})),
+        )
+        .await
+        .ok();
     assert_eq!(revision(&again), revision(&less));
-    admin.patch(&path, "apply", &apply(json!({}))).await.fails(422);
+    admin
+        .patch(&path, "apply", &apply(json!({})))
+        .await
+        .fails(422);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_names_do_not_collide() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
-    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "x-"}});
+    let object =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "x-"}});
     let mut names = std::collections::HashSet::new();
     for _ in 0..20 {
         let made = admin.post(MAPS, &object).await.ok();
@@ -206,7 +388,13 @@ async fn generated_names_do_not_collide() {
     }
     let nameless = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}});
     let refused = admin.post(MAPS, &nameless).await.fails(422);
-    assert!(refused["message"].as_str().unwrap().contains("name or generateName is required"), "{refused}");
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("name or generateName is required"),
+        "{refused}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,13 +408,24 @@ async fn services_and_scale() {
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
         "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
     let made = admin.post(services, &service).await.ok();
-    assert!(made["spec"]["clusterIP"].as_str().unwrap().starts_with("10.96."));
+    assert!(
+        made["spec"]["clusterIP"]
+            .as_str()
+            .unwrap()
+            .starts_with("10.96.")
+    );
     assert!(made["spec"]["ports"][0]["nodePort"].as_u64().unwrap() >= 30000);
     let mut taken = service.clone();
     taken["metadata"]["name"] = "t".into();
     taken["spec"]["clusterIP"] = made["spec"]["clusterIP"].clone();
     let refused = admin.post(services, &taken).await.fails(422);
-    assert!(refused["message"].as_str().unwrap().contains("provided IP is already allocated"), "{refused}");
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("provided IP is already allocated"),
+        "{refused}"
+    );
     admin.delete(&format!("{services}/s")).await.ok();
     admin.post(services, &taken).await.ok();
 
@@ -240,13 +439,26 @@ async fn services_and_scale() {
     let mut scale = admin.get(&format!("{deployments}/d/scale")).await.ok();
     assert_eq!(scale["status"]["selector"], "a=b");
     scale["spec"]["replicas"] = 4.into();
-    admin.put(&format!("{deployments}/d/scale"), &scale).await.ok();
-    admin.patch(&format!("{deployments}/d/scale"), "merge", &json!({"spec": {"replicas": 5}})).await.ok();
+    admin
+        .put(&format!("{deployments}/d/scale"), &scale)
+        .await
+        .ok();
+    admin
+        .patch(
+            &format!("{deployments}/d/scale"),
+            "merge",
+            &json!({"spec": {"replicas": 5}}),
+        )
+        .await
+        .ok();
     let scaled = admin.get(&format!("{deployments}/d")).await.ok();
     assert_eq!(scaled["spec"]["replicas"], 5);
     assert_eq!(scaled["metadata"]["generation"], 3);
     let status = json!({"status": {"replicas": 5}, "metadata": {"annotations": {"k": "v"}}});
-    let patched = admin.patch(&format!("{deployments}/d/status"), "merge", &status).await.ok();
+    let patched = admin
+        .patch(&format!("{deployments}/d/status"), "merge", &status)
+        .await
+        .ok();
     assert_eq!(patched["metadata"]["generation"], 3);
     assert_eq!(patched["metadata"]["annotations"]["k"], "v");
 }
@@ -258,23 +470,44 @@ async fn an_eviction_asks_the_budget() {
     namespace(&admin, "default").await;
     admin.post(PODS, &pod("p")).await.ok();
     let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
-    admin.patch(&format!("{PODS}/p/status"), "strategic", &ready).await.ok();
+    admin
+        .patch(&format!("{PODS}/p/status"), "strategic", &ready)
+        .await
+        .ok();
     let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
     let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},
         "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "p"}}}});
     admin.post(budgets, &budget).await.ok();
-    let status = |allowed: i64| json!({"status": {"observedGeneration": 1, "disruptionsAllowed": allowed,
-        "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}});
-    admin.patch(&format!("{budgets}/b/status"), "merge", &status(0)).await.ok();
-    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
-    let refused = admin.post(&format!("{PODS}/p/eviction"), &eviction).await.fails(429);
-    assert_eq!(refused["message"], "Cannot evict pod as it would violate the pod's disruption budget.");
+    let status = |allowed: i64| {
+        json!({"status": {"observedGeneration": 1, "disruptionsAllowed": allowed,
+        "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}})
+    };
+    admin
+        .patch(&format!("{budgets}/b/status"), "merge", &status(0))
+        .await
+        .ok();
+    let eviction =
+        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    let refused = admin
+        .post(&format!("{PODS}/p/eviction"), &eviction)
+        .await
+        .fails(429);
+    assert_eq!(
+        refused["message"],
+        "Cannot evict pod as it would violate the pod's disruption budget."
+    );
     assert_eq!(
         refused["details"]["causes"][0]["message"],
         "The disruption budget b needs 1 healthy pods and has 1 currently"
     );
-    admin.patch(&format!("{budgets}/b/status"), "merge", &status(1)).await.ok();
-    admin.post(&format!("{PODS}/p/eviction"), &eviction).await.ok();
+    admin
+        .patch(&format!("{budgets}/b/status"), "merge", &status(1))
+        .await
+        .ok();
+    admin
+        .post(&format!("{PODS}/p/eviction"), &eviction)
+        .await
+        .ok();
     let left = admin.get(&format!("{budgets}/b")).await.ok();
     assert_eq!(left["status"]["disruptionsAllowed"], 0);
     assert!(left["status"]["disruptedPods"]["p"].is_string());
@@ -285,16 +518,28 @@ async fn everything_is_there_after_a_restart_and_secrets_are_sealed() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "bWFya2VyLXRleHQ="}});
-    let made = admin.post("/api/v1/namespaces/default/secrets", &secret).await.ok();
-    let Cluster { server, store, dir, .. } = cluster;
+    let made = admin
+        .post("/api/v1/namespaces/default/secrets", &secret)
+        .await
+        .ok();
+    let Cluster {
+        server, store, dir, ..
+    } = cluster;
     server.end_watches();
     store.close().await;
     drop((admin, server, store));
     for entry in std::fs::read_dir(dir.path().join("store")).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        assert!(!bytes.windows(16).any(|w| w == b"bWFya2VyLXRleHQ="), "a secret rests in plain text");
+        assert!(
+            !bytes.windows(16).any(|w| w == b"bWFya2VyLXRleHQ="),
+            "a secret rests in plain text"
+        );
     }
     let cluster = Cluster::start_in(dir).await;
-    let found = cluster.admin().get("/api/v1/namespaces/default/secrets/s").await.ok();
+    let found = cluster
+        .admin()
+        .get("/api/v1/namespaces/default/secrets/s")
+        .await
+        .ok();
     assert_eq!(found, made);
 }

@@ -16,7 +16,9 @@ fn body(resource: &Resource) -> Value {
     match (&*resource.gvk.group, &*resource.gvk.kind) {
         ("", "Pod") => json!({"spec": template["spec"]}),
         ("", "PodTemplate") => json!({"template": template}),
-        ("", "ReplicationController") => json!({"spec": {"selector": {"a": "b"}, "template": template}}),
+        ("", "ReplicationController") => {
+            json!({"spec": {"selector": {"a": "b"}, "template": template}})
+        }
         ("", "Service") => json!({"spec": {"ports": [{"port": 80}]}}),
         ("", "Event") => json!({
             "involvedObject": {"kind": "Pod", "name": "x", "namespace": "default"}, "type": "Normal",
@@ -55,13 +57,19 @@ fn body(resource: &Resource) -> Value {
             "leaseName": "x", "binaryVersion": "1.0.0", "emulationVersion": "1.0.0", "strategy": "OldestEmulationVersion",
         }}),
         ("discovery.k8s.io", "EndpointSlice") => json!({"addressType": "IPv4", "endpoints": []}),
-        ("networking.k8s.io", "Ingress") => json!({"spec": {"defaultBackend": {"service": {"name": "x", "port": {"number": 80}}}}}),
+        ("networking.k8s.io", "Ingress") => {
+            json!({"spec": {"defaultBackend": {"service": {"name": "x", "port": {"number": 80}}}}})
+        }
         ("networking.k8s.io", "IngressClass") => json!({"spec": {"controller": "example.com/x"}}),
         ("networking.k8s.io", "NetworkPolicy") => json!({"spec": {"podSelector": {}}}),
-        ("networking.k8s.io", "IPAddress") => json!({"spec": {"parentRef": {"resource": "services", "name": "x", "namespace": "default"}}}),
+        ("networking.k8s.io", "IPAddress") => {
+            json!({"spec": {"parentRef": {"resource": "services", "name": "x", "namespace": "default"}}})
+        }
         ("networking.k8s.io", "ServiceCIDR") => json!({"spec": {"cidrs": ["10.99.0.0/24"]}}),
         ("node.k8s.io", "RuntimeClass") => json!({"handler": "x"}),
-        ("policy", "PodDisruptionBudget") => json!({"spec": {"minAvailable": 1, "selector": selector}}),
+        ("policy", "PodDisruptionBudget") => {
+            json!({"spec": {"minAvailable": 1, "selector": selector}})
+        }
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => json!({
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
         }),
@@ -70,8 +78,12 @@ fn body(resource: &Resource) -> Value {
         ("storage.k8s.io", "CSINode") => json!({"spec": {"drivers": []}}),
         ("storage.k8s.io", "CSIDriver") => json!({"spec": {}}),
         ("storage.k8s.io", "StorageClass") => json!({"provisioner": "example.com/x"}),
-        ("storage.k8s.io", "VolumeAttributesClass") => json!({"driverName": "example.com/x", "parameters": {"a": "b"}}),
-        ("storage.k8s.io", "VolumeAttachment") => json!({"spec": {"attacher": "x", "nodeName": "n", "source": {"persistentVolumeName": "p"}}}),
+        ("storage.k8s.io", "VolumeAttributesClass") => {
+            json!({"driverName": "example.com/x", "parameters": {"a": "b"}})
+        }
+        ("storage.k8s.io", "VolumeAttachment") => {
+            json!({"spec": {"attacher": "x", "nodeName": "n", "source": {"persistentVolumeName": "p"}}})
+        }
         _ => json!({}),
     }
 }
@@ -90,14 +102,23 @@ impl Walk<'_> {
             return Some(answer.json());
         }
         let text = String::from_utf8_lossy(&answer.body);
-        self.failures.push(format!("{what}: {} {text}", answer.code));
+        self.failures
+            .push(format!("{what}: {} {text}", answer.code));
         None
     }
 
     async fn resource(&mut self, resource: &Resource) {
         let api_version = resource.gvk.api_version();
-        let root = if resource.gvk.group.is_empty() { "api" } else { "apis" };
-        let place = if resource.namespaced { "namespaces/default/" } else { "" };
+        let root = if resource.gvk.group.is_empty() {
+            "api"
+        } else {
+            "apis"
+        };
+        let place = if resource.namespaced {
+            "namespaces/default/"
+        } else {
+            ""
+        };
         let collection = format!("/{root}/{api_version}/{place}{}", resource.plural);
         let name = match &*resource.gvk.kind {
             "IPAddress" => "10.96.3.4",
@@ -111,30 +132,57 @@ impl Walk<'_> {
         object["metadata"] = json!({"name": name, "labels": {"walk": "1"}});
 
         let before = self.client.get(&collection).await;
-        let Some(before) = self.check(&format!("{what} list"), &before) else { return };
-        let revision = before["metadata"]["resourceVersion"].as_str().unwrap_or("").to_owned();
-        let mut watch = self.client.watch(&format!("{collection}?watch=1&resourceVersion={revision}&labelSelector=walk")).await;
-        let answer = self.client.post(&format!("{collection}?fieldValidation=Strict"), &object).await;
-        let Some(made) = self.check(&format!("{what} create"), &answer) else { return };
+        let Some(before) = self.check(&format!("{what} list"), &before) else {
+            return;
+        };
+        let revision = before["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or("")
+            .to_owned();
+        let mut watch = self
+            .client
+            .watch(&format!(
+                "{collection}?watch=1&resourceVersion={revision}&labelSelector=walk"
+            ))
+            .await;
+        let answer = self
+            .client
+            .post(&format!("{collection}?fieldValidation=Strict"), &object)
+            .await;
+        let Some(made) = self.check(&format!("{what} create"), &answer) else {
+            return;
+        };
         for (kind, patch) in [
             ("merge", json!({"metadata": {"annotations": {"m": "1"}}})),
-            ("strategic", json!({"metadata": {"annotations": {"s": "1"}}})),
-            ("json", json!([{"op": "add", "path": "/metadata/annotations/j", "value": "1"}])),
+            (
+                "strategic",
+                json!({"metadata": {"annotations": {"s": "1"}}}),
+            ),
+            (
+                "json",
+                json!([{"op": "add", "path": "/metadata/annotations/j", "value": "1"}]),
+            ),
         ] {
             let answer = self.client.patch(&path, kind, &patch).await;
             self.check(&format!("{what} {kind} patch"), &answer);
         }
         let applied = json!({"apiVersion": api_version, "kind": resource.gvk.kind,
             "metadata": {"name": name, "annotations": {"a": "1"}}});
-        let answer = self.client.patch(&format!("{path}?fieldManager=walk"), "apply", &applied).await;
+        let answer = self
+            .client
+            .patch(&format!("{path}?fieldManager=walk"), "apply", &applied)
+            .await;
         self.check(&format!("{what} apply"), &answer);
         let answer = self.client.get(&path).await;
-        let Some(mut live) = self.check(&format!("{what} get"), &answer) else { return };
+        let Some(mut live) = self.check(&format!("{what} get"), &answer) else {
+            return;
+        };
         assert_eq!(live["metadata"]["uid"], made["metadata"]["uid"], "{what}");
         let annotations = &live["metadata"]["annotations"];
         for key in ["m", "s", "j", "a"] {
             if annotations[key] != "1" {
-                self.failures.push(format!("{what}: annotation {key} is lost: {annotations}"));
+                self.failures
+                    .push(format!("{what}: annotation {key} is lost: {annotations}"));
             }
         }
         live["metadata"]["labels"]["updated"] = "1".into();
@@ -144,38 +192,70 @@ impl Walk<'_> {
             if let Some(again) = self.check(&format!("{what} update with no change"), &again)
                 && again["metadata"]["resourceVersion"] != updated["metadata"]["resourceVersion"]
             {
-                self.failures.push(format!("{what}: an update without change was written"));
+                self.failures
+                    .push(format!("{what}: an update without change was written"));
             }
         }
-        let binary = self.client.raw("GET", &path, &[("accept", "application/vnd.kubernetes.protobuf")], "").await;
+        let binary = self
+            .client
+            .raw(
+                "GET",
+                &path,
+                &[("accept", "application/vnd.kubernetes.protobuf")],
+                "",
+            )
+            .await;
         if binary.code != 200 || !binary.body.starts_with(b"k8s\0") {
-            self.failures.push(format!("{what}: no protobuf: {}", String::from_utf8_lossy(&binary.body)));
+            self.failures.push(format!(
+                "{what}: no protobuf: {}",
+                String::from_utf8_lossy(&binary.body)
+            ));
         } else {
             let kind = ("content-type", "application/vnd.kubernetes.protobuf");
-            let answer = self.client.raw("PUT", &path, &[kind], binary.body.clone()).await;
+            let answer = self
+                .client
+                .raw("PUT", &path, &[kind], binary.body.clone())
+                .await;
             if let Some(same) = self.check(&format!("{what} protobuf update"), &answer) {
                 let now = self.client.get(&path).await.json();
-                if now["metadata"]["resourceVersion"] != same["metadata"]["resourceVersion"] || now != same {
-                    self.failures.push(format!("{what}: protobuf changed it:\n{now}\n{same}"));
+                if now["metadata"]["resourceVersion"] != same["metadata"]["resourceVersion"]
+                    || now != same
+                {
+                    self.failures
+                        .push(format!("{what}: protobuf changed it:\n{now}\n{same}"));
                 }
             }
         }
         let table = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
         let answer = self.client.raw("GET", &collection, &[table], "").await;
         if let Some(table) = self.check(&format!("{what} table"), &answer)
-            && table["rows"].as_array().is_none_or(|rows| rows.iter().any(|row| {
-                row["cells"].as_array().map(Vec::len) != table["columnDefinitions"].as_array().map(Vec::len)
-            }))
+            && table["rows"].as_array().is_none_or(|rows| {
+                rows.iter().any(|row| {
+                    row["cells"].as_array().map(Vec::len)
+                        != table["columnDefinitions"].as_array().map(Vec::len)
+                })
+            })
         {
-            self.failures.push(format!("{what}: cells and columns differ"));
+            self.failures
+                .push(format!("{what}: cells and columns differ"));
         }
         if resource.has_status() {
-            let answer = self.client.patch(&format!("{path}/status"), "merge", &json!({"metadata": {"annotations": {"st": "1"}}})).await;
+            let answer = self
+                .client
+                .patch(
+                    &format!("{path}/status"),
+                    "merge",
+                    &json!({"metadata": {"annotations": {"st": "1"}}}),
+                )
+                .await;
             self.check(&format!("{what} status patch"), &answer);
         }
         let answer = self
             .client
-            .delete_with(&path, &json!({"gracePeriodSeconds": 0, "propagationPolicy": "Background"}))
+            .delete_with(
+                &path,
+                &json!({"gracePeriodSeconds": 0, "propagationPolicy": "Background"}),
+            )
             .await;
         self.check(&format!("{what} delete"), &answer);
         if &*resource.gvk.kind != "Namespace" {
@@ -183,7 +263,8 @@ impl Walk<'_> {
             self.client.patch(&path, "merge", &finalizers).await;
             let gone = self.client.get(&path).await;
             if gone.code != 404 {
-                self.failures.push(format!("{what}: still there after delete: {}", gone.json()));
+                self.failures
+                    .push(format!("{what}: still there after delete: {}", gone.json()));
             }
             let first = watch.next().await.unwrap();
             if first["type"] != "ADDED" || first["object"]["apiVersion"] != api_version.as_str() {
@@ -202,7 +283,10 @@ impl Walk<'_> {
             }
         }
         if resource.has_verb("deletecollection") {
-            let answer = self.client.delete(&format!("{collection}?labelSelector=walk")).await;
+            let answer = self
+                .client
+                .delete(&format!("{collection}?labelSelector=walk"))
+                .await;
             self.check(&format!("{what} deletecollection"), &answer);
         }
     }
@@ -213,7 +297,10 @@ async fn every_resource_takes_every_verb() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
     namespace(&admin, "default").await;
-    let mut walk = Walk { client: &admin, failures: Vec::new() };
+    let mut walk = Walk {
+        client: &admin,
+        failures: Vec::new(),
+    };
     let mut walked = 0;
     for resource in api::catalog::builtin().resources() {
         if resource.has_verb("watch") {
@@ -222,5 +309,10 @@ async fn every_resource_takes_every_verb() {
         }
     }
     assert!(walked > 70, "{walked}");
-    assert!(walk.failures.is_empty(), "{} failures:\n{}", walk.failures.len(), walk.failures.join("\n"));
+    assert!(
+        walk.failures.is_empty(),
+        "{} failures:\n{}",
+        walk.failures.len(),
+        walk.failures.join("\n")
+    );
 }

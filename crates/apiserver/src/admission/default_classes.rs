@@ -16,7 +16,12 @@ impl Plugin for DefaultClasses {
         "DefaultClasses"
     }
 
-    fn mutate(&self, admission: &Admission<'_>, object: &mut Value, _: Option<&Value>) -> Result<(), Status> {
+    fn mutate(
+        &self,
+        admission: &Admission<'_>,
+        object: &mut Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
         if admission.operation != Operation::Create {
             return Ok(());
         }
@@ -54,11 +59,17 @@ impl Plugin for DefaultClasses {
 
 fn default(admission: &Admission<'_>, resource: (&str, &str), marks: &[&str]) -> Option<String> {
     let mut classes = admission.objects().values(resource.0, resource.1, None);
-    classes.retain(|class| marks.iter().any(|mark| meta::annotation(class, mark) == Some("true")));
+    classes.retain(|class| {
+        marks
+            .iter()
+            .any(|mark| meta::annotation(class, mark) == Some("true"))
+    });
     // Youngest first, then by name.
     classes.sort_by(|a, b| {
         let created = |v: &Value| v.text("metadata.creationTimestamp").to_owned();
-        created(b).cmp(&created(a)).then_with(|| meta::name(a).cmp(meta::name(b)))
+        created(b)
+            .cmp(&created(a))
+            .then_with(|| meta::name(a).cmp(meta::name(b)))
     });
     classes.first().map(|class| meta::name(class).to_owned())
 }

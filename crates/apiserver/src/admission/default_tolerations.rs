@@ -11,14 +11,22 @@ use super::{Admission, Operation, Plugin};
 pub struct DefaultTolerationSeconds;
 
 const SECONDS: i64 = 300;
-const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const TAINTS: [&str; 2] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+];
 
 impl Plugin for DefaultTolerationSeconds {
     fn name(&self) -> &'static str {
         "DefaultTolerationSeconds"
     }
 
-    fn mutate(&self, admission: &Admission<'_>, pod: &mut Value, _: Option<&Value>) -> Result<(), Status> {
+    fn mutate(
+        &self,
+        admission: &Admission<'_>,
+        pod: &mut Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
         let asked = matches!(admission.operation, Operation::Create | Operation::Update);
         if !asked || !admission.is("", "pods") {
             return Ok(());
@@ -28,7 +36,8 @@ impl Plugin for DefaultTolerationSeconds {
             .filter(|taint| {
                 !pod.list("spec.tolerations").iter().any(|t| {
                     let key = t.text("key");
-                    (key == *taint || key.is_empty()) && matches!(t.text("effect"), "" | "NoExecute")
+                    (key == *taint || key.is_empty())
+                        && matches!(t.text("effect"), "" | "NoExecute")
                 })
             })
             .collect();

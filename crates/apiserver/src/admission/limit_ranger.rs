@@ -16,7 +16,12 @@ impl Plugin for LimitRanger {
         "LimitRanger"
     }
 
-    fn mutate(&self, admission: &Admission<'_>, pod: &mut Value, _: Option<&Value>) -> Result<(), Status> {
+    fn mutate(
+        &self,
+        admission: &Admission<'_>,
+        pod: &mut Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
         if !admission.is("", "pods") || admission.operation != Operation::Create {
             return Ok(());
         }
@@ -26,7 +31,12 @@ impl Plugin for LimitRanger {
         Ok(())
     }
 
-    fn validate(&self, admission: &Admission<'_>, object: &Value, _: Option<&Value>) -> Result<(), Status> {
+    fn validate(
+        &self,
+        admission: &Admission<'_>,
+        object: &Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
         let pod = admission.is("", "pods") && admission.operation == Operation::Create;
         let claim = admission.is("", "persistentvolumeclaims")
             && matches!(admission.operation, Operation::Create | Operation::Update);
@@ -41,7 +51,12 @@ impl Plugin for LimitRanger {
                         .for_each(|c| check(limit, "Container", c.at("resources"), &mut wrong)),
                     "Pod" if pod => check(limit, "Pod", &sums(object), &mut wrong),
                     "PersistentVolumeClaim" if claim => {
-                        check(limit, "PersistentVolumeClaim", object.at("spec.resources"), &mut wrong);
+                        check(
+                            limit,
+                            "PersistentVolumeClaim",
+                            object.at("spec.resources"),
+                            &mut wrong,
+                        );
                     }
                     _ => {}
                 }
@@ -56,17 +71,28 @@ impl Plugin for LimitRanger {
 }
 
 fn ranges(admission: &Admission<'_>) -> Vec<Value> {
-    admission.objects().values("", "limitranges", Some(admission.call.namespace()))
+    admission
+        .objects()
+        .values("", "limitranges", Some(admission.call.namespace()))
 }
 
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    pod.list("spec.initContainers").iter().chain(pod.list("spec.containers"))
+    pod.list("spec.initContainers")
+        .iter()
+        .chain(pod.list("spec.containers"))
 }
 
 fn default_pod(range: &Value, pod: &mut Value) {
     let mut notes = Vec::new();
-    for limit in range.list("spec.limits").iter().filter(|l| l.text("type") == "Container") {
-        for (path, what) in [("spec.initContainers", "init container"), ("spec.containers", "container")] {
+    for limit in range
+        .list("spec.limits")
+        .iter()
+        .filter(|l| l.text("type") == "Container")
+    {
+        for (path, what) in [
+            ("spec.initContainers", "init container"),
+            ("spec.containers", "container"),
+        ] {
             for container in pod.list_mut(path) {
                 let container_name = container.text("name").to_owned();
                 for (from, to, word) in [
@@ -82,7 +108,10 @@ fn default_pod(range: &Value, pod: &mut Value) {
                         }
                     }
                     if !set.is_empty() {
-                        notes.push(format!("{} {word} for {what} {container_name}", set.join(", ")));
+                        notes.push(format!(
+                            "{} {word} for {what} {container_name}",
+                            set.join(", ")
+                        ));
                     }
                 }
             }
@@ -105,7 +134,9 @@ fn sums(pod: &Value) -> Value {
         for container in pod.list(path) {
             for kind in ["requests", "limits"] {
                 for (resource, value) in container.at("resources").pairs(kind) {
-                    let Some(value) = quantity(value) else { continue };
+                    let Some(value) = quantity(value) else {
+                        continue;
+                    };
                     let map = meta::map_mut(sums.place(kind));
                     let held = map.get(resource).and_then(quantity);
                     let sum = match held {
@@ -123,47 +154,53 @@ fn sums(pod: &Value) -> Value {
 }
 
 fn check(limit: &Value, kind: &str, resources: &Value, wrong: &mut Vec<String>) {
+    let of = |kind: &str, resource: &str| resources.at(kind).get(resource).and_then(quantity);
     for (resource, bound) in limit.pairs("min") {
-        let Some(bound) = quantity(bound) else { continue };
-        let request = quantity(resources.at("requests").get(resource).unwrap_or(&Value::Null));
-        let upper = quantity(resources.at("limits").get(resource).unwrap_or(&Value::Null));
-        match &request {
-            None => wrong.push(format!("minimum {resource} usage per {kind} is {bound}.  No request is specified")),
-            Some(request) if *request < bound => {
-                wrong.push(format!("minimum {resource} usage per {kind} is {bound}, but request is {request}"));
-            }
-            _ => {}
-        }
-        if let Some(upper) = upper.filter(|upper| *upper < bound) {
-            wrong.push(format!("minimum {resource} usage per {kind} is {bound}, but limit is {upper}"));
-        }
+        let Some(bound) = quantity(bound) else {
+            continue;
+        };
+        let found = match (of("requests", resource), of("limits", resource)) {
+            (None, _) => "  No request is specified".to_owned(),
+            (Some(request), _) if request < bound => format!(", but request is {request}"),
+            (_, Some(upper)) if upper < bound => format!(", but limit is {upper}"),
+            _ => continue,
+        };
+        let dot = if found.starts_with(' ') { "." } else { "" };
+        wrong.push(format!(
+            "minimum {resource} usage per {kind} is {bound}{dot}{found}"
+        ));
     }
     for (resource, bound) in limit.pairs("max") {
-        let Some(bound) = quantity(bound) else { continue };
-        let request = quantity(resources.at("requests").get(resource).unwrap_or(&Value::Null));
-        let upper = quantity(resources.at("limits").get(resource).unwrap_or(&Value::Null));
-        match &upper {
-            None if kind == "PersistentVolumeClaim" => {}
-            None => wrong.push(format!("maximum {resource} usage per {kind} is {bound}.  No limit is specified")),
-            Some(upper) if *upper > bound => {
-                wrong.push(format!("maximum {resource} usage per {kind} is {bound}, but limit is {upper}"));
-            }
-            _ => {}
-        }
-        if let Some(request) = request.filter(|request| *request > bound) {
-            wrong.push(format!("maximum {resource} usage per {kind} is {bound}, but request is {request}"));
-        }
+        let Some(bound) = quantity(bound) else {
+            continue;
+        };
+        let found = match (of("limits", resource), of("requests", resource)) {
+            (None, _) if kind != "PersistentVolumeClaim" => "  No limit is specified".to_owned(),
+            (Some(upper), _) if upper > bound => format!(", but limit is {upper}"),
+            (_, Some(request)) if request > bound => format!(", but request is {request}"),
+            _ => continue,
+        };
+        let dot = if found.starts_with(' ') { "." } else { "" };
+        wrong.push(format!(
+            "maximum {resource} usage per {kind} is {bound}{dot}{found}"
+        ));
     }
     for (resource, ratio) in limit.pairs("maxLimitRequestRatio") {
-        let Some(ratio) = quantity(ratio) else { continue };
-        let request = quantity(resources.at("requests").get(resource).unwrap_or(&Value::Null));
+        let Some(ratio) = quantity(ratio) else {
+            continue;
+        };
+        let request = quantity(
+            resources
+                .at("requests")
+                .get(resource)
+                .unwrap_or(&Value::Null),
+        );
         let upper = quantity(resources.at("limits").get(resource).unwrap_or(&Value::Null));
         let (Some(request), Some(upper)) = (request, upper) else {
             wrong.push(format!("{resource} max limit to request ratio per {kind} is {ratio}, but no request is specified or request is 0"));
             continue;
         };
-        let (request, upper, most) =
-            (request.as_f64(), upper.as_f64(), ratio.as_f64());
+        let (request, upper, most) = (request.as_f64(), upper.as_f64(), ratio.as_f64());
         if request > 0.0 && upper / request > most {
             wrong.push(format!(
                 "{resource} max limit to request ratio per {kind} is {ratio}, but provided ratio is {:.6}",

@@ -10,7 +10,9 @@ mod default_tolerations;
 mod limit_ranger;
 mod namespace_lifecycle;
 pub(crate) mod node_restriction;
+mod pod_security;
 mod priority;
+mod quota;
 mod rbac_escalation;
 mod runtime_class;
 mod service_account;
@@ -53,8 +55,19 @@ pub struct Admission<'a> {
 
 impl<'a> Admission<'a> {
     /// A write of the call's object.
-    pub fn write(call: &'a Call, operation: Operation, subresource: &'a str, dry_run: bool) -> Admission<'a> {
-        Admission { call, operation, subresource, name: &call.info.name, dry_run }
+    pub fn write(
+        call: &'a Call,
+        operation: Operation,
+        subresource: &'a str,
+        dry_run: bool,
+    ) -> Admission<'a> {
+        Admission {
+            call,
+            operation,
+            subresource,
+            name: &call.info.name,
+            dry_run,
+        }
     }
 
     /// Is the question about this resource itself (no subresource)?
@@ -105,7 +118,12 @@ pub trait Plugin: Send + Sync {
     }
 
     /// Judges the object as it will be stored; for a delete, as it is.
-    fn validate(&self, admission: &Admission<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+    fn validate(
+        &self,
+        admission: &Admission<'_>,
+        object: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
         let _ = (admission, object, old);
         Ok(())
     }
@@ -126,6 +144,7 @@ impl Chain {
                 Box::new(service_account::ServiceAccount),
                 Box::new(node_restriction::NodeRestriction),
                 Box::new(taint_nodes::TaintNodesByCondition),
+                Box::new(pod_security::PodSecurity),
                 Box::new(priority::Priority),
                 Box::new(default_tolerations::DefaultTolerationSeconds),
                 Box::new(storage_in_use::StorageObjectInUseProtection),
@@ -143,7 +162,9 @@ impl Chain {
         object: &mut Value,
         old: Option<&Value>,
     ) -> Result<(), Status> {
-        self.plugins.iter().try_for_each(|plugin| plugin.mutate(admission, object, old))
+        self.plugins
+            .iter()
+            .try_for_each(|plugin| plugin.mutate(admission, object, old))
     }
 
     /// Lets every plugin judge the object; quotas count last, since they record what they admit.
@@ -153,6 +174,9 @@ impl Chain {
         object: &Value,
         old: Option<&Value>,
     ) -> Result<(), Status> {
-        self.plugins.iter().try_for_each(|plugin| plugin.validate(admission, object, old))
+        self.plugins
+            .iter()
+            .try_for_each(|plugin| plugin.validate(admission, object, old))?;
+        quota::admit(admission, object, old).await
     }
 }

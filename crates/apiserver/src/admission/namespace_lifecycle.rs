@@ -17,7 +17,12 @@ impl Plugin for NamespaceLifecycle {
         "NamespaceLifecycle"
     }
 
-    fn mutate(&self, admission: &Admission<'_>, object: &mut Value, _: Option<&Value>) -> Result<(), Status> {
+    fn mutate(
+        &self,
+        admission: &Admission<'_>,
+        object: &mut Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
         let namespace = admission.call.namespace();
         if admission.operation != Operation::Create || namespace.is_empty() {
             return Ok(());
@@ -43,7 +48,12 @@ impl Plugin for NamespaceLifecycle {
         ))
     }
 
-    fn validate(&self, admission: &Admission<'_>, object: &Value, _: Option<&Value>) -> Result<(), Status> {
+    fn validate(
+        &self,
+        admission: &Admission<'_>,
+        object: &Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
         if admission.operation == Operation::Delete
             && admission.is("", "namespaces")
             && IMMORTAL.contains(&admission.name)

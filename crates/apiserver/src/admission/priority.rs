@@ -16,7 +16,12 @@ impl Plugin for Priority {
         "Priority"
     }
 
-    fn mutate(&self, admission: &Admission<'_>, pod: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+    fn mutate(
+        &self,
+        admission: &Admission<'_>,
+        pod: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
         if !admission.is("", "pods") {
             return Ok(());
         }
@@ -35,7 +40,12 @@ impl Plugin for Priority {
         }
     }
 
-    fn validate(&self, admission: &Admission<'_>, class: &Value, _: Option<&Value>) -> Result<(), Status> {
+    fn validate(
+        &self,
+        admission: &Admission<'_>,
+        class: &Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
         let asked = matches!(admission.operation, Operation::Create | Operation::Update);
         if !asked || !admission.is(GROUP, "priorityclasses") || !class.flag("globalDefault") {
             return Ok(());
@@ -44,7 +54,9 @@ impl Plugin for Priority {
             .objects()
             .values(GROUP, "priorityclasses", None)
             .into_iter()
-            .find(|c| c.flag("globalDefault") && c.text("metadata.name") != class.text("metadata.name"));
+            .find(|c| {
+                c.flag("globalDefault") && c.text("metadata.name") != class.text("metadata.name")
+            });
         match other {
             Some(other) => Err(admission.forbid(
                 class,
@@ -69,9 +81,13 @@ fn create(admission: &Admission<'_>, pod: &mut Value) -> Result<(), Status> {
             .filter(|class| class.flag("globalDefault"))
             .min_by_key(|class| class.int("value").unwrap_or(0))
     } else {
-        let class = admission.objects().value(GROUP, "priorityclasses", "", &name);
+        let class = admission
+            .objects()
+            .value(GROUP, "priorityclasses", "", &name);
         if class.is_none() {
-            return Err(admission.forbid(pod, format!("no PriorityClass with name {name} was found")));
+            return Err(
+                admission.forbid(pod, format!("no PriorityClass with name {name} was found"))
+            );
         }
         class
     };

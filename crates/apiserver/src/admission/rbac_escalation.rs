@@ -22,9 +22,17 @@ impl Plugin for Escalation {
         "RBACEscalation"
     }
 
-    fn validate(&self, admission: &Admission<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+    fn validate(
+        &self,
+        admission: &Admission<'_>,
+        object: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
         let asked = matches!(admission.operation, Operation::Create | Operation::Update);
-        if !asked || *admission.call.endpoint.resource.gvk.group != *GROUP || admission.user().in_group(MASTERS) {
+        if !asked
+            || *admission.call.endpoint.resource.gvk.group != *GROUP
+            || admission.user().in_group(MASTERS)
+        {
             return Ok(());
         }
         let plural = &*admission.call.endpoint.resource.plural;
@@ -43,14 +51,20 @@ impl Plugin for Escalation {
                         "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]
                     }));
                     if !same("aggregationRule") {
-                        return held(admission, object, &[all], "must have cluster-admin privileges to use the aggregationRule");
+                        return held(
+                            admission,
+                            object,
+                            &[all],
+                            "must have cluster-admin privileges to use the aggregationRule",
+                        );
                     }
                 }
                 held(admission, object, &rules, "")
             }
             _ => {
                 if old.is_some_and(|old| {
-                    old.at("roleRef") == object.at("roleRef") && old.at("subjects") == object.at("subjects")
+                    old.at("roleRef") == object.at("roleRef")
+                        && old.at("subjects") == object.at("subjects")
                 }) {
                     return Ok(());
                 }
@@ -60,10 +74,20 @@ impl Plugin for Escalation {
                 if may(admission, "bind", plural, name) {
                     return Ok(());
                 }
-                let namespace = if namespaced { admission.call.namespace() } else { "" };
-                let key = RoleKey { namespace: namespace.into(), name: name.into() };
+                let namespace = if namespaced {
+                    admission.call.namespace()
+                } else {
+                    ""
+                };
+                let key = RoleKey {
+                    namespace: namespace.into(),
+                    name: name.into(),
+                };
                 let Some(rules) = admission.call.server.authorizer.rbac().role(&key) else {
-                    return Err(Status::not_found(api::status::About::new(GROUP, plural), name));
+                    return Err(Status::not_found(
+                        api::status::About::new(GROUP, plural),
+                        name,
+                    ));
                 };
                 held(admission, object, &rules, "")
             }
@@ -82,14 +106,30 @@ fn may(admission: &Admission<'_>, verb: &str, plural: &str, name: &str) -> bool 
         name,
         ..Attributes::of(admission.user())
     };
-    matches!(admission.call.server.authorizer.decide(&attributes), Decision::Allow(_))
+    matches!(
+        admission.call.server.authorizer.decide(&attributes),
+        Decision::Allow(_)
+    )
 }
 
-fn held(admission: &Admission<'_>, object: &Value, rules: &[Rule], why: &str) -> Result<(), Status> {
+fn held(
+    admission: &Admission<'_>,
+    object: &Value,
+    rules: &[Rule],
+    why: &str,
+) -> Result<(), Status> {
     let user = admission.user();
-    let held = admission.call.server.authorizer.rbac().held(user, admission.call.namespace());
-    let missing: Vec<String> =
-        rules.iter().filter(|rule| !rule.is_covered_by(&held)).map(|rule| rule.to_value().to_string()).collect();
+    let held = admission
+        .call
+        .server
+        .authorizer
+        .rbac()
+        .held(user, admission.call.namespace());
+    let missing: Vec<String> = rules
+        .iter()
+        .filter(|rule| !rule.is_covered_by(&held))
+        .map(|rule| rule.to_value().to_string())
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -15,7 +15,10 @@ fn class(admission: &Admission<'_>, pod: &Value) -> Result<Option<Value>, Status
     if !admission.is("", "pods") || admission.operation != Operation::Create || name.is_empty() {
         return Ok(None);
     }
-    match admission.objects().value("node.k8s.io", "runtimeclasses", "", name) {
+    match admission
+        .objects()
+        .value("node.k8s.io", "runtimeclasses", "", name)
+    {
         Some(class) => Ok(Some(class)),
         None => Err(admission.forbid(
             pod,
@@ -29,8 +32,15 @@ impl Plugin for RuntimeClass {
         "RuntimeClass"
     }
 
-    fn mutate(&self, admission: &Admission<'_>, pod: &mut Value, _: Option<&Value>) -> Result<(), Status> {
-        let Some(class) = class(admission, pod)? else { return Ok(()) };
+    fn mutate(
+        &self,
+        admission: &Admission<'_>,
+        pod: &mut Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
+        let Some(class) = class(admission, pod)? else {
+            return Ok(());
+        };
         let overhead = class.at("overhead.podFixed");
         if !overhead.is_null() {
             let sent = pod.at("spec.overhead");
@@ -43,7 +53,10 @@ impl Plugin for RuntimeClass {
             pod.set("spec.overhead", overhead.clone());
         }
         for (key, value) in class.pairs("scheduling.nodeSelector") {
-            let conflict = pod.at("spec.nodeSelector").get(key).is_some_and(|held| held != value);
+            let conflict = pod
+                .at("spec.nodeSelector")
+                .get(key)
+                .is_some_and(|held| held != value);
             if conflict {
                 return Err(admission.forbid(
                     pod,
@@ -63,7 +76,12 @@ impl Plugin for RuntimeClass {
         Ok(())
     }
 
-    fn validate(&self, admission: &Admission<'_>, pod: &Value, _: Option<&Value>) -> Result<(), Status> {
+    fn validate(
+        &self,
+        admission: &Admission<'_>,
+        pod: &Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
         let asked = admission.is("", "pods") && admission.operation == Operation::Create;
         if asked && pod.text("spec.runtimeClassName").is_empty() && pod.has("spec.overhead") {
             return Err(admission.forbid(

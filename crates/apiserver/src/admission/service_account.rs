@@ -21,7 +21,12 @@ impl Plugin for ServiceAccount {
         "ServiceAccount"
     }
 
-    fn mutate(&self, admission: &Admission<'_>, pod: &mut Value, _: Option<&Value>) -> Result<(), Status> {
+    fn mutate(
+        &self,
+        admission: &Admission<'_>,
+        pod: &mut Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
         if !admission.is("", "pods") || admission.operation != Operation::Create {
             return Ok(());
         }
@@ -34,7 +39,10 @@ impl Plugin for ServiceAccount {
         }
         let name = pod.text("spec.serviceAccountName").to_owned();
         let namespace = admission.call.namespace();
-        let Some(account) = admission.objects().value("", "serviceaccounts", namespace, &name) else {
+        let Some(account) = admission
+            .objects()
+            .value("", "serviceaccounts", namespace, &name)
+        else {
             return Err(admission.forbid(
                 pod,
                 format!(
@@ -50,13 +58,23 @@ impl Plugin for ServiceAccount {
         if mount {
             mount_token(admission, pod);
         }
-        if pod.list("spec.imagePullSecrets").is_empty() && !account.list("imagePullSecrets").is_empty() {
-            pod.set("spec.imagePullSecrets", account.at("imagePullSecrets").clone());
+        if pod.list("spec.imagePullSecrets").is_empty()
+            && !account.list("imagePullSecrets").is_empty()
+        {
+            pod.set(
+                "spec.imagePullSecrets",
+                account.at("imagePullSecrets").clone(),
+            );
         }
         Ok(())
     }
 
-    fn validate(&self, admission: &Admission<'_>, pod: &Value, _: Option<&Value>) -> Result<(), Status> {
+    fn validate(
+        &self,
+        admission: &Admission<'_>,
+        pod: &Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
         if !admission.is("", "pods") || admission.operation != Operation::Create {
             return Ok(());
         }
@@ -96,7 +114,9 @@ fn mount_token(admission: &Admission<'_>, pod: &mut Value) {
             if !mounts.is_array() {
                 *mounts = json!([]);
             }
-            let Some(list) = mounts.as_array_mut() else { continue };
+            let Some(list) = mounts.as_array_mut() else {
+                continue;
+            };
             if !list.iter().any(|m| m.text("mountPath") == MOUNT_PATH) {
                 list.push(json!({"name": volume, "mountPath": MOUNT_PATH, "readOnly": true}));
                 needed = true;

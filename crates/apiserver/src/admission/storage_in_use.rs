@@ -14,7 +14,12 @@ impl Plugin for StorageObjectInUseProtection {
         "StorageObjectInUseProtection"
     }
 
-    fn mutate(&self, admission: &Admission<'_>, object: &mut Value, _: Option<&Value>) -> Result<(), Status> {
+    fn mutate(
+        &self,
+        admission: &Admission<'_>,
+        object: &mut Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
         if admission.operation != Operation::Create {
             return Ok(());
         }

@@ -16,7 +16,12 @@ impl Plugin for TaintNodesByCondition {
         "TaintNodesByCondition"
     }
 
-    fn mutate(&self, admission: &Admission<'_>, node: &mut Value, _: Option<&Value>) -> Result<(), Status> {
+    fn mutate(
+        &self,
+        admission: &Admission<'_>,
+        node: &mut Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
         if !admission.is("", "nodes") || admission.operation != Operation::Create {
             return Ok(());
         }
@@ -25,7 +30,9 @@ impl Plugin for TaintNodesByCondition {
             *taints = json!([]);
         }
         if let Some(list) = taints.as_array_mut()
-            && !list.iter().any(|t| t.text("key") == NOT_READY && t.text("effect") == "NoSchedule")
+            && !list
+                .iter()
+                .any(|t| t.text("key") == NOT_READY && t.text("effect") == "NoSchedule")
         {
             list.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
         }

@@ -18,7 +18,12 @@ pub struct Wanted {
 /// Reads the headers; none when there are none, an error text when groups or extras come without a
 /// user.
 pub fn wanted(headers: &HeaderMap) -> Result<Option<Wanted>, &'static str> {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or("")
+    };
     let groups: Vec<String> = headers
         .get_all("impersonate-group")
         .iter()
@@ -30,7 +35,10 @@ pub fn wanted(headers: &HeaderMap) -> Result<Option<Wanted>, &'static str> {
         if let Some(key) = name.as_str().strip_prefix("impersonate-extra-")
             && let Ok(value) = value.to_str()
         {
-            extra.entry(percent_decode(key).to_lowercase()).or_default().push(value.to_owned());
+            extra
+                .entry(percent_decode(key).to_lowercase())
+                .or_default()
+                .push(value.to_owned());
         }
     }
     let (name, uid) = (text("impersonate-user"), text("impersonate-uid"));
@@ -40,14 +48,24 @@ pub fn wanted(headers: &HeaderMap) -> Result<Option<Wanted>, &'static str> {
         }
         return Err("requested impersonation without impersonating a user");
     }
-    let user = UserInfo { name: name.to_owned(), uid: uid.to_owned(), groups, extra };
+    let user = UserInfo {
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+        groups,
+        extra,
+    };
     Ok(Some(Wanted { user }))
 }
 
 impl Wanted {
     /// What must be authorized for `by` before it may act as the wanted user.
     pub fn needs<'a>(&'a self, by: &'a UserInfo) -> Vec<Attributes<'a>> {
-        let base = Attributes { user: by, verb: "impersonate", is_resource: true, ..Attributes::of(by) };
+        let base = Attributes {
+            user: by,
+            verb: "impersonate",
+            is_resource: true,
+            ..Attributes::of(by)
+        };
         let mut needs = Vec::new();
         match service_account(&self.user.name) {
             Some((namespace, name)) => needs.push(Attributes {
@@ -65,10 +83,18 @@ impl Wanted {
             }),
         }
         for group in &self.user.groups {
-            needs.push(Attributes { resource: "groups", name: group, version: "v1", ..base.clone() });
+            needs.push(Attributes {
+                resource: "groups",
+                name: group,
+                version: "v1",
+                ..base.clone()
+            });
         }
-        let authentication =
-            Attributes { group: "authentication.k8s.io", version: "v1", ..base.clone() };
+        let authentication = Attributes {
+            group: "authentication.k8s.io",
+            version: "v1",
+            ..base.clone()
+        };
         if !self.user.uid.is_empty() {
             needs.push(Attributes {
                 resource: "uids",
@@ -95,11 +121,16 @@ impl Wanted {
         if let Some((namespace, _)) = service_account(&user.name)
             && user.groups.is_empty()
         {
-            user.groups =
-                vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
+            user.groups = vec![
+                "system:serviceaccounts".to_owned(),
+                format!("system:serviceaccounts:{namespace}"),
+            ];
         }
-        let everybody =
-            if user.name == "system:anonymous" { UNAUTHENTICATED } else { AUTHENTICATED };
+        let everybody = if user.name == "system:anonymous" {
+            UNAUTHENTICATED
+        } else {
+            AUTHENTICATED
+        };
         if !user.in_group(AUTHENTICATED) && !user.in_group(UNAUTHENTICATED) {
             user.groups.push(everybody.to_owned());
         }
@@ -108,6 +139,8 @@ impl Wanted {
 }
 
 fn service_account(user: &str) -> Option<(&str, &str)> {
-    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    let (namespace, name) = user
+        .strip_prefix("system:serviceaccount:")?
+        .split_once(':')?;
     (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
 }

@@ -46,12 +46,22 @@ impl Signer {
         let key_id = URL_SAFE_NO_PAD.encode(digest.as_ref());
         let header = URL_SAFE_NO_PAD
             .encode(json!({"alg": "ES256", "kid": key_id, "typ": "JWT"}).to_string());
-        Ok(Signer { pair, public, key_id, header, random })
+        Ok(Signer {
+            pair,
+            public,
+            key_id,
+            header,
+            random,
+        })
     }
 
     /// A token that says `claims`.
     pub fn sign(&self, claims: &Value) -> Result<String, JwtError> {
-        let mut token = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let mut token = format!(
+            "{}.{}",
+            self.header,
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
         let signature = self
             .pair
             .sign(&self.random, token.as_bytes())
@@ -70,11 +80,14 @@ impl Signer {
         let (header, payload) = signed.split_once('.').ok_or(JwtError::Malformed)?;
         if header != self.header {
             let header: Value = decode(header)?;
-            if header["alg"] != "ES256" || header["kid"].as_str().is_some_and(|k| k != self.key_id) {
+            if header["alg"] != "ES256" || header["kid"].as_str().is_some_and(|k| k != self.key_id)
+            {
                 return Err(JwtError::Foreign);
             }
         }
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| JwtError::Malformed)?;
+        let signature = URL_SAFE_NO_PAD
+            .decode(signature)
+            .map_err(|_| JwtError::Malformed)?;
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.public)
             .verify(signed.as_bytes(), &signature)
             .map_err(|_| JwtError::Foreign)?;
@@ -94,7 +107,9 @@ impl Signer {
 }
 
 fn decode(part: &str) -> Result<Value, JwtError> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| JwtError::Malformed)?;
+    let bytes = URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| JwtError::Malformed)?;
     serde_json::from_slice(&bytes).map_err(|_| JwtError::Malformed)
 }
 
@@ -103,7 +118,8 @@ mod tests {
     use super::*;
 
     fn signer() -> Signer {
-        let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+        let key =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
         Signer::new(key.unwrap().as_ref()).unwrap()
     }
 
@@ -117,9 +133,15 @@ mod tests {
         let (head, signature) = token.rsplit_once('.').unwrap();
         let (header, _) = head.split_once('.').unwrap();
         let forged = URL_SAFE_NO_PAD.encode(r#"{"sub":"system:admin"}"#);
-        assert_eq!(ours.verify(&format!("{header}.{forged}.{signature}")), Err(JwtError::Foreign));
+        assert_eq!(
+            ours.verify(&format!("{header}.{forged}.{signature}")),
+            Err(JwtError::Foreign)
+        );
         let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
-        assert_eq!(ours.verify(&format!("{none}.{forged}.")), Err(JwtError::Foreign));
+        assert_eq!(
+            ours.verify(&format!("{none}.{forged}.")),
+            Err(JwtError::Foreign)
+        );
         assert_eq!(ours.verify("x"), Err(JwtError::Malformed));
     }
 }

@@ -71,7 +71,10 @@ impl UserInfo {
 
     /// The node whose kubelet this is.
     pub fn node(&self) -> Option<&str> {
-        let node = self.name.strip_prefix("system:node:").filter(|n| !n.is_empty())?;
+        let node = self
+            .name
+            .strip_prefix("system:node:")
+            .filter(|n| !n.is_empty())?;
         self.in_group("system:nodes").then_some(node)
     }
 
@@ -131,7 +134,11 @@ impl StaticToken {
             token: token.into(),
             user: UserInfo::new(
                 "system:bootstrap:corten",
-                &["system:bootstrappers", "system:bootstrappers:corten:default-node-token", AUTHENTICATED],
+                &[
+                    "system:bootstrappers",
+                    "system:bootstrappers:corten:default-node-token",
+                    AUTHENTICATED,
+                ],
             ),
         }
     }
@@ -159,7 +166,10 @@ impl Authenticator {
     ) -> Result<Option<Arc<UserInfo>>, AuthenticationError> {
         match peer {
             Peer::Local(user) => return Ok(Some(user.clone())),
-            Peer::Remote { certificate: Some(user), .. } => return Ok(Some(user.clone())),
+            Peer::Remote {
+                certificate: Some(user),
+                ..
+            } => return Ok(Some(user.clone())),
             Peer::Remote { .. } => {}
         }
         match bearer(headers) {

@@ -95,7 +95,12 @@ struct PartialMeta {
 impl Tokens {
     /// Tokens of `issuer`, signed with `signer`; the API itself answers to `audiences`.
     pub fn new(signer: Signer, issuer: String, audiences: Vec<String>) -> Tokens {
-        Tokens { signer, issuer, audiences, verified: Mutex::default() }
+        Tokens {
+            signer,
+            issuer,
+            audiences,
+            verified: Mutex::default(),
+        }
     }
 
     /// Who signs.
@@ -159,15 +164,26 @@ impl Tokens {
         if now < claims.not_before {
             return refuse("service account token is not valid yet");
         }
-        let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
-        let shared: Vec<String> =
-            wanted.iter().filter(|a| claims.audiences.contains(a)).cloned().collect();
+        let wanted = if audiences.is_empty() {
+            &self.audiences
+        } else {
+            audiences
+        };
+        let shared: Vec<String> = wanted
+            .iter()
+            .filter(|a| claims.audiences.contains(a))
+            .cloned()
+            .collect();
         if shared.is_empty() {
             return refuse("token audiences are not valid for this target audience");
         }
         let alive = |plural: &str, namespace: &str, name: &str, uid: &str, leeway: bool| {
-            let Some(entry) = live.objects.entry("", plural, namespace, name) else { return false };
-            let Ok(object) = serde_json::from_slice::<Partial>(&entry.json) else { return false };
+            let Some(entry) = live.objects.entry("", plural, namespace, name) else {
+                return false;
+            };
+            let Ok(object) = serde_json::from_slice::<Partial>(&entry.json) else {
+                return false;
+            };
             let going = object
                 .metadata
                 .deletion_timestamp
@@ -180,7 +196,11 @@ impl Tokens {
             return refuse("service account has been deleted");
         }
         for (plural, name, uid) in &claims.bound {
-            let namespace = if *plural == "nodes" { "" } else { claims.namespace.as_str() };
+            let namespace = if *plural == "nodes" {
+                ""
+            } else {
+                claims.namespace.as_str()
+            };
             // A pod that is being deleted goes on running, and its token with it.
             if !alive(plural, namespace, name, uid, true) {
                 return refuse("service account token has been invalidated");
@@ -195,8 +215,10 @@ impl Tokens {
         if let Some(claims) = self.verified.lock().get(&key) {
             return Ok(claims.clone());
         }
-        let value =
-            self.signer.verify(token).map_err(|e| AuthenticationError::Token(e.to_string()))?;
+        let value = self
+            .signer
+            .verify(token)
+            .map_err(|e| AuthenticationError::Token(e.to_string()))?;
         let claims = Arc::new(
             self.read(&value)
                 .ok_or_else(|| AuthenticationError::Token("the token is malformed".to_owned()))?,
@@ -215,22 +237,29 @@ impl Tokens {
         }
         let private = value.get("kubernetes.io")?;
         let namespace = private.text("namespace").to_owned();
-        let account =
-            (private.text("serviceaccount.name").to_owned(), private.text("serviceaccount.uid").to_owned());
+        let account = (
+            private.text("serviceaccount.name").to_owned(),
+            private.text("serviceaccount.uid").to_owned(),
+        );
         if value.text("sub") != format!("system:serviceaccount:{namespace}:{}", account.0) {
             return None;
         }
         let mut user = UserInfo::service_account(&namespace, &account.0);
         user.uid = account.1.clone();
         let mut extra = |key: &str, value: &str| {
-            user.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
+            user.extra.insert(
+                format!("authentication.kubernetes.io/{key}"),
+                vec![value.to_owned()],
+            );
         };
         if let Some(id) = value.get("jti").and_then(Value::as_str) {
             extra("credential-id", &format!("JTI={id}"));
         }
         let mut bound = Vec::new();
         for (claim, plural) in [("pod", "pods"), ("secret", "secrets"), ("node", "nodes")] {
-            let Some(object) = private.get(claim) else { continue };
+            let Some(object) = private.get(claim) else {
+                continue;
+            };
             let (name, uid) = (object.text("name"), object.text("uid"));
             if claim != "secret" {
                 extra(&format!("{claim}-name"), name);
@@ -243,7 +272,11 @@ impl Tokens {
         }
         let audiences = match value.get("aud")? {
             Value::String(one) => vec![one.clone()],
-            Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Value::Array(list) => list
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             _ => return None,
         };
         Some(Claims {

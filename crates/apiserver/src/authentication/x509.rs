@@ -9,8 +9,21 @@ use super::UserInfo;
 pub fn user(der: &[u8]) -> Option<UserInfo> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
-    let name = subject.iter_common_name().find_map(|n| n.as_str().ok())?.to_owned();
-    let groups =
-        subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
-    (!name.is_empty()).then(|| UserInfo { name, groups, ..UserInfo::default() }.authenticated())
+    let name = subject
+        .iter_common_name()
+        .find_map(|n| n.as_str().ok())?
+        .to_owned();
+    let groups = subject
+        .iter_organization()
+        .filter_map(|o| o.as_str().ok())
+        .map(str::to_owned)
+        .collect();
+    (!name.is_empty()).then(|| {
+        UserInfo {
+            name,
+            groups,
+            ..UserInfo::default()
+        }
+        .authenticated()
+    })
 }

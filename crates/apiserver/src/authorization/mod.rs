@@ -122,7 +122,15 @@ impl Authorizer {
 
 /// The 403 for these attributes.
 pub fn refusal(attributes: &Attributes<'_>, reason: &str) -> Status {
-    let Attributes { user, verb, group, namespace, path, name, .. } = attributes;
+    let Attributes {
+        user,
+        verb,
+        group,
+        namespace,
+        path,
+        name,
+        ..
+    } = attributes;
     let user = &user.name;
     let mut text = if attributes.is_resource {
         let resource = attributes.qualified();

@@ -26,7 +26,11 @@ fn yes() -> Decision {
 }
 
 fn by_rules(attributes: &Attributes<'_>) -> Decision {
-    if RULES.iter().any(|rule| rule.covers(attributes)) { yes() } else { no("") }
+    if RULES.iter().any(|rule| rule.covers(attributes)) {
+        yes()
+    } else {
+        no("")
+    }
 }
 
 /// Decides for the kubelet of `node`.
@@ -34,7 +38,13 @@ pub fn decide(node: &str, attributes: &Attributes<'_>, objects: &Objects) -> Dec
     if !attributes.is_resource {
         return by_rules(attributes);
     }
-    let Attributes { verb, subresource, name, namespace, .. } = *attributes;
+    let Attributes {
+        verb,
+        subresource,
+        name,
+        namespace,
+        ..
+    } = *attributes;
     match (attributes.group, attributes.resource) {
         ("", resource @ ("secrets" | "configmaps")) => {
             if !matches!(verb, "get" | "list" | "watch") || !subresource.is_empty() {
@@ -71,7 +81,11 @@ pub fn decide(node: &str, attributes: &Attributes<'_>, objects: &Objects) -> Dec
             let attached = objects
                 .value("storage.k8s.io", "volumeattachments", "", name)
                 .is_some_and(|object| object.text("spec.nodeName") == node);
-            if attached { yes() } else { no(&unrelated(node)) }
+            if attached {
+                yes()
+            } else {
+                no(&unrelated(node))
+            }
         }
         ("", "serviceaccounts") => match (verb, subresource) {
             ("create", "token") | ("get", "") => {
@@ -125,7 +139,9 @@ fn resource_slices(node: &str, attributes: &Attributes<'_>, objects: &Objects) -
     match attributes.verb {
         // The admission plugin NodeRestriction sees to it that a new slice is the node's own.
         "create" => yes(),
-        "list" | "watch" | "deletecollection" if selects(attributes, "spec.nodeName", node) => yes(),
+        "list" | "watch" | "deletecollection" if selects(attributes, "spec.nodeName", node) => {
+            yes()
+        }
         "get" | "update" | "patch" | "delete" => {
             let own = objects
                 .value("resource.k8s.io", "resourceslices", "", attributes.name)
@@ -145,9 +161,10 @@ fn own_node(node: &str, attributes: &Attributes<'_>) -> Decision {
         {
             yes()
         }
-        ("get" | "list" | "watch", _) => {
-            no(&format!("node '{node}' cannot read '{}', only its own Node object", attributes.name))
-        }
+        ("get" | "list" | "watch", _) => no(&format!(
+            "node '{node}' cannot read '{}', only its own Node object",
+            attributes.name
+        )),
         _ => by_rules(attributes),
     }
 }
@@ -192,8 +209,9 @@ fn refers(pod: &Value, resource: &str, name: &str, objects: &Objects) -> bool {
         "secrets" => {
             secret_names(pod).any(|secret| secret == name)
                 || claims(pod).any(|claim| {
-                    volume_of(namespace, &claim, objects)
-                        .is_some_and(|volume| volume.to_string().contains(&format!("\"name\":{name:?}")))
+                    volume_of(namespace, &claim, objects).is_some_and(|volume| {
+                        volume.to_string().contains(&format!("\"name\":{name:?}"))
+                    })
                 })
         }
         "configmaps" => config_map_names(pod).any(|config_map| config_map == name),
@@ -213,16 +231,27 @@ fn refers(pod: &Value, resource: &str, name: &str, objects: &Objects) -> bool {
 }
 
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    ["spec.containers", "spec.initContainers", "spec.ephemeralContainers"]
-        .into_iter()
-        .flat_map(|path| pod.list(path))
+    [
+        "spec.containers",
+        "spec.initContainers",
+        "spec.ephemeralContainers",
+    ]
+    .into_iter()
+    .flat_map(|path| pod.list(path))
 }
 
 fn secret_names(pod: &Value) -> impl Iterator<Item = &str> {
-    let pulls = pod.list("spec.imagePullSecrets").iter().map(|s| s.text("name"));
+    let pulls = pod
+        .list("spec.imagePullSecrets")
+        .iter()
+        .map(|s| s.text("name"));
     let environment = containers(pod).flat_map(|c| {
         let all = c.list("envFrom").iter().map(|e| e.text("secretRef.name"));
-        all.chain(c.list("env").iter().map(|e| e.text("valueFrom.secretKeyRef.name")))
+        all.chain(
+            c.list("env")
+                .iter()
+                .map(|e| e.text("valueFrom.secretKeyRef.name")),
+        )
     });
     let volumes = pod.list("spec.volumes").iter().flat_map(|v| {
         let plain = [
@@ -234,7 +263,10 @@ fn secret_names(pod: &Value) -> impl Iterator<Item = &str> {
             "rbd.secretRef.name",
             "azureFile.secretName",
         ];
-        let projected = v.list("projected.sources").iter().map(|s| s.text("secret.name"));
+        let projected = v
+            .list("projected.sources")
+            .iter()
+            .map(|s| s.text("secret.name"));
         plain.into_iter().map(|path| v.text(path)).chain(projected)
     });
     pulls.chain(environment).chain(volumes)
@@ -242,11 +274,21 @@ fn secret_names(pod: &Value) -> impl Iterator<Item = &str> {
 
 fn config_map_names(pod: &Value) -> impl Iterator<Item = &str> {
     let environment = containers(pod).flat_map(|c| {
-        let all = c.list("envFrom").iter().map(|e| e.text("configMapRef.name"));
-        all.chain(c.list("env").iter().map(|e| e.text("valueFrom.configMapKeyRef.name")))
+        let all = c
+            .list("envFrom")
+            .iter()
+            .map(|e| e.text("configMapRef.name"));
+        all.chain(
+            c.list("env")
+                .iter()
+                .map(|e| e.text("valueFrom.configMapKeyRef.name")),
+        )
     });
     let volumes = pod.list("spec.volumes").iter().flat_map(|v| {
-        let projected = v.list("projected.sources").iter().map(|s| s.text("configMap.name"));
+        let projected = v
+            .list("projected.sources")
+            .iter()
+            .map(|s| s.text("configMap.name"));
         std::iter::once(v.text("configMap.name")).chain(projected)
     });
     environment.chain(volumes)

@@ -17,7 +17,10 @@ pub struct Follower {
 impl Follower {
     /// Of this group and plural.
     pub fn new(store: Arc<Store>, group: &str, plural: &str) -> Follower {
-        Follower { prefix: Key::prefix_of(group, plural), store }
+        Follower {
+            prefix: Key::prefix_of(group, plural),
+            store,
+        }
     }
 
     /// Shows `seen` every object now, before this returns, and every change from now on, in a task
@@ -73,7 +76,11 @@ impl Follower {
             gone.remove(&entry.key);
             known.insert(entry.key.clone());
             let object = serde_json::from_slice::<Value>(&entry.json).ok();
-            seen(entry.key.namespace().unwrap_or(""), entry.key.name(), object.as_ref());
+            seen(
+                entry.key.namespace().unwrap_or(""),
+                entry.key.name(),
+                object.as_ref(),
+            );
         }
         for key in gone {
             seen(key.namespace().unwrap_or(""), key.name(), None);

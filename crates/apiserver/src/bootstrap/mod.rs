@@ -47,7 +47,14 @@ pub async fn ensure(server: &Arc<ApiServer>) -> Result<(), StartError> {
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
             "value": value, "description": description,
         });
-        missing(server, ("scheduling.k8s.io", "v1", "priorityclasses"), "", name, class).await?;
+        missing(
+            server,
+            ("scheduling.k8s.io", "v1", "priorityclasses"),
+            "",
+            name,
+            class,
+        )
+        .await?;
     }
     let authentication = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
@@ -61,20 +68,35 @@ pub async fn ensure(server: &Arc<ApiServer>) -> Result<(), StartError> {
         },
     });
     let name = "extension-apiserver-authentication";
-    ensure_same(server, ("", "v1", "configmaps"), "kube-system", name, authentication, &["data"]).await?;
+    ensure_same(
+        server,
+        ("", "v1", "configmaps"),
+        "kube-system",
+        name,
+        authentication,
+        &["data"],
+    )
+    .await?;
     kubernetes_service(server).await
 }
 
 type Path<'a> = (&'a str, &'a str, &'a str);
 
 fn options() -> WriteOptions {
-    WriteOptions { field_manager: "corten-apiserver".to_owned(), ..WriteOptions::default() }
+    WriteOptions {
+        field_manager: "corten-apiserver".to_owned(),
+        ..WriteOptions::default()
+    }
 }
 
 fn call(server: &Arc<ApiServer>, path: Path<'_>, namespace: &str) -> Result<Call, StartError> {
-    let endpoint = server.endpoints.get(path.0, path.1, path.2).ok_or_else(|| {
-        StartError::Bootstrap { what: path.2.to_owned(), reason: "it is not served".to_owned() }
-    })?;
+    let endpoint = server
+        .endpoints
+        .get(path.0, path.1, path.2)
+        .ok_or_else(|| StartError::Bootstrap {
+            what: path.2.to_owned(),
+            reason: "it is not served".to_owned(),
+        })?;
     Ok(Call::internal(server, endpoint, namespace))
 }
 
@@ -86,7 +108,11 @@ async fn missing(
     name: &str,
     value: Value,
 ) -> Result<(), StartError> {
-    if server.objects.entry(path.0, path.2, namespace, name).is_some() {
+    if server
+        .objects
+        .entry(path.0, path.2, namespace, name)
+        .is_some()
+    {
         return Ok(());
     }
     let call = call(server, path, namespace)?;
@@ -123,13 +149,19 @@ async fn ensure_same(
         managed: false,
         propose: Box::new(|live| {
             let mut object = live.cloned().unwrap_or_else(|| value.clone());
-            fields.iter().for_each(|field| object.restore(field, &value));
+            fields
+                .iter()
+                .for_each(|field| object.restore(field, &value));
             Ok(object)
         }),
     };
-    update(&call, name, change, &options()).await.map(|_| ()).map_err(|status| {
-        StartError::Bootstrap { what: format!("{} {name}", path.2), reason: status.message }
-    })
+    update(&call, name, change, &options())
+        .await
+        .map(|_| ())
+        .map_err(|status| StartError::Bootstrap {
+            what: format!("{} {name}", path.2),
+            reason: status.message,
+        })
 }
 
 /// A role or binding of the default policy: made where missing; one that is marked for automatic
@@ -148,7 +180,11 @@ async fn reconcile(
     if api::meta::annotation(&live, auto) == Some("false") || value.has("aggregationRule") {
         return Ok(());
     }
-    let field = if value.has("rules") { "rules" } else { "subjects" };
+    let field = if value.has("rules") {
+        "rules"
+    } else {
+        "subjects"
+    };
     let mut merged = live.list(field).to_vec();
     for item in value.list(field) {
         if !merged.contains(item) {
@@ -181,7 +217,14 @@ async fn kubernetes_service(server: &Arc<ApiServer>) -> Result<(), StartError> {
             }],
         },
     });
-    missing(server, ("", "v1", "services"), "default", "kubernetes", service).await?;
+    missing(
+        server,
+        ("", "v1", "services"),
+        "default",
+        "kubernetes",
+        service,
+    )
+    .await?;
     if config.advertise_address.is_loopback() || config.advertise_address.is_unspecified() {
         // Endpoints of such addresses are refused, and would lead pods to themselves.
         tracing::warn!(address = %config.advertise_address, "pods cannot reach the API server: it is not advertised under an address of the network");
@@ -200,8 +243,20 @@ async fn kubernetes_service(server: &Arc<ApiServer>) -> Result<(), StartError> {
         }],
     });
     let path = ("", "v1", "endpoints");
-    ensure_same(server, path, "default", "kubernetes", endpoints, &["subsets"]).await?;
-    let family = if config.advertise_address.is_ipv4() { "IPv4" } else { "IPv6" };
+    ensure_same(
+        server,
+        path,
+        "default",
+        "kubernetes",
+        endpoints,
+        &["subsets"],
+    )
+    .await?;
+    let family = if config.advertise_address.is_ipv4() {
+        "IPv4"
+    } else {
+        "IPv6"
+    };
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {
@@ -213,5 +268,13 @@ async fn kubernetes_service(server: &Arc<ApiServer>) -> Result<(), StartError> {
         "ports": [{"name": "https", "port": config.advertise_port, "protocol": "TCP"}],
     });
     let path = ("discovery.k8s.io", "v1", "endpointslices");
-    ensure_same(server, path, "default", "kubernetes", slice, &["endpoints", "ports"]).await
+    ensure_same(
+        server,
+        path,
+        "default",
+        "kubernetes",
+        slice,
+        &["endpoints", "ports"],
+    )
+    .await
 }

@@ -27,7 +27,9 @@ fn words(cell: &'static str) -> Vec<&'static str> {
     if cell == "-" {
         return Vec::new();
     }
-    cell.split(',').map(|word| if word == "core" { "" } else { word }).collect()
+    cell.split(',')
+        .map(|word| if word == "core" { "" } else { word })
+        .collect()
 }
 
 fn object(kind: &str, namespace: &str, name: &str) -> Value {
@@ -51,7 +53,9 @@ pub fn objects() -> Vec<PolicyObject> {
     let mut all: Vec<PolicyObject> = Vec::new();
     for line in POLICY.lines().skip(1) {
         let cells: Vec<&'static str> = line.split('\t').collect();
-        let [what, namespace, name, fourth, fifth, sixth, seventh, eighth] = cells[..] else { continue };
+        let [what, namespace, name, fourth, fifth, sixth, seventh, eighth] = cells[..] else {
+            continue;
+        };
         let namespace = if namespace == "-" { "" } else { namespace };
         match what {
             "role" => {
@@ -77,7 +81,12 @@ pub fn objects() -> Vec<PolicyObject> {
                         .collect();
                     value["aggregationRule"] = json!({"clusterRoleSelectors": selectors});
                 }
-                all.push(PolicyObject { plural, namespace, name, value });
+                all.push(PolicyObject {
+                    plural,
+                    namespace,
+                    name,
+                    value,
+                });
             }
             "rule" => {
                 let mut rule = json!({"verbs": words(fourth)});
@@ -91,7 +100,9 @@ pub fn objects() -> Vec<PolicyObject> {
                         rule[key] = words(cell).into();
                     }
                 }
-                if let Some(Value::Array(rules)) = all.last_mut().and_then(|r| r.value.get_mut("rules")) {
+                if let Some(Value::Array(rules)) =
+                    all.last_mut().and_then(|r| r.value.get_mut("rules"))
+                {
                     rules.push(rule);
                 }
             }
@@ -106,7 +117,12 @@ pub fn objects() -> Vec<PolicyObject> {
                 if seventh != "-" {
                     value["subjects"] = seventh.split(';').filter_map(subject).collect();
                 }
-                all.push(PolicyObject { plural, namespace, name, value });
+                all.push(PolicyObject {
+                    plural,
+                    namespace,
+                    name,
+                    value,
+                });
             }
         }
     }
@@ -132,7 +148,10 @@ fn aggregate(all: &mut [PolicyObject]) {
     // `admin` takes in `edit`, which takes in `view`: as many rounds as there are levels.
     for _ in 0..3 {
         for at in 0..all.len() {
-            let Some(selectors) = all[at].value.pointer("/aggregationRule/clusterRoleSelectors") else {
+            let Some(selectors) = all[at]
+                .value
+                .pointer("/aggregationRule/clusterRoleSelectors")
+            else {
                 continue;
             };
             let labels: Vec<String> = selectors
@@ -145,7 +164,9 @@ fn aggregate(all: &mut [PolicyObject]) {
                 .collect();
             let mut rules: Vec<Value> = Vec::new();
             for (other, role) in all.iter().enumerate() {
-                let selected = labels.iter().any(|label| role.value["metadata"]["labels"].get(label).is_some());
+                let selected = labels
+                    .iter()
+                    .any(|label| role.value["metadata"]["labels"].get(label).is_some());
                 if other == at || !selected {
                     continue;
                 }
@@ -165,7 +186,11 @@ pub fn cluster_role_rules(name: &str) -> Vec<Rule> {
     objects()
         .iter()
         .find(|object| object.plural == "clusterroles" && object.name == name)
-        .and_then(|object| object.value["rules"].as_array().map(|rules| rules.iter().map(Rule::parse).collect()))
+        .and_then(|object| {
+            object.value["rules"]
+                .as_array()
+                .map(|rules| rules.iter().map(Rule::parse).collect())
+        })
         .unwrap_or_default()
 }
 
@@ -177,12 +202,22 @@ mod tests {
     fn the_table_gives_whole_objects() {
         let all = objects();
         let find = |plural: &str, name: &str| {
-            all.iter().find(|o| o.plural == plural && o.name == name).map(|o| o.value.clone()).unwrap()
+            all.iter()
+                .find(|o| o.plural == plural && o.name == name)
+                .map(|o| o.value.clone())
+                .unwrap()
         };
-        assert_eq!(find("clusterroles", "cluster-admin")["rules"][0]["apiGroups"][0], "*");
+        assert_eq!(
+            find("clusterroles", "cluster-admin")["rules"][0]["apiGroups"][0],
+            "*"
+        );
         let admin = find("clusterroles", "admin");
         let text = admin["rules"].to_string();
-        assert!(text.contains("rolebindings") && text.contains("pods/exec") && text.contains("limitranges"));
+        assert!(
+            text.contains("rolebindings")
+                && text.contains("pods/exec")
+                && text.contains("limitranges")
+        );
         let binding = find("clusterrolebindings", "system:controller:job-controller");
         assert_eq!(binding["subjects"][0]["namespace"], "kube-system");
         assert!(cluster_role_rules("system:node").len() > 10);

@@ -10,8 +10,12 @@ use crate::request::query::Query;
 use crate::server::ApiServer;
 
 /// Checks by name; those marked count for readiness alone.
-const CHECKS: [(&str, bool); 4] =
-    [("ping", false), ("etcd", false), ("poststarthook/bootstrap", true), ("shutdown", true)];
+const CHECKS: [(&str, bool); 4] = [
+    ("ping", false),
+    ("etcd", false),
+    ("poststarthook/bootstrap", true),
+    ("shutdown", true),
+];
 
 fn passes(server: &Arc<ApiServer>, check: &str) -> bool {
     match check {
@@ -28,7 +32,13 @@ pub fn answer(server: &Arc<ApiServer>, root: &str, rest: &[&str], query: &Query)
     let wanted = rest.join("/");
     let checks: Vec<&str> = CHECKS
         .iter()
-        .filter(|(name, late)| if wanted.is_empty() { root == "readyz" || !late } else { *name == wanted })
+        .filter(|(name, late)| {
+            if wanted.is_empty() {
+                root == "readyz" || !late
+            } else {
+                *name == wanted
+            }
+        })
         .map(|(name, _)| *name)
         .filter(|name| !query.all("exclude").any(|excluded| excluded == *name))
         .collect();
@@ -47,7 +57,10 @@ pub fn answer(server: &Arc<ApiServer>, root: &str, rest: &[&str], query: &Query)
         });
     }
     if !sound {
-        return with(StatusCode::INTERNAL_SERVER_ERROR, format!("{lines}{root} check failed\n"));
+        return with(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("{lines}{root} check failed\n"),
+        );
     }
     if query.optional_flag("verbose").is_some() {
         return with(StatusCode::OK, format!("{lines}{root} check passed\n"));

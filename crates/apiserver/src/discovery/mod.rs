@@ -93,29 +93,47 @@ pub async fn answer(
                 (&documents.aggregated_apis, false)
             };
             let bytes = cell.get_or_init(|| {
-                serde_json::to_vec(&api::discovery::aggregated_builtin(documents.catalog, core)).unwrap_or_default().into()
+                serde_json::to_vec(&api::discovery::aggregated_builtin(documents.catalog, core))
+                    .unwrap_or_default()
+                    .into()
             });
             Ok(tagged(parts, AGGREGATED, bytes.clone()))
         }
         ["api"] => {
             let config = &server.config;
             let address = SocketAddr::new(config.advertise_address, config.advertise_port);
-            Ok(document(accept, &api::discovery::core_versions(&address.to_string())))
+            Ok(document(
+                accept,
+                &api::discovery::core_versions(&address.to_string()),
+            ))
         }
         ["apis"] => {
-            let named = documents.catalog.groups().iter().filter(|g| !g.name.is_empty());
+            let named = documents
+                .catalog
+                .groups()
+                .iter()
+                .filter(|g| !g.name.is_empty());
             Ok(document(accept, &api::discovery::groups(named)))
         }
         ["apis", group] => {
-            let found = documents.catalog.groups().iter().find(|g| *g.name == *group && !group.is_empty());
+            let found = documents
+                .catalog
+                .groups()
+                .iter()
+                .find(|g| *g.name == *group && !group.is_empty());
             let group = found.ok_or_else(Status::no_resource)?;
             Ok(document(accept, &api::discovery::group(group)))
         }
         ["api", version] => resources(server, accept, "", version),
         ["apis", group, version] => resources(server, accept, group, version),
         ["version"] => Ok(document(accept, &version())),
-        ["healthz" | "livez" | "readyz", ref rest @ ..] => Ok(health::answer(server, segments[0], rest, query)),
-        ["metrics"] => Ok(plain("text/plain; version=0.0.4; charset=utf-8", server.metrics.text())),
+        ["healthz" | "livez" | "readyz", ref rest @ ..] => {
+            Ok(health::answer(server, segments[0], rest, query))
+        }
+        ["metrics"] => Ok(plain(
+            "text/plain; version=0.0.4; charset=utf-8",
+            server.metrics.text(),
+        )),
         ["openapi", ref rest @ ..] => openapi::answer(server, parts, rest, query),
         [".well-known", "openid-configuration"] => {
             let tokens = &server.authenticator.tokens;
@@ -158,7 +176,10 @@ fn paths(catalog: &Catalog) -> Value {
             paths.push(format!("/apis/{}", group.name));
         }
         for version in &group.versions {
-            paths.push(format!("/{}", api::openapi::version_path(&group.name, version)));
+            paths.push(format!(
+                "/{}",
+                api::openapi::version_path(&group.name, version)
+            ));
         }
     }
     paths.sort();
@@ -171,11 +192,18 @@ fn resources(
     group: &str,
     version: &str,
 ) -> Result<Response<Body>, Status> {
-    let mut resources = server.documents.catalog.resources_of(group, version).peekable();
+    let mut resources = server
+        .documents
+        .catalog
+        .resources_of(group, version)
+        .peekable();
     if resources.peek().is_none() {
         return Err(Status::no_resource());
     }
-    Ok(document(accept, &api::discovery::resources(group, version, resources)))
+    Ok(document(
+        accept,
+        &api::discovery::resources(group, version, resources),
+    ))
 }
 
 /// A document in the encoding asked for; JSON where that does not fit.
@@ -194,14 +222,18 @@ fn document(accept: Option<Accept>, value: &Value) -> Response<Body> {
 fn protobuf(value: &Value) -> Option<Vec<u8>> {
     let catalog = api::catalog::builtin();
     let kind = value.get("kind")?.as_str()?;
-    let ty = catalog.type_of("", "v1", kind).or_else(|| catalog.table.id(&format!("meta.v1.{kind}")))?;
+    let ty = catalog
+        .type_of("", "v1", kind)
+        .or_else(|| catalog.table.id(&format!("meta.v1.{kind}")))?;
     let raw = schema::proto::encode(&catalog.table, ty, value).ok()?;
     Some(schema::proto::envelope::wrap("v1", kind, &raw))
 }
 
 fn plain(content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::full(bytes));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -210,7 +242,10 @@ fn tagged(parts: &Parts, content_type: &'static str, bytes: Bytes) -> Response<B
     let digest = ring::digest::digest(&ring::digest::SHA512_256, &bytes);
     let tag: String = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
     let tag = format!("\"{tag}\"");
-    let known = parts.headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
+    let known = parts
+        .headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|v| v.to_str().ok());
     let mut response = if known.is_some_and(|known| known.split(',').any(|k| k.trim() == tag)) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -221,6 +256,8 @@ fn tagged(parts: &Parts, content_type: &'static str, bytes: Bytes) -> Response<B
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(header::ETAG, tag);
     }
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept"));
     response
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use api::status::Status;
 use bytes::Bytes;
+use http::Response;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::Response;
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -52,18 +52,27 @@ pub fn answer(
         ["v3", "apis", group, version] => api::openapi::v3(catalog, group, version),
         _ => None,
     });
-    let mut response = tagged(parts, "application/json", bytes.ok_or_else(Status::no_resource)?);
+    let mut response = tagged(
+        parts,
+        "application/json",
+        bytes.ok_or_else(Status::no_resource)?,
+    );
     if query.get("hash").is_some() {
         // The index names the content by its hash: what is asked for so never changes.
-        response
-            .headers_mut()
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        response.headers_mut().insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("public, immutable"),
+        );
     }
     Ok(response)
 }
 
 fn accepts_json(parts: &Parts) -> bool {
-    let Some(accept) = parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()) else {
+    let Some(accept) = parts
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+    else {
         return true;
     };
     accept.split(',').any(|clause| {

@@ -49,7 +49,10 @@ impl Body {
     /// These pieces, one after another.
     pub fn pieces(pieces: Vec<Bytes>) -> Body {
         let left = pieces.iter().map(|p| p.len() as u64).sum();
-        Body::Shared(Shared { pieces: pieces.into_iter(), left })
+        Body::Shared(Shared {
+            pieces: pieces.into_iter(),
+            left,
+        })
     }
 
     /// A stream.
@@ -72,9 +75,10 @@ impl HttpBody for Body {
                 shared.left -= piece.len() as u64;
                 Ok(Frame::data(piece))
             })),
-            Body::Stream(stream) => {
-                stream.as_mut().poll_next(cx).map(|piece| piece.map(|p| p.map(Frame::data)))
-            }
+            Body::Stream(stream) => stream
+                .as_mut()
+                .poll_next(cx)
+                .map(|piece| piece.map(|p| p.map(Frame::data))),
         }
     }
 
@@ -112,7 +116,9 @@ pub async fn read(mut body: RequestBody, limit: usize) -> Result<Bytes, ReadErro
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(ReadError::Broken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(ReadError::Broken)?.into_data() else {
+            continue;
+        };
         let have = rest.len() + first.as_ref().map_or(0, Bytes::len);
         if have + data.len() > limit {
             return Err(ReadError::TooLarge);
@@ -146,7 +152,12 @@ const ZIP_FROM: u64 = 128 * 1024;
 /// Compresses an answer that is known whole and large.
 pub fn zip(response: http::Response<Body>) -> http::Response<Body> {
     use std::io::Write;
-    if response.body().size_hint().exact().is_none_or(|size| size < ZIP_FROM) {
+    if response
+        .body()
+        .size_hint()
+        .exact()
+        .is_none_or(|size| size < ZIP_FROM)
+    {
         return response;
     }
     let (mut parts, body) = response.into_parts();
@@ -165,7 +176,13 @@ pub fn zip(response: http::Response<Body>) -> http::Response<Body> {
     }
     let zipped = encoder.finish().unwrap_or_default();
     let headers = &mut parts.headers;
-    headers.insert(http::header::CONTENT_ENCODING, http::HeaderValue::from_static("gzip"));
-    headers.append(http::header::VARY, http::HeaderValue::from_static("Accept-Encoding"));
+    headers.insert(
+        http::header::CONTENT_ENCODING,
+        http::HeaderValue::from_static("gzip"),
+    );
+    headers.append(
+        http::header::VARY,
+        http::HeaderValue::from_static("Accept-Encoding"),
+    );
     http::Response::from_parts(parts, Body::full(zipped))
 }

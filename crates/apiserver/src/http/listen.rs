@@ -50,7 +50,9 @@ pub fn tls_config(serving: &Identity, client_ca: &str) -> Result<Arc<ServerConfi
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(client_ca.as_bytes()) {
-        roots.add(certificate.map_err(|e| refused(&e))?).map_err(|e| refused(&e))?;
+        roots
+            .add(certificate.map_err(|e| refused(&e))?)
+            .map_err(|e| refused(&e))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
@@ -79,7 +81,9 @@ impl ApiServer {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let connections = TaskTracker::new();
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else { break };
+            let Ok(slot) = slots.clone().acquire_owned().await else {
+                break;
+            };
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => break,
                 accepted = listener.accept() => accepted,
@@ -104,8 +108,14 @@ impl ApiServer {
         }
         self.end_watches();
         connections.close();
-        if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
-            tracing::warn!(left = connections.len(), "connections were still busy at the end");
+        if tokio::time::timeout(DRAIN, connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                left = connections.len(),
+                "connections were still busy at the end"
+            );
         }
     }
 
@@ -132,15 +142,19 @@ impl ApiServer {
             .peer_certificates()
             .and_then(|chain| chain.first())
             .and_then(|certificate| x509::user(certificate));
-        let peer = Peer::Remote { address: remote, certificate: user.map(Arc::new) };
+        let peer = Peer::Remote {
+            address: remote,
+            certificate: user.map(Arc::new),
+        };
         let server = self.clone();
-        let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            let server = server.clone();
-            let peer = peer.clone();
-            async move {
-                Ok::<_, std::convert::Infallible>(server.handle(request.map(boxed), peer).await)
-            }
-        });
+        let service =
+            hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                let server = server.clone();
+                let peer = peer.clone();
+                async move {
+                    Ok::<_, std::convert::Infallible>(server.handle(request.map(boxed), peer).await)
+                }
+            });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()

@@ -21,13 +21,19 @@ pub struct LocalTransport {
 
 impl LocalTransport {
     pub(crate) fn new(server: Arc<ApiServer>) -> LocalTransport {
-        LocalTransport { server, user: Arc::new(UserInfo::anonymous()) }
+        LocalTransport {
+            server,
+            user: Arc::new(UserInfo::anonymous()),
+        }
     }
 
     /// The same transport under another identity.
     #[must_use]
     pub fn as_user(&self, user: UserInfo) -> LocalTransport {
-        LocalTransport { server: self.server.clone(), user: Arc::new(user.authenticated()) }
+        LocalTransport {
+            server: self.server.clone(),
+            user: Arc::new(user.authenticated()),
+        }
     }
 
     /// Who this transport speaks for.

@@ -8,12 +8,20 @@ use std::path::Path;
 use super::PkiError;
 
 fn error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> PkiError + 'a {
-    move |source| PkiError::File { action, path: path.to_owned(), source }
+    move |source| PkiError::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Makes `dir`, readable by its owner alone.
 pub fn private_dir(dir: &Path) -> Result<(), PkiError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(error("create", dir))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(error("create", dir))?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(error("protect", dir))
 }
 
@@ -53,6 +61,8 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
         .mode(mode)
         .open(staged)
         .map_err(error("create", staged))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(error("write", staged))?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(error("write", staged))?;
     fs::rename(staged, path).map_err(error("rename into", path))
 }

@@ -43,7 +43,9 @@ pub(super) fn still_serves(
     lasts: impl Fn(&str) -> bool,
 ) -> bool {
     let value = |key: &str| {
-        text.lines().find_map(|line| line.trim().strip_prefix(key)).map(str::trim)
+        text.lines()
+            .find_map(|line| line.trim().strip_prefix(key))
+            .map(str::trim)
     };
     let certificate = value("client-certificate-data:")
         .and_then(|data| STANDARD.decode(data).ok())

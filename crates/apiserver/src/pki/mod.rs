@@ -157,12 +157,22 @@ impl Pki {
     }
 
     /// A client certificate for `cn` in the groups `orgs`.
-    pub fn issue_client(&self, cn: &str, orgs: &[&str], now: Timestamp) -> Result<Identity, PkiError> {
+    pub fn issue_client(
+        &self,
+        cn: &str,
+        orgs: &[&str],
+        now: Timestamp,
+    ) -> Result<Identity, PkiError> {
         self.authority.issue_client(cn, orgs, now)
     }
 
     /// A serving certificate for `cn`; `sans` are DNS names or addresses.
-    pub fn issue_server(&self, cn: &str, sans: &[String], now: Timestamp) -> Result<Identity, PkiError> {
+    pub fn issue_server(
+        &self,
+        cn: &str,
+        sans: &[String],
+        now: Timestamp,
+    ) -> Result<Identity, PkiError> {
         self.authority.issue_server(cn, sans, now)
     }
 
@@ -222,8 +232,13 @@ fn serving_names(names: &Names) -> Vec<String> {
 
 fn ensure_authority(dir: &Path, now: Timestamp) -> Result<Authority, PkiError> {
     let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
-    match (files::read_optional(&cert_path)?, files::read_optional(&key_path)?) {
-        (Some(certificate), Some(key)) => Authority::load(&cert_path, &certificate, &key_path, &key),
+    match (
+        files::read_optional(&cert_path)?,
+        files::read_optional(&key_path)?,
+    ) {
+        (Some(certificate), Some(key)) => {
+            Authority::load(&cert_path, &certificate, &key_path, &key)
+        }
         (None, None) => {
             let authority = Authority::generate("corten-ca", now)?;
             files::write_private(&key_path, authority.key_pem().as_bytes())?;
@@ -235,7 +250,11 @@ fn ensure_authority(dir: &Path, now: Timestamp) -> Result<Authority, PkiError> {
             what: "both ca.crt and ca.key",
             reason: format!(
                 "{} is missing; restore it, or remove both to make a new cluster CA",
-                if have_cert.is_some() { "ca.key" } else { "ca.crt" }
+                if have_cert.is_some() {
+                    "ca.key"
+                } else {
+                    "ca.crt"
+                }
             ),
         }),
     }
@@ -250,9 +269,10 @@ fn ensure_leaf(
 ) -> Result<Identity, PkiError> {
     let cert_path = dir.join(format!("{name}.crt"));
     let key_path = dir.join(format!("{name}.key"));
-    if let (Some(certificate), Some(key)) =
-        (files::read_optional(&cert_path)?, files::read_optional(&key_path)?)
-        && issue::lasts(&certificate, now, RENEW_BEFORE_DAYS)
+    if let (Some(certificate), Some(key)) = (
+        files::read_optional(&cert_path)?,
+        files::read_optional(&key_path)?,
+    ) && issue::lasts(&certificate, now, RENEW_BEFORE_DAYS)
         && issue::covers(&certificate, sans)
         && files::read_optional(&dir.join("ca.crt"))?
             .is_some_and(|ca| issue::signed_by(&certificate, &ca))
@@ -272,8 +292,8 @@ fn ensure_signing_key(path: &Path) -> Result<Vec<u8>, PkiError> {
             what: "a PKCS #8 ECDSA P-256 key",
             reason,
         };
-        let key = PrivateKeyDer::from_pem_slice(text.as_bytes())
-            .map_err(|e| malformed(e.to_string()))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|e| malformed(e.to_string()))?;
         let PrivateKeyDer::Pkcs8(key) = key else {
             return Err(malformed("the PEM block is of another kind".to_owned()));
         };
@@ -288,7 +308,10 @@ fn ensure_encryption_key(path: &Path) -> Result<[u8; 32], PkiError> {
     use base64::Engine as _;
     let engine = base64::engine::general_purpose::STANDARD;
     if let Some(text) = files::read_optional(path)? {
-        let bytes = engine.decode(text.trim()).ok().and_then(|b| <[u8; 32]>::try_from(b).ok());
+        let bytes = engine
+            .decode(text.trim())
+            .ok()
+            .and_then(|b| <[u8; 32]>::try_from(b).ok());
         return bytes.ok_or_else(|| PkiError::Malformed {
             path: path.to_owned(),
             what: "32 bytes in base64",
@@ -297,7 +320,10 @@ fn ensure_encryption_key(path: &Path) -> Result<[u8; 32], PkiError> {
     }
     let mut key = [0u8; 32];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut key).map_err(|_| {
-        PkiError::Issue { subject: "secrets at rest".to_owned(), reason: "no randomness".to_owned() }
+        PkiError::Issue {
+            subject: "secrets at rest".to_owned(),
+            reason: "no randomness".to_owned(),
+        }
     })?;
     files::write_private(path, format!("{}\n", engine.encode(key)).as_bytes())?;
     Ok(key)

@@ -22,7 +22,10 @@ fn a_second_start_keeps_every_key() {
     assert_eq!(first.service_account_key, second.service_account_key);
     assert_eq!(first.encryption_key, second.encryption_key);
     for key in ["ca.key", "sa.key", "apiserver.key", "encryption.key"] {
-        let mode = std::fs::metadata(dir.path().join(key)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(dir.path().join(key))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{key}");
     }
 }
@@ -47,7 +50,9 @@ fn half_a_ca_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     Pki::ensure(dir.path(), &names(), Timestamp::now()).unwrap();
     std::fs::remove_file(dir.path().join("ca.key")).unwrap();
-    let Err(error) = Pki::ensure(dir.path(), &names(), Timestamp::now()) else { panic!("accepted") };
+    let Err(error) = Pki::ensure(dir.path(), &names(), Timestamp::now()) else {
+        panic!("accepted")
+    };
     assert!(error.to_string().contains("ca.key is missing"), "{error}");
 }
 
@@ -58,7 +63,8 @@ fn a_kubeconfig_is_kept_while_it_serves() {
     let pki = Pki::ensure(&dir.path().join("pki"), &names(), now).unwrap();
     let path = dir.path().join("admin.kubeconfig");
     let write = |url: &str| {
-        pki.ensure_kubeconfig(&path, url, "kubernetes-admin", &["system:masters"], now).unwrap();
+        pki.ensure_kubeconfig(&path, url, "kubernetes-admin", &["system:masters"], now)
+            .unwrap();
         std::fs::read_to_string(&path).unwrap()
     };
     let first = write("https://127.0.0.1:6443");

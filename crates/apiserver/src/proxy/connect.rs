@@ -28,7 +28,9 @@ pub(super) async fn connect(
         }
         let tls = tls.ok_or("no TLS identity towards kubelets is configured")?;
         let name = ServerName::IpAddress(target.address.ip().into());
-        let stream = TlsConnector::from(tls.clone()).connect(name, stream).await?;
+        let stream = TlsConnector::from(tls.clone())
+            .connect(name, stream)
+            .await?;
         handshake(TokioIo::new(stream)).await
     };
     tokio::time::timeout(PATIENCE, dial)

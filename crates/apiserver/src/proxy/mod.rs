@@ -43,7 +43,9 @@ pub fn client_tls(identity: &Identity, ca: &str) -> Result<Arc<ClientConfig>, Tl
     let refused = |e: &dyn std::fmt::Display| TlsError::Rustls(e.to_string());
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-        roots.add(certificate.map_err(|e| refused(&e))?).map_err(|e| refused(&e))?;
+        roots
+            .add(certificate.map_err(|e| refused(&e))?)
+            .map_err(|e| refused(&e))?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -60,7 +62,10 @@ pub fn client_tls(identity: &Identity, ca: &str) -> Result<Arc<ClientConfig>, Tl
 pub fn is_proxied(info: &RequestInfo) -> bool {
     info.is_resource
         && match info.resource.as_str() {
-            "pods" => matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy"),
+            "pods" => matches!(
+                info.subresource.as_str(),
+                "log" | "exec" | "attach" | "portforward" | "proxy"
+            ),
             "services" | "nodes" => info.subresource == "proxy",
             _ => false,
         }
@@ -77,15 +82,25 @@ const HOP: [HeaderName; 5] = [
 ];
 
 /// Sends the request on and its answer back.
-pub async fn forward(call: Call, mut request: Request<RequestBody>) -> Result<Response<Body>, Status> {
+pub async fn forward(
+    call: Call,
+    mut request: Request<RequestBody>,
+) -> Result<Response<Body>, Status> {
     let subresource = call.endpoint.resource.subresource(&call.info.subresource);
     let subresource = subresource.ok_or_else(Status::no_resource)?;
-    if !subresource.verbs.iter().any(|verb| &**verb == call.info.verb) {
+    if !subresource
+        .verbs
+        .iter()
+        .any(|verb| &**verb == call.info.verb)
+    {
         return Err(Status::method_not_allowed());
     }
     let target = target::find(&call)?;
     let admission = Admission::write(&call, Operation::Connect, &call.info.subresource, false);
-    call.server.admission.validate(&admission, &serde_json::Value::Null, None).await?;
+    call.server
+        .admission
+        .validate(&admission, &serde_json::Value::Null, None)
+        .await?;
     let unreachable = |e: &dyn std::fmt::Display| {
         Status::other(
             500,
@@ -100,14 +115,21 @@ pub async fn forward(call: Call, mut request: Request<RequestBody>) -> Result<Re
     let upgrades = request.headers().contains_key(header::UPGRADE);
     let upgraded = upgrades.then(|| hyper::upgrade::on(&mut request));
     let outgoing = outgoing(request, &target, upgrades)?;
-    let mut response = sender.send_request(outgoing).await.map_err(|e| unreachable(&e))?;
+    let mut response = sender
+        .send_request(outgoing)
+        .await
+        .map_err(|e| unreachable(&e))?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(client) = upgraded else {
-            return Err(Status::internal("the backend upgraded a connection that nobody asked to"));
+            return Err(Status::internal(
+                "the backend upgraded a connection that nobody asked to",
+            ));
         };
         let backend = hyper::upgrade::on(&mut response);
         tokio::spawn(async move {
-            let (Ok(client), Ok(backend)) = (client.await, backend.await) else { return };
+            let (Ok(client), Ok(backend)) = (client.await, backend.await) else {
+                return;
+            };
             let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
             // Either side may hang up; that is how these connections end.
             let _ = tokio::io::copy_bidirectional(&mut client, &mut backend).await;
@@ -130,26 +152,37 @@ fn outgoing(
     upgrades: bool,
 ) -> Result<Request<RequestBody>, Status> {
     let (mut parts, body) = request.into_parts();
-    parts.uri = target.path.parse::<Uri>().map_err(|e| Status::bad_request(e.to_string()))?;
+    parts.uri = target
+        .path
+        .parse::<Uri>()
+        .map_err(|e| Status::bad_request(e.to_string()))?;
     parts.version = http::Version::HTTP_11;
     parts.extensions.clear();
     let upgrade = parts.headers.get(header::UPGRADE).cloned();
     strip(&mut parts.headers);
     // The client's proof is for this server alone.
     parts.headers.remove(header::AUTHORIZATION);
-    let impersonation: Vec<HeaderName> =
-        parts.headers.keys().filter(|n| n.as_str().starts_with("impersonate-")).cloned().collect();
+    let impersonation: Vec<HeaderName> = parts
+        .headers
+        .keys()
+        .filter(|n| n.as_str().starts_with("impersonate-"))
+        .cloned()
+        .collect();
     impersonation.into_iter().for_each(|name| {
         parts.headers.remove(name);
     });
     let host = format!("{}", target.address);
     parts.headers.insert(
         header::HOST,
-        host.parse().map_err(|_| Status::internal("the backend's address is no header value"))?,
+        host.parse()
+            .map_err(|_| Status::internal("the backend's address is no header value"))?,
     );
     if let Some(upgrade) = upgrade.filter(|_| upgrades) {
         parts.headers.insert(header::UPGRADE, upgrade);
-        parts.headers.insert(header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
+        parts.headers.insert(
+            header::CONNECTION,
+            http::HeaderValue::from_static("Upgrade"),
+        );
     }
     Ok(Request::from_parts(parts, body))
 }
@@ -174,10 +207,16 @@ async fn kubelet_error(response: Response<hyper::body::Incoming>) -> Status {
     };
     match code {
         StatusCode::BAD_REQUEST => Status::bad_request(text),
-        StatusCode::NOT_FOUND => Status::other(404, "NotFound", format!("the server could not find the requested resource ({text})")),
-        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
-            Status::other(code.as_u16(), "Forbidden", format!("the kubelet refused this server: {text}"))
-        }
+        StatusCode::NOT_FOUND => Status::other(
+            404,
+            "NotFound",
+            format!("the server could not find the requested resource ({text})"),
+        ),
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Status::other(
+            code.as_u16(),
+            "Forbidden",
+            format!("the kubelet refused this server: {text}"),
+        ),
         _ => Status::internal(text),
     }
 }

@@ -47,8 +47,15 @@ fn encode(text: &str) -> String {
 }
 
 fn with_query(path: String, pairs: &[(String, String)]) -> String {
-    let query: Vec<String> = pairs.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
-    if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) }
+    let query: Vec<String> = pairs
+        .iter()
+        .map(|(k, v)| format!("{}={}", encode(k), encode(v)))
+        .collect();
+    if query.is_empty() {
+        path
+    } else {
+        format!("{path}?{}", query.join("&"))
+    }
 }
 
 /// Logs and streams of a container: from the kubelet of the pod's node.
@@ -58,7 +65,9 @@ fn container(call: &Call) -> Result<Target, Status> {
     let node = pod.text("spec.nodeName");
     let container = match info.subresource.as_str() {
         "portforward" => String::new(),
-        subresource => container_name(&pod, call.query.get("container").unwrap_or(""), subresource)?,
+        subresource => {
+            container_name(&pod, call.query.get("container").unwrap_or(""), subresource)?
+        }
     };
     if node.is_empty() {
         // Upstream answers an empty log for a pod that is nowhere yet.
@@ -69,22 +78,36 @@ fn container(call: &Call) -> Result<Target, Status> {
     let (path, pairs) = match info.subresource.as_str() {
         "log" => {
             let keep = [
-                "follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes",
+                "follow",
+                "previous",
+                "sinceSeconds",
+                "sinceTime",
+                "timestamps",
+                "tailLines",
+                "limitBytes",
                 "stream",
             ];
             let pairs = keep
                 .iter()
                 .filter_map(|k| call.query.get(k).map(|v| ((*k).to_owned(), v.to_owned())))
                 .collect();
-            (format!("/containerLogs/{namespace}/{name}/{container}"), pairs)
+            (
+                format!("/containerLogs/{namespace}/{name}/{container}"),
+                pairs,
+            )
         }
         "portforward" => {
-            let pairs = call.query.all("ports").map(|p| ("port".to_owned(), p.to_owned())).collect();
+            let pairs = call
+                .query
+                .all("ports")
+                .map(|p| ("port".to_owned(), p.to_owned()))
+                .collect();
             (format!("/portForward/{namespace}/{name}"), pairs)
         }
-        subresource => {
-            (format!("/{subresource}/{namespace}/{name}/{container}"), stream_query(&call.query, subresource))
-        }
+        subresource => (
+            format!("/{subresource}/{namespace}/{name}/{container}"),
+            stream_query(&call.query, subresource),
+        ),
     };
     kubelet(call, node, with_query(path, &pairs))
 }
@@ -95,8 +118,16 @@ fn stream_query(query: &Query, subresource: &str) -> Vec<(String, String)> {
     // What a client leaves out is as the options' defaults say: output on, input off.
     for (from, to, default) in [
         ("stdin", "input", false),
-        ("stdout", "output", subresource == "attach" || subresource == "exec"),
-        ("stderr", "error", subresource == "attach" || subresource == "exec"),
+        (
+            "stdout",
+            "output",
+            subresource == "attach" || subresource == "exec",
+        ),
+        (
+            "stderr",
+            "error",
+            subresource == "attach" || subresource == "exec",
+        ),
         ("tty", "tty", false),
     ] {
         let on = query.optional_flag(from).unwrap_or(default);
@@ -105,7 +136,11 @@ fn stream_query(query: &Query, subresource: &str) -> Vec<(String, String)> {
             pairs.push((to.to_owned(), "1".to_owned()));
         }
     }
-    pairs.extend(query.all("command").map(|c| ("command".to_owned(), c.to_owned())));
+    pairs.extend(
+        query
+            .all("command")
+            .map(|c| ("command".to_owned(), c.to_owned())),
+    );
     pairs
 }
 
@@ -118,10 +153,16 @@ fn pod(call: &Call, name: &str) -> Result<Value, Status> {
 
 fn container_name(pod: &Value, asked: &str, subresource: &str) -> Result<String, Status> {
     let names = |path: &str| -> Vec<String> {
-        pod.list(path).iter().map(|c| c.text("name").to_owned()).collect()
+        pod.list(path)
+            .iter()
+            .map(|c| c.text("name").to_owned())
+            .collect()
     };
-    let (all, init, ephemeral) =
-        (names("spec.containers"), names("spec.initContainers"), names("spec.ephemeralContainers"));
+    let (all, init, ephemeral) = (
+        names("spec.containers"),
+        names("spec.initContainers"),
+        names("spec.ephemeralContainers"),
+    );
     let pod_name = meta::name(pod);
     if asked.is_empty() {
         if let [one] = all.as_slice() {
@@ -137,14 +178,22 @@ fn container_name(pod: &Value, asked: &str, subresource: &str) -> Result<String,
             all.join(" ")
         );
         if !init.is_empty() && subresource == "log" {
-            why.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+            why.push_str(&format!(
+                " or one of the init containers: [{}]",
+                init.join(" ")
+            ));
         }
         return Err(Status::bad_request(why));
     }
-    if [&all, &init, &ephemeral].iter().any(|list| list.iter().any(|c| c == asked)) {
+    if [&all, &init, &ephemeral]
+        .iter()
+        .any(|list| list.iter().any(|c| c == asked))
+    {
         return Ok(asked.to_owned());
     }
-    Err(Status::bad_request(format!("container {asked} is not valid for pod {pod_name}")))
+    Err(Status::bad_request(format!(
+        "container {asked} is not valid for pod {pod_name}"
+    )))
 }
 
 /// The kubelet of a node.
@@ -159,13 +208,22 @@ fn kubelet(call: &Call, node: &str, path: String) -> Result<Target, Status> {
         .into_iter()
         .find_map(|kind| addresses.iter().find(|a| a.text("type") == kind))
         .and_then(|a| a.text("address").parse::<IpAddr>().ok())
-        .ok_or_else(|| Status::internal(format!("no preferred addresses found; known addresses of node {node}: none")))?;
+        .ok_or_else(|| {
+            Status::internal(format!(
+                "no preferred addresses found; known addresses of node {node}: none"
+            ))
+        })?;
     let port = object
         .int("status.daemonEndpoints.kubeletEndpoint.Port")
         .and_then(|p| u16::try_from(p).ok())
         .filter(|p| *p > 0)
         .unwrap_or(10250);
-    Ok(Target { address: SocketAddr::new(address, port), tls: true, kubelet: true, path })
+    Ok(Target {
+        address: SocketAddr::new(address, port),
+        tls: true,
+        kubelet: true,
+        path,
+    })
 }
 
 /// `scheme:name:port`, `name:port` or `name`.
@@ -182,7 +240,11 @@ fn split_name(name: &str) -> (&str, &str, &str) {
 fn rest(call: &Call, raw_query: &str) -> String {
     let path = format!("/{}", call.info.rest.as_deref().unwrap_or(""));
     let path = path.split('/').map(encode).collect::<Vec<_>>().join("/");
-    if raw_query.is_empty() { path } else { format!("{path}?{raw_query}") }
+    if raw_query.is_empty() {
+        path
+    } else {
+        format!("{path}?{raw_query}")
+    }
 }
 
 fn raw_query(call: &Call) -> String {
@@ -210,7 +272,11 @@ fn pod_proxy(call: &Call) -> Result<Target, Status> {
     let (scheme, name, port) = split_name(&call.info.name);
     let pod = pod(call, name)?;
     let ip = pod.text("status.podIP").parse::<IpAddr>().map_err(|_| {
-        Status::other(503, "ServiceUnavailable", format!("address not allowed: pod {name} has no address"))
+        Status::other(
+            503,
+            "ServiceUnavailable",
+            format!("address not allowed: pod {name} has no address"),
+        )
     })?;
     let first = || {
         pod.list("spec.containers")
@@ -237,17 +303,22 @@ fn service_proxy(call: &Call) -> Result<Target, Status> {
     let namespace = &call.info.namespace;
     let about = About::new("", "services");
     let objects = &call.server.objects;
-    let service =
-        objects.value("", "services", namespace, name).ok_or_else(|| Status::not_found(about, name))?;
+    let service = objects
+        .value("", "services", namespace, name)
+        .ok_or_else(|| Status::not_found(about, name))?;
     let wanted = service
         .list("spec.ports")
         .iter()
         .find(|p| {
-            port.is_empty() || p.text("name") == port || p.int("port").is_some_and(|n| n.to_string() == port)
+            port.is_empty()
+                || p.text("name") == port
+                || p.int("port").is_some_and(|n| n.to_string() == port)
         })
         .map(|p| p.text("name").to_owned());
     let Some(wanted) = wanted else {
-        return Err(Status::service_unavailable(format!("no service port {port:?} found for service {name:?}")));
+        return Err(Status::service_unavailable(format!(
+            "no service port {port:?} found for service {name:?}"
+        )));
     };
     let mut backends = Vec::new();
     for slice in objects.values("discovery.k8s.io", "endpointslices", Some(namespace)) {
@@ -263,7 +334,9 @@ fn service_proxy(call: &Call) -> Result<Target, Status> {
         let Some(number) = number else { continue };
         for endpoint in slice.list("endpoints") {
             if endpoint.at("conditions.ready").as_bool().unwrap_or(true) {
-                let ips = endpoint.texts("addresses").filter_map(|a| a.parse::<IpAddr>().ok());
+                let ips = endpoint
+                    .texts("addresses")
+                    .filter_map(|a| a.parse::<IpAddr>().ok());
                 backends.extend(ips.map(|ip| SocketAddr::new(ip, number)));
             }
         }
@@ -280,7 +353,12 @@ fn service_proxy(call: &Call) -> Result<Target, Status> {
         }
         count => backends[at % count],
     };
-    Ok(Target { address, tls: scheme == "https", kubelet: false, path: rest(call, &raw_query(call)) })
+    Ok(Target {
+        address,
+        tls: scheme == "https",
+        kubelet: false,
+        path: rest(call, &raw_query(call)),
+    })
 }
 
 #[cfg(test)]
@@ -291,9 +369,14 @@ mod tests {
 
     #[test]
     fn exec_options_become_the_kubelets() {
-        let query = Query::parse("container=a&command=ls&command=-l+%2Fx&stdin=true&stdout=true&stderr=true&tty=true");
+        let query = Query::parse(
+            "container=a&command=ls&command=-l+%2Fx&stdin=true&stdout=true&stderr=true&tty=true",
+        );
         let path = with_query("/exec/n/p/a".to_owned(), &stream_query(&query, "exec"));
-        assert_eq!(path, "/exec/n/p/a?input=1&output=1&tty=1&command=ls&command=-l%20%2Fx");
+        assert_eq!(
+            path,
+            "/exec/n/p/a?input=1&output=1&tty=1&command=ls&command=-l%20%2Fx"
+        );
     }
 
     #[test]
@@ -307,7 +390,12 @@ mod tests {
             error.message,
             "a container name must be specified for pod p, choose one of: [a b] or one of the init containers: [i]"
         );
-        assert!(container_name(&pod, "c", "exec").unwrap_err().message.contains("container c is not valid"));
+        assert!(
+            container_name(&pod, "c", "exec")
+                .unwrap_err()
+                .message
+                .contains("container c is not valid")
+        );
     }
 
     #[test]

@@ -76,7 +76,11 @@ impl Call {
 
     /// The namespace of the request, empty for the cluster.
     pub fn namespace(&self) -> &str {
-        if self.endpoint.resource.namespaced { &self.info.namespace } else { "" }
+        if self.endpoint.resource.namespaced {
+            &self.info.namespace
+        } else {
+            ""
+        }
     }
 
     /// A call of the server itself, beside a client's request.
@@ -106,7 +110,10 @@ impl Call {
 
     /// The options of a write from the query.
     pub fn write_options(&self) -> Result<WriteOptions, Status> {
-        let mut options = WriteOptions { force: self.query.flag("force"), ..WriteOptions::default() };
+        let mut options = WriteOptions {
+            force: self.query.flag("force"),
+            ..WriteOptions::default()
+        };
         for dry_run in self.query.all("dryRun") {
             match dry_run {
                 "All" => options.dry_run = true,
@@ -119,18 +126,28 @@ impl Call {
             Some("Strict") => FieldValidation::Strict,
             Some("Ignore") => FieldValidation::Ignore,
             Some(other) => {
-                return Err(option_error("fieldValidation", other, &["Ignore", "Strict", "Warn"]));
+                return Err(option_error(
+                    "fieldValidation",
+                    other,
+                    &["Ignore", "Strict", "Warn"],
+                ));
             }
         };
         options.field_manager = match self.query.get("fieldManager") {
             Some(name) if name.len() > 128 => {
-                return Err(Status::bad_request("fieldManager: Too long: may not be more than 128 bytes"));
+                return Err(Status::bad_request(
+                    "fieldManager: Too long: may not be more than 128 bytes",
+                ));
             }
             Some(name) => name.to_owned(),
             None => {
                 let name = self.user_agent.split('/').next().unwrap_or_default();
                 let name: String = name.chars().filter(|c| !c.is_control()).take(128).collect();
-                if name.is_empty() { "unknown".to_owned() } else { name }
+                if name.is_empty() {
+                    "unknown".to_owned()
+                } else {
+                    name
+                }
             }
         };
         Ok(options)

@@ -32,8 +32,11 @@ pub async fn delete_collection(call: &Call, body: &[u8]) -> Result<Response<Body
     while deletes.try_next().await?.is_some() {}
     drop(deletes);
     let endpoint = &call.endpoint;
-    let items: Vec<_> =
-        list.items.iter().map(|entry| serialize::live(endpoint, entry)).collect::<Result<_, _>>()?;
+    let items: Vec<_> = list
+        .items
+        .iter()
+        .map(|entry| serialize::live(endpoint, entry))
+        .collect::<Result<_, _>>()?;
     let mut metadata = json!({"resourceVersion": list.revision.to_string()});
     if let Some(next) = next {
         metadata["continue"] = next.into();

@@ -30,7 +30,9 @@ pub(super) async fn create_managed(
     let resource = &*endpoint.resource;
     namespace_of(call, &mut object)?;
     if serialize::sent_revision(&object)?.is_some() {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(Status::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     let generated = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();
     if generated {
@@ -45,7 +47,10 @@ pub(super) async fn create_managed(
     }
 
     let admission = Admission::write(call, Operation::Create, "", options.dry_run);
-    call.server.admission.mutate(&admission, &mut object, None).await?;
+    call.server
+        .admission
+        .mutate(&admission, &mut object, None)
+        .await?;
     for warning in resource.strategy.warnings(&object) {
         call.warn(warning);
     }
@@ -54,7 +59,10 @@ pub(super) async fn create_managed(
     if !errors.is_empty() {
         return Err(invalid(call, &object, errors));
     }
-    call.server.admission.validate(&admission, &object, None).await?;
+    call.server
+        .admission
+        .validate(&admission, &object, None)
+        .await?;
     if options.dry_run {
         return Ok(Written::Value(object));
     }
@@ -71,7 +79,10 @@ pub(super) async fn create_managed(
                 generate(call, &mut object);
             }
             Err(WriteError::Exists { .. }) if generated => {
-                return Err(Status::generate_name_conflict(resource, meta::name(&object)));
+                return Err(Status::generate_name_conflict(
+                    resource,
+                    meta::name(&object),
+                ));
             }
             Err(WriteError::Exists { .. }) => {
                 return Err(Status::already_exists(resource, meta::name(&object)));
@@ -123,9 +134,17 @@ pub fn namespace_of(call: &Call, object: &mut Value) -> Result<(), Status> {
 }
 
 /// The 422 for an object of the call's kind.
-pub fn invalid(call: &Call, object: &Value, errors: Vec<schema::field_error::FieldError>) -> Status {
+pub fn invalid(
+    call: &Call,
+    object: &Value,
+    errors: Vec<schema::field_error::FieldError>,
+) -> Status {
     let gvk = &call.endpoint.resource.gvk;
-    Status::invalid(About::new(&gvk.group, &gvk.kind), meta::name(object), errors)
+    Status::invalid(
+        About::new(&gvk.group, &gvk.kind),
+        meta::name(object),
+        errors,
+    )
 }
 
 /// What a client hears when the store fails.

@@ -46,7 +46,9 @@ pub fn body(
 ) -> Result<Value, Status> {
     let form = form(&call.content_type)?;
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(Status::bad_request("Required value: the request has no body"));
+        return Err(Status::bad_request(
+            "Required value: the request has no body",
+        ));
     }
     let refused = |e: &dyn std::fmt::Display| {
         Status::bad_request(format!(
@@ -60,13 +62,23 @@ pub fn body(
         Form::Protobuf => {
             let envelope = schema::proto::envelope::unwrap(body).map_err(|e| refused(&e))?;
             check_kind(gvk, &envelope.api_version, &envelope.kind)?;
-            let value = schema::proto::decode(table, ty, envelope.raw.as_ref()).map_err(|e| refused(&e))?;
-            Decoded { value, ..Decoded::default() }
+            let value =
+                schema::proto::decode(table, ty, envelope.raw.as_ref()).map_err(|e| refused(&e))?;
+            Decoded {
+                value,
+                ..Decoded::default()
+            }
         }
     };
-    let Decoded { mut value, unknown, duplicate } = decoded;
+    let Decoded {
+        mut value,
+        unknown,
+        duplicate,
+    } = decoded;
     if !value.is_object() {
-        return Err(refused(&"json: cannot unmarshal into Go value: the body is not an object"));
+        return Err(refused(
+            &"json: cannot unmarshal into Go value: the body is not an object",
+        ));
     }
     check_kind(gvk, value.text("apiVersion"), value.text("kind"))?;
     value.set("apiVersion", gvk.api_version());
@@ -75,11 +87,21 @@ pub fn body(
         match validation {
             FieldValidation::Ignore => {}
             FieldValidation::Warn => {
-                duplicate.iter().chain(&unknown).for_each(|text| call.warn(text.clone()));
+                duplicate
+                    .iter()
+                    .chain(&unknown)
+                    .for_each(|text| call.warn(text.clone()));
             }
             FieldValidation::Strict => {
-                let all: Vec<&str> = duplicate.iter().chain(&unknown).map(String::as_str).collect();
-                return Err(refused(&format!("strict decoding error: {}", all.join(", "))));
+                let all: Vec<&str> = duplicate
+                    .iter()
+                    .chain(&unknown)
+                    .map(String::as_str)
+                    .collect();
+                return Err(refused(&format!(
+                    "strict decoding error: {}",
+                    all.join(", ")
+                )));
             }
         }
     }
@@ -97,8 +119,16 @@ pub fn delete_options(call: &Call, body: &[u8]) -> Result<Value, Status> {
         .ok_or_else(|| Status::internal("the type DeleteOptions is missing"))?;
     let table = &catalog.table;
     let value = match form(&call.content_type)? {
-        Form::Json => schema::decode::json(table, ty, body).map_err(|e| refused(&e))?.value,
-        Form::Yaml => schema::decode::yaml(table, ty, body).map_err(|e| refused(&e))?.value,
+        Form::Json => {
+            schema::decode::json(table, ty, body)
+                .map_err(|e| refused(&e))?
+                .value
+        }
+        Form::Yaml => {
+            schema::decode::yaml(table, ty, body)
+                .map_err(|e| refused(&e))?
+                .value
+        }
         Form::Protobuf => {
             let envelope = schema::proto::envelope::unwrap(body).map_err(|e| refused(&e))?;
             schema::proto::decode(table, ty, envelope.raw.as_ref()).map_err(|e| refused(&e))?

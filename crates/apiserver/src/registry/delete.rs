@@ -56,9 +56,16 @@ impl DeleteOptions {
             })?;
             options.grace_seconds = Some(seconds);
         }
-        options.propagation = query.get("propagationPolicy").map(propagation).transpose()?;
+        options.propagation = query
+            .get("propagationPolicy")
+            .map(propagation)
+            .transpose()?;
         if let Some(orphan) = query.optional_flag("orphanDependents") {
-            options.propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
+            options.propagation = Some(if orphan {
+                Propagation::Orphan
+            } else {
+                Propagation::Background
+            });
         }
         options.dry_run = query.all("dryRun").any(|v| v == "All");
         if body.iter().all(u8::is_ascii_whitespace) {
@@ -84,9 +91,17 @@ impl DeleteOptions {
                     )],
                 ));
             }
-            options.propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
+            options.propagation = Some(if orphan {
+                Propagation::Orphan
+            } else {
+                Propagation::Background
+            });
         }
-        let text = |path: &str| Some(value.text(path)).filter(|t| !t.is_empty()).map(str::to_owned);
+        let text = |path: &str| {
+            Some(value.text(path))
+                .filter(|t| !t.is_empty())
+                .map(str::to_owned)
+        };
         options.uid = text("preconditions.uid");
         options.resource_version = text("preconditions.resourceVersion");
         options.dry_run |= value.texts("dryRun").any(|v| v == "All");
@@ -123,7 +138,12 @@ pub(super) enum Plan {
 }
 
 /// Decides what a delete does, by the object alone.
-pub(super) fn plan(resource: &Resource, live: &Value, options: &DeleteOptions, now: Timestamp) -> Plan {
+pub(super) fn plan(
+    resource: &Resource,
+    live: &Value,
+    options: &DeleteOptions,
+    now: Timestamp,
+) -> Plan {
     let mut object = live.clone();
     let finalizers = finalizers(resource, live, options.propagation);
     if finalizers.is_empty() {
@@ -153,7 +173,9 @@ pub(super) fn plan(resource: &Resource, live: &Value, options: &DeleteOptions, n
         _ if !held => return Plan::Remove,
         _ => 0,
     };
-    let at = now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
+    let at = now
+        .saturating_add(SignedDuration::from_secs(seconds))
+        .unwrap_or(now);
     meta::set_time(&mut object, "metadata.deletionTimestamp", at);
     object.set("metadata.deletionGracePeriodSeconds", seconds);
     if meta::generation(live) > 0 {
@@ -167,12 +189,18 @@ pub(super) fn plan(resource: &Resource, live: &Value, options: &DeleteOptions, n
 
 /// Nothing new, unless the delete named another propagation.
 fn pending(live: &Value, object: Value) -> Plan {
-    if *live == object { Plan::Wait } else { Plan::Mark(object) }
+    if *live == object {
+        Plan::Wait
+    } else {
+        Plan::Mark(object)
+    }
 }
 
 fn shorten(object: &mut Value, period: i64, wanted: i64) {
     if let Some(at) = meta::time(object, "metadata.deletionTimestamp") {
-        let earlier = at.saturating_sub(SignedDuration::from_secs(period - wanted)).unwrap_or(at);
+        let earlier = at
+            .saturating_sub(SignedDuration::from_secs(period - wanted))
+            .unwrap_or(at);
         meta::set_time(object, "metadata.deletionTimestamp", earlier);
     }
     object.set("metadata.deletionGracePeriodSeconds", wanted);
@@ -199,23 +227,38 @@ fn finalizers(resource: &Resource, live: &Value, propagation: Option<Propagation
 
 /// The kinds whose dependents stay when a delete says nothing.
 fn orphans_by_default(resource: &Resource) -> bool {
-    matches!((&*resource.gvk.group, &*resource.gvk.kind), ("", "ReplicationController") | ("batch", "Job"))
+    matches!(
+        (&*resource.gvk.group, &*resource.gvk.kind),
+        ("", "ReplicationController") | ("batch", "Job")
+    )
 }
 
 /// Deletes the object `name`. The flag says that it is gone.
-pub async fn delete(call: &Call, name: &str, options: &DeleteOptions) -> Result<(Written, bool), Status> {
+pub async fn delete(
+    call: &Call,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<(Written, bool), Status> {
     let endpoint = &call.endpoint;
     let resource = &*endpoint.resource;
     let key = endpoint.key(call.namespace(), name);
     let store = &call.server.store;
     for _ in 0..TRIES {
-        let entry = store.get(&key).ok_or_else(|| Status::not_found(resource, name))?;
+        let entry = store
+            .get(&key)
+            .ok_or_else(|| Status::not_found(resource, name))?;
         let live = serialize::live(endpoint, &entry)?;
         preconditions(resource, name, options, &live)?;
         let mut admission = Admission::write(call, Operation::Delete, "", options.dry_run);
         admission.name = name;
-        call.server.admission.validate(&admission, &live, Some(&live)).await?;
-        if &*resource.gvk.group == "batch" && &*resource.gvk.kind == "Job" && options.propagation.is_none() {
+        call.server
+            .admission
+            .validate(&admission, &live, Some(&live))
+            .await?;
+        if &*resource.gvk.group == "batch"
+            && &*resource.gvk.kind == "Job"
+            && options.propagation.is_none()
+        {
             call.warn(
                 "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
             );
@@ -236,7 +279,10 @@ pub async fn delete(call: &Call, name: &str, options: &DeleteOptions) -> Result<
         };
         let rest = serialize::to_storage(endpoint, &object);
         let stored = serialize::stored(resource, &rest)?;
-        match store.update(key.clone(), Expect::At(entry.revision), stored).await {
+        match store
+            .update(key.clone(), Expect::At(entry.revision), stored)
+            .await
+        {
             Ok(entry) => return Ok((Written::Entry(entry), false)),
             Err(WriteError::Conflict { .. } | WriteError::NotFound { .. }) => {}
             Err(error) => return Err(store_error(call, error)),
@@ -245,9 +291,16 @@ pub async fn delete(call: &Call, name: &str, options: &DeleteOptions) -> Result<
     Err(Status::modified(resource, name))
 }
 
-fn preconditions(resource: &Resource, name: &str, options: &DeleteOptions, live: &Value) -> Result<(), Status> {
+fn preconditions(
+    resource: &Resource,
+    name: &str,
+    options: &DeleteOptions,
+    live: &Value,
+) -> Result<(), Status> {
     let failed = |what: &str, wanted: &str, held: &str| {
-        let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {held}");
+        let why = format!(
+            "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {held}"
+        );
         Err(Status::conflict(resource, name, why))
     };
     match (&options.uid, &options.resource_version) {
@@ -261,11 +314,22 @@ fn preconditions(resource: &Resource, name: &str, options: &DeleteOptions, live:
 
 /// The answer to a delete: the object while it lingers (and for kinds whose deletes have always
 /// answered it), else a success.
-pub(super) fn answer(call: &Call, name: &str, written: Written, gone: bool) -> Result<Written, Status> {
+pub(super) fn answer(
+    call: &Call,
+    name: &str,
+    written: Written,
+    gone: bool,
+) -> Result<Written, Status> {
     let resource = &call.endpoint.resource;
     let returned = [
-        "Pod", "Service", "PersistentVolumeClaim", "PersistentVolume", "ServiceAccount", "PodTemplate",
-        "ResourceQuota", "PodDisruptionBudget",
+        "Pod",
+        "Service",
+        "PersistentVolumeClaim",
+        "PersistentVolume",
+        "ServiceAccount",
+        "PodTemplate",
+        "ResourceQuota",
+        "PodDisruptionBudget",
     ];
     if !gone || returned.contains(&&*resource.gvk.kind) {
         return Ok(written);

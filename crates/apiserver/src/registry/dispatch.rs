@@ -31,7 +31,8 @@ pub async fn dispatch(call: Call, body: Bytes) -> Result<Response<Body>, Status>
         "create" => post(&call, &body).await,
         "update" => put(&call, &body).await,
         "patch" => {
-            let (written, created) = patch::patch(&call, &call.info.name, Part::Main, &body).await?;
+            let (written, created) =
+                patch::patch(&call, &call.info.name, Part::Main, &body).await?;
             respond::written(&call, code(created), &written)
         }
         "delete" => {
@@ -47,7 +48,11 @@ pub async fn dispatch(call: Call, body: Bytes) -> Result<Response<Body>, Status>
 }
 
 fn code(created: bool) -> StatusCode {
-    if created { StatusCode::CREATED } else { StatusCode::OK }
+    if created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    }
 }
 
 async fn post(call: &Call, body: &[u8]) -> Result<Response<Body>, Status> {
@@ -57,8 +62,14 @@ async fn post(call: &Call, body: &[u8]) -> Result<Response<Body>, Status> {
     }
     let options = call.write_options()?;
     let resource = &endpoint.resource;
-    let object =
-        decode::body(call, &resource.gvk, &endpoint.table, resource.ty, body, options.field_validation)?;
+    let object = decode::body(
+        call,
+        &resource.gvk,
+        &endpoint.table,
+        resource.ty,
+        body,
+        options.field_validation,
+    )?;
     let written = create::create(call, object, &options).await?;
     respond::written(call, StatusCode::CREATED, &written)
 }
@@ -67,8 +78,14 @@ async fn put(call: &Call, body: &[u8]) -> Result<Response<Body>, Status> {
     let endpoint = &call.endpoint;
     let options = call.write_options()?;
     let resource = &endpoint.resource;
-    let object =
-        decode::body(call, &resource.gvk, &endpoint.table, resource.ty, body, options.field_validation)?;
+    let object = decode::body(
+        call,
+        &resource.gvk,
+        &endpoint.table,
+        resource.ty,
+        body,
+        options.field_validation,
+    )?;
     let (written, created) = replace(call, object, Part::Main, &options).await?;
     respond::written(call, code(created), &written)
 }

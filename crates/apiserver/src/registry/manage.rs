@@ -6,7 +6,12 @@ use serde_json::Value;
 use super::call::{Call, WriteOptions};
 
 /// The manager a write is made by.
-pub fn manager(call: &Call, options: &WriteOptions, operation: Operation, subresource: &str) -> Manager {
+pub fn manager(
+    call: &Call,
+    options: &WriteOptions,
+    operation: Operation,
+    subresource: &str,
+) -> Manager {
     Manager {
         name: options.field_manager.clone(),
         operation,
@@ -25,5 +30,11 @@ pub fn record(
     object: &mut Value,
 ) {
     let manager = manager(call, options, Operation::Update, subresource);
-    schema::managed::update(&call.endpoint.table, call.endpoint.resource.ty, live, object, &manager);
+    schema::managed::update(
+        &call.endpoint.table,
+        call.endpoint.resource.ty,
+        live,
+        object,
+        &manager,
+    );
 }

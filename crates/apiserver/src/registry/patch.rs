@@ -39,21 +39,35 @@ const FORMATS: [(&str, Format); 5] = [
 /// The format a `Content-Type` names.
 pub fn format(content_type: &str) -> Result<Format, Status> {
     let media = content_type.split(';').next().unwrap_or_default().trim();
-    FORMATS.iter().find(|(name, _)| *name == media).map(|(_, format)| *format).ok_or_else(|| {
-        let names: Vec<&str> = FORMATS[..4].iter().map(|(name, _)| *name).collect();
-        Status::unsupported_media_type(&names)
-    })
+    FORMATS
+        .iter()
+        .find(|(name, _)| *name == media)
+        .map(|(_, format)| *format)
+        .ok_or_else(|| {
+            let names: Vec<&str> = FORMATS[..4].iter().map(|(name, _)| *name).collect();
+            Status::unsupported_media_type(&names)
+        })
 }
 
 /// Patches the object `name`; the flag says that it was created.
-pub async fn patch(call: &Call, name: &str, part: Part<'_>, body: &Bytes) -> Result<(Written, bool), Status> {
+pub async fn patch(
+    call: &Call,
+    name: &str,
+    part: Part<'_>,
+    body: &Bytes,
+) -> Result<(Written, bool), Status> {
     let format = format(&call.content_type)?;
     let options = call.write_options()?;
     if format == Format::Apply {
         return apply(call, name, part, body, &options).await;
     }
     let endpoint = &call.endpoint;
-    let patcher = Patcher { table: &endpoint.table, ty: endpoint.resource.ty, format, body };
+    let patcher = Patcher {
+        table: &endpoint.table,
+        ty: endpoint.resource.ty,
+        format,
+        body,
+    };
     let parsed = patcher.parse()?;
     let change = Change {
         part,
@@ -91,13 +105,21 @@ impl Patcher<'_> {
         let value: Value = serde_json::from_slice(self.body)
             .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
         if !value.is_object() {
-            return Err(Status::bad_request("error decoding patch: the patch is not a JSON object"));
+            return Err(Status::bad_request(
+                "error decoding patch: the patch is not a JSON object",
+            ));
         }
         Ok(value)
     }
 
     /// Applies it, and decodes what comes out as any body.
-    pub fn run(&self, call: &Call, options: &WriteOptions, live: &Value, parsed: &Value) -> Result<Value, Status> {
+    pub fn run(
+        &self,
+        call: &Call,
+        options: &WriteOptions,
+        live: &Value,
+        parsed: &Value,
+    ) -> Result<Value, Status> {
         let patched = match self.format {
             Format::Json => schema::patch::json(live, self.body),
             Format::Merge => Ok(schema::patch::merge(live, parsed)),
@@ -116,7 +138,13 @@ impl Patcher<'_> {
         self.decode(call, options, live, patched)
     }
 
-    fn decode(&self, call: &Call, options: &WriteOptions, live: &Value, patched: Value) -> Result<Value, Status> {
+    fn decode(
+        &self,
+        call: &Call,
+        options: &WriteOptions,
+        live: &Value,
+        patched: Value,
+    ) -> Result<Value, Status> {
         let about = About::new("", "");
         let invalid = |detail: String| {
             let shown = String::from_utf8_lossy(self.body).into_owned();
@@ -124,7 +152,9 @@ impl Patcher<'_> {
         };
         let mut decoded = schema::decode::value(self.table, self.ty, patched)
             .map_err(|e| Status::bad_request(e.to_string()))?;
-        let Decoded { unknown, duplicate, .. } = &mut decoded;
+        let Decoded {
+            unknown, duplicate, ..
+        } = &mut decoded;
         let mut unknown = std::mem::take(unknown);
         unknown.append(duplicate);
         if !unknown.is_empty() {
@@ -132,7 +162,10 @@ impl Patcher<'_> {
                 FieldValidation::Ignore => {}
                 FieldValidation::Warn => unknown.iter().for_each(|text| call.warn(text.clone())),
                 FieldValidation::Strict => {
-                    return Err(invalid(format!("strict decoding error: {}", unknown.join(", "))));
+                    return Err(invalid(format!(
+                        "strict decoding error: {}",
+                        unknown.join(", ")
+                    )));
                 }
             }
         }
@@ -174,13 +207,16 @@ async fn apply(
         return Err(Status::invalid(
             About::new("meta.k8s.io", "PatchOptions"),
             "",
-            vec![FieldError::required("fieldManager", "is required for apply patch")],
+            vec![FieldError::required(
+                "fieldManager",
+                "is required for apply patch",
+            )],
         ));
     }
-    let refused = |e: &dyn std::fmt::Display| {
-        Status::bad_request(format!("error decoding YAML: {e}"))
-    };
-    let decoded = schema::decode::yaml(&endpoint.table, resource.ty, body).map_err(|e| refused(&e))?;
+    let refused =
+        |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding YAML: {e}"));
+    let decoded =
+        schema::decode::yaml(&endpoint.table, resource.ty, body).map_err(|e| refused(&e))?;
     let mut problems = decoded.duplicate;
     problems.extend(decoded.unknown);
     if !problems.is_empty() {
@@ -188,15 +224,22 @@ async fn apply(
             FieldValidation::Ignore => {}
             FieldValidation::Warn => problems.iter().for_each(|text| call.warn(text.clone())),
             FieldValidation::Strict => {
-                return Err(Status::bad_request(format!("strict decoding error: {}", problems.join(", "))));
+                return Err(Status::bad_request(format!(
+                    "strict decoding error: {}",
+                    problems.join(", ")
+                )));
             }
         }
     }
     let mut applied = decoded.value;
     if applied.text("kind").is_empty() || applied.text("apiVersion").is_empty() {
-        return Err(Status::bad_request("error decoding YAML: Object 'Kind' or 'apiVersion' is missing"));
+        return Err(Status::bad_request(
+            "error decoding YAML: Object 'Kind' or 'apiVersion' is missing",
+        ));
     }
-    if applied.text("kind") != &*resource.gvk.kind || applied.text("apiVersion") != endpoint.api_version {
+    if applied.text("kind") != &*resource.gvk.kind
+        || applied.text("apiVersion") != endpoint.api_version
+    {
         return Err(Status::bad_request(format!(
             "the applied object is a {} of {}, the path serves {} of {}",
             applied.text("kind"),

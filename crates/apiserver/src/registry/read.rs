@@ -58,8 +58,11 @@ pub async fn fresh(call: &Call, revision: Revision) -> Result<(), Status> {
 }
 
 fn too_large(revision: Revision, current: Revision) -> Status {
-    Status::timeout(format!("Too large resource version: {revision}, current: {current}"), 1)
-        .with_cause("ResourceVersionTooLarge", "Too large resource version", "")
+    Status::timeout(
+        format!("Too large resource version: {revision}, current: {current}"),
+        1,
+    )
+    .with_cause("ResourceVersionTooLarge", "Too large resource version", "")
 }
 
 /// Where the next page begins, as upstream writes it.
@@ -80,7 +83,9 @@ impl Continue {
 
     fn decode(text: &str) -> Result<Continue, Status> {
         let refused = || Status::bad_request("continue key is not valid: the token is malformed");
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| refused())?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text.trim_end_matches('='))
+            .map_err(|_| refused())?;
         let token: Continue = serde_json::from_slice(&bytes).map_err(|_| refused())?;
         if token.v != "meta.k8s.io/v1" || token.start.contains("..") {
             return Err(refused());
@@ -102,14 +107,20 @@ fn page(call: &Call) -> Result<Page, Status> {
         Some(text) => match text.parse::<i64>() {
             Ok(limit) if limit > 0 => usize::try_from(limit).ok(),
             Ok(_) => None,
-            Err(_) => return Err(Status::bad_request(format!("limit: {text:?} is not a number"))),
+            Err(_) => {
+                return Err(Status::bad_request(format!(
+                    "limit: {text:?} is not a number"
+                )));
+            }
         },
     };
     let rule = query.get("resourceVersionMatch");
     let asked = query.get("resourceVersion");
     if let Some(token) = query.get("continue") {
         if rule.is_some() {
-            return Err(forbidden_match("resourceVersionMatch is forbidden when continue is provided"));
+            return Err(forbidden_match(
+                "resourceVersionMatch is forbidden when continue is provided",
+            ));
         }
         if asked.is_some_and(|rv| rv != "0") {
             return Err(Status::bad_request(
@@ -143,22 +154,35 @@ fn page(call: &Call) -> Result<Page, Status> {
             ));
         }
         (Some(other), _) => {
-            return Err(invalid_options(vec![schema::field_error::FieldError::not_supported(
-                "resourceVersionMatch",
-                other,
-                &["Exact", "NotOlderThan", ""],
-            )]));
+            return Err(invalid_options(vec![
+                schema::field_error::FieldError::not_supported(
+                    "resourceVersionMatch",
+                    other,
+                    &["Exact", "NotOlderThan", ""],
+                ),
+            ]));
         }
     };
-    Ok(Page { limit, after: None, at })
+    Ok(Page {
+        limit,
+        after: None,
+        at,
+    })
 }
 
 fn invalid_options(errors: Vec<schema::field_error::FieldError>) -> Status {
-    Status::invalid(api::status::About::new("meta.k8s.io", "ListOptions"), "", errors)
+    Status::invalid(
+        api::status::About::new("meta.k8s.io", "ListOptions"),
+        "",
+        errors,
+    )
 }
 
 fn forbidden_match(why: &str) -> Status {
-    invalid_options(vec![schema::field_error::FieldError::forbidden("resourceVersionMatch", why)])
+    invalid_options(vec![schema::field_error::FieldError::forbidden(
+        "resourceVersionMatch",
+        why,
+    )])
 }
 
 /// The objects a list or deletecollection is about, and the token of the next page.
@@ -182,9 +206,16 @@ pub async fn select(call: &Call) -> Result<(List, Option<String>), Status> {
         at: page.at,
     };
     let matches = |entry: &Entry| selection.matches(entry);
-    let filter: Option<&(dyn Fn(&Entry) -> bool + Send + Sync)> =
-        if selection.is_everything() { None } else { Some(&matches) };
-    let list = call.server.store.list(&call.endpoint.prefix, &options, filter).await;
+    let filter: Option<&(dyn Fn(&Entry) -> bool + Send + Sync)> = if selection.is_everything() {
+        None
+    } else {
+        Some(&matches)
+    };
+    let list = call
+        .server
+        .store
+        .list(&call.endpoint.prefix, &options, filter)
+        .await;
     let list = list.map_err(|error| match error {
         ListError::Expired { .. } => expired(&page, call),
         ListError::Future { requested, current } => too_large(requested, current),
@@ -200,7 +231,12 @@ pub async fn select(call: &Call) -> Result<(List, Option<String>), Status> {
 fn token(call: &Call, last: &Arc<Entry>, revision: Revision) -> String {
     let start = last.key.as_str()[call.endpoint.prefix.len()..].to_owned();
     let rv = i64::try_from(revision.0).unwrap_or(INCONSISTENT);
-    Continue { v: "meta.k8s.io/v1".to_owned(), rv, start }.encode()
+    Continue {
+        v: "meta.k8s.io/v1".to_owned(),
+        rv,
+        start,
+    }
+    .encode()
 }
 
 fn expired(page: &Page, call: &Call) -> Status {
@@ -228,7 +264,10 @@ pub fn answer(call: &Call, list: &List, next: Option<String>) -> Result<Response
     let mut metadata = json!({"resourceVersion": list.revision.to_string()});
     if let Some(next) = next {
         metadata["continue"] = next.into();
-        if let Some(remaining) = list.remaining.filter(|_| call.query.get("labelSelector").is_none()) {
+        if let Some(remaining) = list
+            .remaining
+            .filter(|_| call.query.get("labelSelector").is_none())
+        {
             metadata["remainingItemCount"] = remaining.into();
         }
     }
@@ -240,8 +279,11 @@ pub fn answer(call: &Call, list: &List, next: Option<String>) -> Result<Response
             _ => {}
         }
     }
-    let objects: Vec<Value> =
-        list.items.iter().map(|entry| serialize::live(endpoint, entry)).collect::<Result<_, _>>()?;
+    let objects: Vec<Value> = list
+        .items
+        .iter()
+        .map(|entry| serialize::live(endpoint, entry))
+        .collect::<Result<_, _>>()?;
     let value = match call.accept.shape {
         Shape::Table => respond::table(call, &objects, metadata, true),
         Shape::Metadata => json!({
@@ -274,13 +316,20 @@ fn json_list(call: &Call, list: &List, metadata: &Value) -> Result<Response<Body
             pieces.push(Bytes::from_static(b","));
         }
         pieces.push(if endpoint.converts {
-            serde_json::to_vec(&serialize::live(endpoint, entry)?).map_err(Status::internal)?.into()
+            serde_json::to_vec(&serialize::live(endpoint, entry)?)
+                .map_err(Status::internal)?
+                .into()
         } else {
             entry.json.clone()
         });
     }
     pieces.push(Bytes::from_static(b"]}\n"));
-    Ok(respond::response(call, StatusCode::OK, "application/json", Body::pieces(pieces)))
+    Ok(respond::response(
+        call,
+        StatusCode::OK,
+        "application/json",
+        Body::pieces(pieces),
+    ))
 }
 
 fn protobuf_list(call: &Call, list: &List, metadata: &Value) -> Result<Response<Body>, Status> {
@@ -290,12 +339,21 @@ fn protobuf_list(call: &Call, list: &List, metadata: &Value) -> Result<Response<
         .table
         .id("meta.v1.ListMeta")
         .ok_or_else(|| Status::internal("the type ListMeta is missing"))?;
-    let meta = schema::proto::encode(&catalog.table, meta_type, metadata).map_err(Status::internal)?;
-    let items: Vec<Bytes> =
-        list.items.iter().map(|entry| respond::raw(call, entry)).collect::<Result<_, _>>()?;
+    let meta =
+        schema::proto::encode(&catalog.table, meta_type, metadata).map_err(Status::internal)?;
+    let items: Vec<Bytes> = list
+        .items
+        .iter()
+        .map(|entry| respond::raw(call, entry))
+        .collect::<Result<_, _>>()?;
     let raw = schema::proto::list(&meta, items.iter().map(|item| &item[..]));
     let kind = endpoint.resource.list_kind();
     let wrapped = schema::proto::envelope::wrap(&endpoint.api_version, &kind, &raw);
     let content_type = Encoding::Protobuf.content_type();
-    Ok(respond::response(call, StatusCode::OK, content_type, Body::full(wrapped)))
+    Ok(respond::response(
+        call,
+        StatusCode::OK,
+        content_type,
+        Body::full(wrapped),
+    ))
 }

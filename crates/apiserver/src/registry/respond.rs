@@ -65,9 +65,14 @@ pub fn value(call: &Call, code: StatusCode, object: &Value) -> Result<Response<B
     let shaped;
     let object = match call.accept.shape {
         Shape::Table if is_own(call, object) => {
-            shaped = table(call, std::slice::from_ref(object), json!({
-                "resourceVersion": object.text("metadata.resourceVersion"),
-            }), true);
+            shaped = table(
+                call,
+                std::slice::from_ref(object),
+                json!({
+                    "resourceVersion": object.text("metadata.resourceVersion"),
+                }),
+                true,
+            );
             &shaped
         }
         Shape::Metadata if is_own(call, object) => {
@@ -109,7 +114,11 @@ pub fn table(call: &Call, objects: &[Value], metadata: Value, headers: bool) -> 
         })
         .collect();
     let columns: Vec<Value> = if headers {
-        api::columns::table(resource).columns.iter().map(api::columns::Column::to_value).collect()
+        api::columns::table(resource)
+            .columns
+            .iter()
+            .map(api::columns::Column::to_value)
+            .collect()
     } else {
         Vec::new()
     };
@@ -130,19 +139,29 @@ pub fn encode(call: &Call, code: StatusCode, object: &Value) -> Result<Response<
             None => Ok(full(call, code, "application/json", text(object, false)?)),
         },
         Encoding::Yaml => Ok(full(call, code, "application/yaml", yaml(object)?)),
-        Encoding::Json => Ok(full(call, code, "application/json", text(object, pretty(call))?)),
+        Encoding::Json => Ok(full(
+            call,
+            code,
+            "application/json",
+            text(object, pretty(call))?,
+        )),
     }
 }
 
 fn type_of(call: &Call, object: &Value) -> Option<TypeId> {
     let (group, version) = api::meta::split_api_version(object.text("apiVersion"));
-    call.server.catalog.type_of(group, version, object.text("kind"))
+    call.server
+        .catalog
+        .type_of(group, version, object.text("kind"))
 }
 
 /// The object in its envelope; none where its kind has no protobuf form.
 pub fn protobuf(call: &Call, object: &Value) -> Result<Option<Bytes>, Status> {
-    let Some(ty) = type_of(call, object) else { return Ok(None) };
-    let raw = schema::proto::encode(&call.server.catalog.table, ty, object).map_err(Status::internal)?;
+    let Some(ty) = type_of(call, object) else {
+        return Ok(None);
+    };
+    let raw =
+        schema::proto::encode(&call.server.catalog.table, ty, object).map_err(Status::internal)?;
     let wrapped =
         schema::proto::envelope::wrap(object.text("apiVersion"), object.text("kind"), &raw);
     Ok(Some(wrapped.into()))
@@ -161,29 +180,46 @@ pub fn text(object: &Value, pretty: bool) -> Result<Vec<u8>, Status> {
 }
 
 fn yaml(object: &Value) -> Result<Vec<u8>, Status> {
-    serde_saphyr::to_string(object).map(String::into_bytes).map_err(Status::internal)
+    serde_saphyr::to_string(object)
+        .map(String::into_bytes)
+        .map_err(Status::internal)
 }
 
 /// Is the answer for people's eyes?
 pub fn pretty(call: &Call) -> bool {
     match call.query.optional_flag("pretty") {
         Some(pretty) => pretty,
-        None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|p| call.user_agent.starts_with(p)),
+        None => ["curl", "Wget", "Mozilla/5.0"]
+            .iter()
+            .any(|p| call.user_agent.starts_with(p)),
     }
 }
 
-fn full(call: &Call, code: StatusCode, content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
+fn full(
+    call: &Call,
+    code: StatusCode,
+    content_type: &'static str,
+    bytes: impl Into<Bytes>,
+) -> Response<Body> {
     response(call, code, content_type, Body::full(bytes))
 }
 
 /// An answer with the call's warnings.
-pub fn response(call: &Call, code: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+pub fn response(
+    call: &Call,
+    code: StatusCode,
+    content_type: &'static str,
+    body: Body,
+) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = code;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     for warning in call.warnings.lock().iter() {
-        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+        let quoted = warning
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace(['\n', '\r'], " ");
         if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             headers.append(header::WARNING, value);
         }
@@ -223,7 +259,10 @@ pub(crate) fn failure(status: &Status, accept: Accept, pretty: bool) -> Response
     if let Some(details) = &status.details
         && details.retry_after_seconds > 0
     {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(details.retry_after_seconds));
+        headers.insert(
+            header::RETRY_AFTER,
+            HeaderValue::from(details.retry_after_seconds),
+        );
     }
     response
 }

@@ -24,7 +24,9 @@ impl Selection {
             None => Selector::everything(),
         };
         let fields = match call.query.get("fieldSelector") {
-            Some(text) => FieldSelector::parse(text).map_err(|e| Status::bad_request(e.to_string()))?,
+            Some(text) => {
+                FieldSelector::parse(text).map_err(|e| Status::bad_request(e.to_string()))?
+            }
             None => FieldSelector::everything(),
         };
         let known = call.endpoint.resource.strategy.field_names();
@@ -35,8 +37,15 @@ impl Selection {
             .map_err(|e| Status::bad_request(e.to_string()))?;
         let path_name = (call.info.verb == "watch" && !call.info.name.is_empty())
             .then(|| call.info.name.clone());
-        let name = fields.exact("metadata.name").map(str::to_owned).or(path_name);
-        Ok(Selection { labels, fields, name })
+        let name = fields
+            .exact("metadata.name")
+            .map(str::to_owned)
+            .or(path_name);
+        Ok(Selection {
+            labels,
+            fields,
+            name,
+        })
     }
 
     /// Everything is selected.
@@ -58,12 +67,18 @@ impl Selection {
 
     /// A selectable field that must have one value; the first where there are several.
     pub fn exact_field(&self, known: &[&'static str]) -> Option<(&'static str, &str)> {
-        known.iter().find_map(|field| self.fields.exact(field).map(|value| (*field, value)))
+        known
+            .iter()
+            .find_map(|field| self.fields.exact(field).map(|value| (*field, value)))
     }
 
     /// Is this object selected?
     pub fn matches(&self, entry: &Entry) -> bool {
-        if self.name.as_deref().is_some_and(|name| name != entry.key.name()) {
+        if self
+            .name
+            .as_deref()
+            .is_some_and(|name| name != entry.key.name())
+        {
             return false;
         }
         (self.labels.is_everything() || self.labels.matches_with(|key| entry.attributes.label(key)))

@@ -11,7 +11,9 @@ use crate::endpoint::Endpoint;
 
 /// The attributes selectors need of an object in the version it rests in.
 pub fn attributes(resource: &Resource, object: &Value) -> Attributes {
-    let labels = meta::labels(object).map(|(k, v)| (k.into(), v.into())).collect();
+    let labels = meta::labels(object)
+        .map(|(k, v)| (k.into(), v.into()))
+        .collect();
     let fields = resource
         .strategy
         .fields(object)
@@ -24,12 +26,18 @@ pub fn attributes(resource: &Resource, object: &Value) -> Attributes {
 /// The bytes of an object (in the version it rests in), with the place of its resourceVersion.
 pub fn stored(resource: &Resource, object: &Value) -> Result<Stored, Status> {
     let (bytes, rv_at) = bytes(object)?;
-    Ok(Stored::new(bytes.into(), rv_at, attributes(resource, object)))
+    Ok(Stored::new(
+        bytes.into(),
+        rv_at,
+        attributes(resource, object),
+    ))
 }
 
 /// JSON without `metadata.resourceVersion`, and where that belongs.
 pub fn bytes(object: &Value) -> Result<(Vec<u8>, u32), Status> {
-    let map = object.as_object().ok_or_else(|| Status::internal("an object is no JSON object"))?;
+    let map = object
+        .as_object()
+        .ok_or_else(|| Status::internal("an object is no JSON object"))?;
     let mut out = Vec::with_capacity(1024);
     let mut rv_at = Stored::NO_RV;
     out.push(b'{');
@@ -69,7 +77,11 @@ fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), Status> {
 /// The stored object as a value in the endpoint's version.
 pub fn live(endpoint: &Endpoint, entry: &Entry) -> Result<Value, Status> {
     let value = parse(&entry.json)?;
-    Ok(if endpoint.converts { api::convert::from_storage(&endpoint.resource, value) } else { value })
+    Ok(if endpoint.converts {
+        api::convert::from_storage(&endpoint.resource, value)
+    } else {
+        value
+    })
 }
 
 /// Parses what the store gave.

@@ -46,7 +46,9 @@ pub async fn update(
                 return Err(Status::not_found(resource, name));
             }
             let object = (change.propose)(None)?;
-            return create_managed(call, object, options, change.managed).await.map(|w| (w, true));
+            return create_managed(call, object, options, change.managed)
+                .await
+                .map(|w| (w, true));
         };
         let live = serialize::live(endpoint, &entry)?;
         let object = (change.propose)(Some(&live))?;
@@ -70,7 +72,9 @@ async fn attempt(
     let resource = &*endpoint.resource;
     let name = meta::name(live);
     match serialize::sent_revision(&object)? {
-        Some(sent) if Revision(sent) != entry.revision => return Err(Status::modified(resource, name)),
+        Some(sent) if Revision(sent) != entry.revision => {
+            return Err(Status::modified(resource, name));
+        }
         None if !resource.strategy.unconditional_update() && change.part == Part::Main => {
             return Err(invalid(
                 call,
@@ -86,7 +90,8 @@ async fn attempt(
     }
     let (sent, held) = (meta::uid(&object), meta::uid(live));
     if !sent.is_empty() && sent != held {
-        let why = format!("Precondition failed: UID in precondition: {sent}, UID in object meta: {held}");
+        let why =
+            format!("Precondition failed: UID in precondition: {sent}, UID in object meta: {held}");
         return Err(Status::conflict(resource, name, why));
     }
     namespace_of(call, &mut object)?;
@@ -101,22 +106,36 @@ async fn attempt(
     }
 
     let admission = Admission::write(call, Operation::Update, change.subresource, options.dry_run);
-    call.server.admission.mutate(&admission, &mut object, Some(live)).await?;
+    call.server
+        .admission
+        .mutate(&admission, &mut object, Some(live))
+        .await?;
     for warning in resource.strategy.warnings(&object) {
         call.warn(warning);
     }
-    let addresses = call.server.addresses.reserve(resource, &mut object, Some(live))?;
+    let addresses = call
+        .server
+        .addresses
+        .reserve(resource, &mut object, Some(live))?;
     let errors = api::validation::update(resource, change.part, &object, live);
     if !errors.is_empty() {
         return Err(invalid(call, &object, errors));
     }
-    call.server.admission.validate(&admission, &object, Some(live)).await?;
+    call.server
+        .admission
+        .validate(&admission, &object, Some(live))
+        .await?;
 
     if ends_deletion(&object) {
         if options.dry_run {
             return Ok(Some(Written::Value(object)));
         }
-        return match call.server.store.delete(entry.key.clone(), Expect::At(entry.revision)).await {
+        return match call
+            .server
+            .store
+            .delete(entry.key.clone(), Expect::At(entry.revision))
+            .await
+        {
             Ok(_) => {
                 call.server.addresses.release(resource, live);
                 Ok(Some(Written::Value(object)))
@@ -132,10 +151,20 @@ async fn attempt(
     let mut stored = serialize::stored(resource, &rest)?;
     if serialize::same(entry, &stored.bytes, stored.rv_at) {
         // Nothing changed: nothing is written, and no watcher hears of it.
-        return Ok(call.server.store.get(&entry.key).filter(|e| e.revision == entry.revision).map(Written::Entry));
+        return Ok(call
+            .server
+            .store
+            .get(&entry.key)
+            .filter(|e| e.revision == entry.revision)
+            .map(Written::Entry));
     }
     stored.ttl = super::create::time_to_live(call);
-    match call.server.store.update(entry.key.clone(), Expect::At(entry.revision), stored).await {
+    match call
+        .server
+        .store
+        .update(entry.key.clone(), Expect::At(entry.revision), stored)
+        .await
+    {
         Ok(entry) => {
             addresses.keep();
             Ok(Some(Written::Entry(entry)))
@@ -149,6 +178,9 @@ async fn attempt(
 fn ends_deletion(object: &Value) -> bool {
     meta::is_terminating(object)
         && object.list("metadata.finalizers").is_empty()
-        && object.int("metadata.deletionGracePeriodSeconds").unwrap_or(0) == 0
+        && object
+            .int("metadata.deletionGracePeriodSeconds")
+            .unwrap_or(0)
+            == 0
         && (object.text("kind") != "Namespace" || object.list("spec.finalizers").is_empty())
 }

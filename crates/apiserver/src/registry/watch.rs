@@ -66,7 +66,10 @@ pub async fn watch(call: Call) -> Result<Response<Body>, Status> {
         let labels = selection.exact_labels();
         let options = ListOptions {
             namespace: scope.namespace.as_deref(),
-            field: scope.field.as_ref().map(|(field, value)| (*field, value.as_str())),
+            field: scope
+                .field
+                .as_ref()
+                .map(|(field, value)| (*field, value.as_str())),
             labels: &labels,
             ..ListOptions::default()
         };
@@ -89,10 +92,19 @@ pub async fn watch(call: Call) -> Result<Response<Body>, Status> {
         Err(error) => {
             // As upstream: the watch begins, and its one event says why it ends.
             let frame = error_frame(&call, &watch_status(&error))?;
-            return Ok(respond::response(&call, StatusCode::OK, content_type, Body::full(frame)));
+            return Ok(respond::response(
+                &call,
+                StatusCode::OK,
+                content_type,
+                Body::full(frame),
+            ));
         }
     };
-    let seconds = call.query.get("timeoutSeconds").and_then(|t| t.parse::<u64>().ok()).filter(|s| *s > 0);
+    let seconds = call
+        .query
+        .get("timeoutSeconds")
+        .and_then(|t| t.parse::<u64>().ok())
+        .filter(|s| *s > 0);
     let timeout = seconds.map_or_else(|| DEFAULT_TIMEOUT + jitter(&call), Duration::from_secs);
     let bookmarks = call.query.flag("allowWatchBookmarks").then(|| {
         let mut interval = tokio::time::interval_at(Instant::now() + BOOKMARKS, BOOKMARKS);
@@ -140,17 +152,23 @@ fn initial_events(call: &Call) -> Result<bool, Status> {
     match call.query.optional_flag("sendInitialEvents") {
         None => match rule {
             None => Ok(false),
-            Some(_) => Err(Status::invalid(about, "", vec![FieldError::forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            )])),
+            Some(_) => Err(Status::invalid(
+                about,
+                "",
+                vec![FieldError::forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                )],
+            )),
         },
-        Some(_) if rule != Some("NotOlderThan") => {
-            Err(Status::invalid(about, "", vec![FieldError::forbidden(
+        Some(_) if rule != Some("NotOlderThan") => Err(Status::invalid(
+            about,
+            "",
+            vec![FieldError::forbidden(
                 "resourceVersionMatch",
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            )]))
-        }
+            )],
+        )),
         Some(wanted) => Ok(wanted),
     }
 }
@@ -209,7 +227,9 @@ impl Watch {
         if !self.initial.is_empty() {
             let mut out = BytesMut::new();
             while out.len() < FRAME {
-                let Some(entry) = self.initial.pop_front() else { break };
+                let Some(entry) = self.initial.pop_front() else {
+                    break;
+                };
                 if let Err(status) = self.write(&mut out, "ADDED", &entry) {
                     return Some(Err(status));
                 }
@@ -238,7 +258,10 @@ impl Watch {
                 continue;
             }
             let after = event.kind == EventKind::Put && self.selection.matches(&event.entry);
-            let before = event.previous.as_ref().is_some_and(|p| self.selection.matches(p));
+            let before = event
+                .previous
+                .as_ref()
+                .is_some_and(|p| self.selection.matches(p));
             match (before, after) {
                 (false, true) => self.write(&mut out, "ADDED", &event.entry)?,
                 (true, true) => self.write(&mut out, "MODIFIED", &event.entry)?,

@@ -83,7 +83,9 @@ pub fn negotiate(header: Option<&str>, shapes: &[Shape]) -> Option<Accept> {
                 "g" => group = value,
                 "v" => version = value,
                 "q" => {
-                    quality = value.parse::<f32>().map_or(0, |q| (q.clamp(0.0, 1.0) * 1000.0) as u32);
+                    quality = value
+                        .parse::<f32>()
+                        .map_or(0, |q| (q.clamp(0.0, 1.0) * 1000.0) as u32);
                 }
                 _ => {}
             }
@@ -91,9 +93,11 @@ pub fn negotiate(header: Option<&str>, shapes: &[Shape]) -> Option<Accept> {
         let shape = match (kind, group, version) {
             ("", _, _) => Shape::Object,
             ("Table", "meta.k8s.io", "v1" | "v1beta1") => Shape::Table,
-            ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => {
-                Shape::Metadata
-            }
+            (
+                "PartialObjectMetadata" | "PartialObjectMetadataList",
+                "meta.k8s.io",
+                "v1" | "v1beta1",
+            ) => Shape::Metadata,
             ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Shape::Discovery,
             _ => continue,
         };
@@ -119,18 +123,36 @@ mod tests {
     fn the_first_acceptable_clause_of_the_best_quality_wins() {
         let all = [Shape::Table, Shape::Metadata];
         let json = Some(Accept::default());
-        let table = Some(Accept { encoding: Encoding::Json, shape: Shape::Table });
-        let protobuf = Some(Accept { encoding: Encoding::Protobuf, shape: Shape::Object });
+        let table = Some(Accept {
+            encoding: Encoding::Json,
+            shape: Shape::Table,
+        });
+        let protobuf = Some(Accept {
+            encoding: Encoding::Protobuf,
+            shape: Shape::Object,
+        });
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         let cases = [
             (None, &all[..], json),
             (Some("*/*"), &all, json),
             (Some(kubectl), &all, table),
             (Some(kubectl), &[], json),
-            (Some("application/vnd.kubernetes.protobuf,application/json"), &all, protobuf),
-            (Some("application/json;q=0.5,application/vnd.kubernetes.protobuf"), &all, protobuf),
+            (
+                Some("application/vnd.kubernetes.protobuf,application/json"),
+                &all,
+                protobuf,
+            ),
+            (
+                Some("application/json;q=0.5,application/vnd.kubernetes.protobuf"),
+                &all,
+                protobuf,
+            ),
             (Some("text/html"), &all, None),
-            (Some("application/json;as=Table;v=v9;g=meta.k8s.io"), &all, None),
+            (
+                Some("application/json;as=Table;v=v9;g=meta.k8s.io"),
+                &all,
+                None,
+            ),
         ];
         for (header, shapes, expected) in cases {
             assert_eq!(negotiate(header, shapes), expected, "{header:?}");

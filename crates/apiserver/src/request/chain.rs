@@ -44,23 +44,35 @@ struct Record {
 
 impl ApiServer {
     /// Deals with one request, whatever way it came in.
-    pub async fn handle(self: &Arc<Self>, request: Request<RequestBody>, peer: Peer) -> Response<Body> {
+    pub async fn handle(
+        self: &Arc<Self>,
+        request: Request<RequestBody>,
+        peer: Peer,
+    ) -> Response<Body> {
         let started = Instant::now();
         let received = self.clock.now();
         let id = new_uid(&self.config.random);
         let agent = text(request.headers(), header::USER_AGENT).to_owned();
-        let pretty = request.uri().query().is_some_and(|q| q.contains("pretty=true") || q.contains("pretty=1"));
+        let pretty = request
+            .uri()
+            .query()
+            .is_some_and(|q| q.contains("pretty=true") || q.contains("pretty=1"));
         let zipped = text(request.headers(), header::ACCEPT_ENCODING).contains("gzip");
         let mut record = Record::default();
-        let outcome =
-            AssertUnwindSafe(self.steps(request, &peer, &agent, &mut record)).catch_unwind().await;
+        let outcome = AssertUnwindSafe(self.steps(request, &peer, &agent, &mut record))
+            .catch_unwind()
+            .await;
         let mut response = match outcome {
             Ok(Ok(response)) => response,
             Ok(Err(status)) => registry::failure(&status, record.accept, pretty),
             Err(panic) => {
                 let what = panic_text(&*panic);
                 tracing::error!(path = %record.info.path, what, "a handler panicked");
-                registry::failure(&Status::internal("the handler failed"), record.accept, pretty)
+                registry::failure(
+                    &Status::internal("the handler failed"),
+                    record.accept,
+                    pretty,
+                )
             }
         };
         let headers = response.headers_mut();
@@ -91,7 +103,11 @@ impl ApiServer {
         }
         // Between processes of one machine the network is free and the processor is not.
         let far = matches!(&peer, Peer::Remote { address, .. } if !address.ip().is_loopback());
-        if zipped && far { crate::http::body::zip(response) } else { response }
+        if zipped && far {
+            crate::http::body::zip(response)
+        } else {
+            response
+        }
     }
 
     async fn steps(
@@ -105,17 +121,26 @@ impl ApiServer {
         let path = parts.uri.path();
         let query_text = parts.uri.query().unwrap_or("");
         if path.len() + query_text.len() > info::MAX_PATH {
-            return Err(Status::other(414, "RequestURITooLong", "the request's URI is too long"));
+            return Err(Status::other(
+                414,
+                "RequestURITooLong",
+                "the request's URI is too long",
+            ));
         }
         let query = Query::parse(query_text);
         let mut info = info::parse(&parts.method, path, &query);
         let shapes: &[Shape] = match info.verb {
             "get" | "list" | "watch" if info.is_resource => &[Shape::Table, Shape::Metadata],
-            "create" | "update" | "patch" | "delete" if info.is_resource => &[Shape::Table, Shape::Metadata],
+            "create" | "update" | "patch" | "delete" if info.is_resource => {
+                &[Shape::Table, Shape::Metadata]
+            }
             _ => &[Shape::Discovery],
         };
         let wanted = accept::negotiate(
-            parts.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()),
+            parts
+                .headers
+                .get(header::ACCEPT)
+                .and_then(|v| v.to_str().ok()),
             shapes,
         );
         record.accept = wanted.unwrap_or_default();
@@ -139,7 +164,11 @@ impl ApiServer {
         };
         let waits = waits(&info, &query);
         let writes = !matches!(info.verb, "get" | "list" | "watch" | "head" | "options");
-        let place = if waits { None } else { Some(self.limiter.enter(writes).await?) };
+        let place = if waits {
+            None
+        } else {
+            Some(self.limiter.enter(writes).await?)
+        };
         self.authorizer.require(&attributes)?;
 
         if !info.is_resource {
@@ -149,7 +178,8 @@ impl ApiServer {
             .endpoints
             .get(&info.group, &info.version, &info.resource)
             .ok_or_else(Status::no_resource)?;
-        if endpoint.resource.namespaced && info.namespace.is_empty()
+        if endpoint.resource.namespaced
+            && info.namespace.is_empty()
             && !matches!(info.verb, "list" | "watch" | "deletecollection")
         {
             return Err(Status::no_resource());
@@ -164,7 +194,11 @@ impl ApiServer {
             Some(accept) => accept,
             // Logs and proxied answers are of any type.
             None if proxy::is_proxied(&info) => Accept::default(),
-            None => return Err(Status::not_acceptable(&accept::SUPPORTED.split(", ").collect::<Vec<_>>())),
+            None => {
+                return Err(Status::not_acceptable(
+                    &accept::SUPPORTED.split(", ").collect::<Vec<_>>(),
+                ));
+            }
         };
         let call = Call {
             server: self.clone(),
@@ -185,7 +219,11 @@ impl ApiServer {
         if call.info.verb == "watch" {
             return registry::dispatch(call, Bytes::new()).await;
         }
-        let body = if writes { read_body(body).await? } else { Bytes::new() };
+        let body = if writes {
+            read_body(body).await?
+        } else {
+            Bytes::new()
+        };
         if !writes {
             return registry::dispatch(call, body).await;
         }
@@ -198,7 +236,10 @@ impl ApiServer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Ok(Err(_)) => Err(Status::service_unavailable("the server is going down")),
-            Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
+            Err(_) => Err(Status::timeout(
+                "request did not complete within the allotted timeout",
+                0,
+            )),
         }
     }
 
@@ -210,7 +251,10 @@ impl ApiServer {
         info: &RequestInfo,
         record: &mut Record,
     ) -> Result<Arc<UserInfo>, Status> {
-        let live = Live { objects: &self.objects, now: self.clock.now() };
+        let live = Live {
+            objects: &self.objects,
+            now: self.clock.now(),
+        };
         let user = match self.authenticator.authenticate(peer, headers, &live) {
             Ok(Some(user)) => user,
             Ok(None) if is_public(&info.path) => Arc::new(UserInfo::anonymous()),
@@ -235,32 +279,40 @@ impl ApiServer {
 
 fn is_public(path: &str) -> bool {
     PUBLIC.iter().any(|public| {
-        path.strip_prefix(public).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(public)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })
 }
 
 /// Does the request wait by its nature?
 fn waits(info: &RequestInfo, query: &Query) -> bool {
     info.verb == "watch"
-        || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward")
+        || matches!(
+            info.subresource.as_str(),
+            "proxy" | "exec" | "attach" | "portforward"
+        )
         || (info.subresource == "log" && query.flag("follow"))
 }
 
 async fn read_body(body: RequestBody) -> Result<Bytes, Status> {
     match tokio::time::timeout(BODY_PATIENCE, body::read(body, MAX_BODY)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(ReadError::TooLarge)) => {
-            Err(Status::too_large(format!("limit is {MAX_BODY}")))
-        }
-        Ok(Err(ReadError::Broken(error))) => {
-            Err(Status::bad_request(format!("the request body cannot be read: {error}")))
-        }
-        Err(_) => Err(Status::timeout("the request body did not arrive in time", 0)),
+        Ok(Err(ReadError::TooLarge)) => Err(Status::too_large(format!("limit is {MAX_BODY}"))),
+        Ok(Err(ReadError::Broken(error))) => Err(Status::bad_request(format!(
+            "the request body cannot be read: {error}"
+        ))),
+        Err(_) => Err(Status::timeout(
+            "the request body did not arrive in time",
+            0,
+        )),
     }
 }
 
 fn text(headers: &http::HeaderMap, name: header::HeaderName) -> &str {
-    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
+    headers
+        .get(name)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("")
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -150,7 +150,11 @@ pub fn parse(method: &Method, path: &str, query: &Query) -> RequestInfo {
         info.name = name.to_owned();
     }
     // A single object is watched through its collection.
-    if info.verb == "get" && !info.name.is_empty() && info.subresource.is_empty() && query.flag("watch") {
+    if info.verb == "get"
+        && !info.name.is_empty()
+        && info.subresource.is_empty()
+        && query.flag("watch")
+    {
         info.verb = "watch";
     }
     info

@@ -18,7 +18,11 @@ impl Query {
             return Query::default();
         }
         let decode = |part: &str| {
-            if part.contains('+') { percent_decode(&part.replace('+', " ")) } else { percent_decode(part) }
+            if part.contains('+') {
+                percent_decode(&part.replace('+', " "))
+            } else {
+                percent_decode(part)
+            }
         };
         let pairs = text
             .split('&')
@@ -34,12 +38,19 @@ impl Query {
 
     /// The first value of `key`; none where absent or empty.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+        self.pairs
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
+            .filter(|v| !v.is_empty())
     }
 
     /// All values of `key`.
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.pairs.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.pairs
+            .iter()
+            .filter(move |(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
     }
 
     /// All parameters.
@@ -58,6 +69,9 @@ impl Query {
 
     /// `flag`, none where absent.
     pub fn optional_flag(&self, key: &str) -> Option<bool> {
-        self.pairs.iter().any(|(k, _)| k == key).then(|| self.flag(key))
+        self.pairs
+            .iter()
+            .any(|(k, _)| k == key)
+            .then(|| self.flag(key))
     }
 }

@@ -40,13 +40,18 @@ fn clear(bits: &mut [u64], at: u32) {
 /// A free place at or after `from`, going round once.
 fn free(bits: &[u64], count: u32, from: u32) -> Option<u32> {
     let taken = |at: u32| bits[at as usize / 64] & (1u64 << (at % 64)) != 0;
-    (from..count).chain(0..from.min(count)).find(|at| !taken(*at))
+    (from..count)
+        .chain(0..from.min(count))
+        .find(|at| !taken(*at))
 }
 
 impl Books {
     pub(super) fn new(network: Ipv4Net, ports: (u16, u16)) -> Books {
         let bits = 32 - u32::from(network.prefix_len());
-        let size = 1u32.checked_shl(bits).unwrap_or(u32::MAX).min(MAX_ADDRESSES);
+        let size = 1u32
+            .checked_shl(bits)
+            .unwrap_or(u32::MAX)
+            .min(MAX_ADDRESSES);
         // The network's own address is not one, nor is the last.
         let usable = size.saturating_sub(2).max(1);
         let port_count = u32::from(ports.1.saturating_sub(ports.0)) + 1;
@@ -100,8 +105,14 @@ impl Books {
     }
 
     pub(super) fn claim(&mut self, taken: Taken) -> Claim {
-        let Some((bits, at)) = self.place(taken) else { return Claim::Outside };
-        if set(bits, at) { Claim::Done } else { Claim::Taken }
+        let Some((bits, at)) = self.place(taken) else {
+            return Claim::Outside;
+        };
+        if set(bits, at) {
+            Claim::Done
+        } else {
+            Claim::Taken
+        }
     }
 
     pub(super) fn give_back(&mut self, taken: Taken) {
@@ -115,7 +126,11 @@ impl Books {
     pub(super) fn any_address(&mut self, random: &Random) -> Option<Ipv4Addr> {
         let reserved = (self.usable / 16).clamp(16.min(self.usable), 256.min(self.usable));
         let span = self.usable - reserved;
-        let start = if span == 0 { 0 } else { reserved + number(random) % span };
+        let start = if span == 0 {
+            0
+        } else {
+            reserved + number(random) % span
+        };
         let at = free(&self.addresses, self.usable, start)
             .filter(|at| *at >= reserved || span == 0)
             .or_else(|| free(&self.addresses, self.usable, reserved))?;

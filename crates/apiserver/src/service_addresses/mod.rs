@@ -64,7 +64,10 @@ impl Drop for Reservation<'_> {
 impl Addresses {
     /// Addresses of this network, ports of this range (both ends included).
     pub fn new(network: Ipv4Net, ports: (u16, u16), random: Random) -> Addresses {
-        Addresses { books: Mutex::new(Books::new(network, ports)), random }
+        Addresses {
+            books: Mutex::new(Books::new(network, ports)),
+            random,
+        }
     }
 
     /// Enters what the Services have.
@@ -91,13 +94,22 @@ impl Addresses {
         object: &mut Value,
         old: Option<&Value>,
     ) -> Result<Reservation<'_>, Status> {
-        let mut reservation = Reservation { addresses: self, taken: Vec::new(), freed: Vec::new() };
+        let mut reservation = Reservation {
+            addresses: self,
+            taken: Vec::new(),
+            freed: Vec::new(),
+        };
         if !is_service(resource) {
             return Ok(reservation);
         }
         let had: Vec<Taken> = old.map(held).unwrap_or_default();
         let mut books = self.books.lock();
-        let mut hand = Hand { books: &mut books, taken: Vec::new(), random: &self.random, errors: Vec::new() };
+        let mut hand = Hand {
+            books: &mut books,
+            taken: Vec::new(),
+            random: &self.random,
+            errors: Vec::new(),
+        };
         address(&mut hand, object, old, &had);
         ports(&mut hand, object, old, &had);
         let Hand { taken, errors, .. } = hand;
@@ -108,7 +120,10 @@ impl Addresses {
             return Err(Status::invalid(About::new("", "Service"), &name, errors));
         }
         let has = held(object);
-        reservation.freed = had.into_iter().filter(|taken| !has.contains(taken)).collect();
+        reservation.freed = had
+            .into_iter()
+            .filter(|taken| !has.contains(taken))
+            .collect();
         Ok(reservation)
     }
 
@@ -116,7 +131,9 @@ impl Addresses {
     pub fn release(&self, resource: &Resource, object: &Value) {
         if is_service(resource) {
             let mut books = self.books.lock();
-            held(object).into_iter().for_each(|taken| books.give_back(taken));
+            held(object)
+                .into_iter()
+                .for_each(|taken| books.give_back(taken));
         }
     }
 }
@@ -133,10 +150,17 @@ fn held(service: &Value) -> Vec<Taken> {
         .filter_map(|ip| ip.parse().ok())
         .map(Taken::Address)
         .collect();
-    let ports = service.list("spec.ports").iter().filter_map(|p| p.int("nodePort"));
+    let ports = service
+        .list("spec.ports")
+        .iter()
+        .filter_map(|p| p.int("nodePort"));
     let check = service.int("spec.healthCheckNodePort");
     held.extend(
-        ports.chain(check).filter_map(|p| u16::try_from(p).ok()).filter(|p| *p > 0).map(Taken::Port),
+        ports
+            .chain(check)
+            .filter_map(|p| u16::try_from(p).ok())
+            .filter(|p| *p > 0)
+            .map(Taken::Port),
     );
     // One port may serve TCP and UDP; an address stands in two fields.
     let mut once = Vec::with_capacity(held.len());
@@ -155,9 +179,10 @@ fn needs_address(service: &Value) -> bool {
 fn needs_ports(service: &Value) -> bool {
     match service.text("spec.type") {
         "NodePort" => true,
-        "LoadBalancer" => {
-            service.at("spec.allocateLoadBalancerNodePorts").as_bool().unwrap_or(true)
-        }
+        "LoadBalancer" => service
+            .at("spec.allocateLoadBalancerNodePorts")
+            .as_bool()
+            .unwrap_or(true),
         _ => false,
     }
 }
@@ -172,7 +197,12 @@ struct Hand<'a> {
 
 fn address(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &[Taken]) {
     if !needs_address(service) {
-        for path in ["spec.clusterIP", "spec.clusterIPs", "spec.ipFamilies", "spec.ipFamilyPolicy"] {
+        for path in [
+            "spec.clusterIP",
+            "spec.clusterIPs",
+            "spec.ipFamilies",
+            "spec.ipFamilyPolicy",
+        ] {
             if old.is_some() || service.text(path).is_empty() {
                 service.remove(path);
             }
@@ -189,7 +219,11 @@ fn address(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &
         }
     }
     let wanted = match service.text("spec.clusterIP") {
-        "" => service.texts("spec.clusterIPs").next().unwrap_or("").to_owned(),
+        "" => service
+            .texts("spec.clusterIPs")
+            .next()
+            .unwrap_or("")
+            .to_owned(),
         ip => ip.to_owned(),
     };
     if service.list("spec.ipFamilies").is_empty() {
@@ -208,7 +242,8 @@ fn address(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &
                 address
             }
             None => {
-                hand.errors.push(FieldError::internal("spec.clusterIPs", "range is full"));
+                hand.errors
+                    .push(FieldError::internal("spec.clusterIPs", "range is full"));
                 return;
             }
         },
@@ -228,7 +263,8 @@ fn address(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &
                 };
                 if let Some(why) = fault {
                     let why = format!("failed to allocate IP {address}: {why}");
-                    hand.errors.push(FieldError::invalid("spec.clusterIPs", json!([text]), why));
+                    hand.errors
+                        .push(FieldError::invalid("spec.clusterIPs", json!([text]), why));
                     return;
                 }
                 hand.taken.push(Taken::Address(address));
@@ -249,10 +285,16 @@ fn ports(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &[T
         }
         return;
     }
-    let before: Vec<Value> = old.map(|o| o.list("spec.ports").to_vec()).unwrap_or_default();
+    let before: Vec<Value> = old
+        .map(|o| o.list("spec.ports").to_vec())
+        .unwrap_or_default();
     let mut own: Vec<(u16, String)> = Vec::new();
     // Numbers asked for are taken first, so that none of them is given to another port before.
-    let mut list: Vec<(usize, &mut Value)> = service.list_mut("spec.ports").iter_mut().enumerate().collect();
+    let mut list: Vec<(usize, &mut Value)> = service
+        .list_mut("spec.ports")
+        .iter_mut()
+        .enumerate()
+        .collect();
     list.sort_by_key(|(_, port)| port.int("nodePort").unwrap_or(0) == 0);
     for (at, port) in list {
         let protocol = match port.text("protocol") {
@@ -270,27 +312,31 @@ fn ports(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &[T
         {
             port.set("nodePort", number);
         }
-        match port.int("nodePort").and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0) {
-            None => {
-                match hand.books.any_port(hand.random) {
-                    Some(number) => {
-                        hand.taken.push(Taken::Port(number));
-                        port.set("nodePort", number);
-                        own.push((number, protocol));
-                    }
-                    None => hand.errors.push(FieldError::internal(
-                        format!("spec.ports[{at}].nodePort"),
-                        "failed to allocate a nodePort: range is full",
-                    )),
+        match port
+            .int("nodePort")
+            .and_then(|p| u16::try_from(p).ok())
+            .filter(|p| *p > 0)
+        {
+            None => match hand.books.any_port(hand.random) {
+                Some(number) => {
+                    hand.taken.push(Taken::Port(number));
+                    port.set("nodePort", number);
+                    own.push((number, protocol));
                 }
-            }
+                None => hand.errors.push(FieldError::internal(
+                    format!("spec.ports[{at}].nodePort"),
+                    "failed to allocate a nodePort: range is full",
+                )),
+            },
             Some(number) => {
                 let known = had.contains(&Taken::Port(number))
                     || own.iter().any(|(n, p)| *n == number && *p != protocol);
                 if !known {
                     let why = match hand.books.claim(Taken::Port(number)) {
                         books::Claim::Done => None,
-                        books::Claim::Taken => Some("provided port is already allocated".to_owned()),
+                        books::Claim::Taken => {
+                            Some("provided port is already allocated".to_owned())
+                        }
                         books::Claim::Outside => Some(format!(
                             "provided port is not in the valid range. The range of valid ports is {}",
                             hand.books.port_range()

@@ -22,7 +22,10 @@ impl RoleKey {
     /// What a refusal says of a role that is not there.
     pub(super) fn missing(&self) -> String {
         if self.namespace.is_empty() {
-            format!("clusterrole.rbac.authorization.k8s.io {:?} not found", self.name)
+            format!(
+                "clusterrole.rbac.authorization.k8s.io {:?} not found",
+                self.name
+            )
         } else {
             format!("role.rbac.authorization.k8s.io {:?} not found", self.name)
         }
@@ -43,16 +46,26 @@ pub struct Binding {
 
 impl Binding {
     pub(super) fn reason(&self, user: &UserInfo) -> String {
-        let subject = self.subjects.iter().find(|s| s.is(user)).map_or_else(String::new, Subject::shown);
+        let subject = self
+            .subjects
+            .iter()
+            .find(|s| s.is(user))
+            .map_or_else(String::new, Subject::shown);
         let role = if self.role.namespace.is_empty() {
             format!("ClusterRole {:?}", self.role.name)
         } else {
-            format!("Role {:?}", format!("{}/{}", self.role.name, self.role.namespace))
+            format!(
+                "Role {:?}",
+                format!("{}/{}", self.role.name, self.role.namespace)
+            )
         };
         let binding = if self.namespace.is_empty() {
             format!("ClusterRoleBinding {:?}", self.name)
         } else {
-            format!("RoleBinding {:?}", format!("{}/{}", self.name, self.namespace))
+            format!(
+                "RoleBinding {:?}",
+                format!("{}/{}", self.name, self.namespace)
+            )
         };
         format!("RBAC: allowed by {binding} of {role} to {subject}")
     }
@@ -76,7 +89,9 @@ impl Subject {
                     "" => binding_namespace,
                     namespace => namespace,
                 };
-                Some(Subject::User(format!("system:serviceaccount:{namespace}:{name}").into()))
+                Some(Subject::User(
+                    format!("system:serviceaccount:{namespace}:{name}").into(),
+                ))
             }
             _ => None,
         }
@@ -118,10 +133,19 @@ pub struct Index {
 }
 
 impl Index {
-    pub(super) fn observe(&mut self, plural: &str, namespace: &str, name: &str, object: Option<&Value>) {
+    pub(super) fn observe(
+        &mut self,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+        object: Option<&Value>,
+    ) {
         match plural {
             "roles" | "clusterroles" => {
-                let key = RoleKey { namespace: namespace.into(), name: name.into() };
+                let key = RoleKey {
+                    namespace: namespace.into(),
+                    name: name.into(),
+                };
                 match object {
                     Some(object) => {
                         let rules = object.list("rules").iter().map(Rule::parse).collect();
@@ -157,9 +181,17 @@ impl Index {
             }
         }
         let Some(object) = object else { return };
-        let role_namespace = if object.text("roleRef.kind") == "Role" { namespace } else { "" };
+        let role_namespace = if object.text("roleRef.kind") == "Role" {
+            namespace
+        } else {
+            ""
+        };
         let mut subjects: Vec<Subject> = Vec::new();
-        for subject in object.list("subjects").iter().filter_map(|s| Subject::parse(s, namespace)) {
+        for subject in object
+            .list("subjects")
+            .iter()
+            .filter_map(|s| Subject::parse(s, namespace))
+        {
             if !subjects.contains(&subject) {
                 subjects.push(subject);
             }
@@ -167,7 +199,10 @@ impl Index {
         let binding = Arc::new(Binding {
             namespace: namespace.into(),
             name: name.into(),
-            role: RoleKey { namespace: role_namespace.into(), name: object.text("roleRef.name").into() },
+            role: RoleKey {
+                namespace: role_namespace.into(),
+                name: object.text("roleRef.name").into(),
+            },
             subjects,
         });
         for subject in &binding.subjects {
@@ -188,7 +223,11 @@ impl Index {
         namespace: &'a str,
     ) -> impl Iterator<Item = &'a Binding> {
         let own = self.users.get(user.name.as_str()).into_iter().flatten();
-        let groups = user.groups.iter().filter_map(|g| self.groups.get(g.as_str())).flatten();
+        let groups = user
+            .groups
+            .iter()
+            .filter_map(|g| self.groups.get(g.as_str()))
+            .flatten();
         own.chain(groups)
             .map(|binding| &**binding)
             .filter(move |binding| binding.namespace.is_empty() || *binding.namespace == *namespace)
@@ -198,7 +237,10 @@ impl Index {
         self.roles.get(key).map(|role| &*role.rules)
     }
 
-    pub(super) fn aggregate(&self, matches: impl Fn(&BTreeMap<String, String>) -> bool) -> Vec<Rule> {
+    pub(super) fn aggregate(
+        &self,
+        matches: impl Fn(&BTreeMap<String, String>) -> bool,
+    ) -> Vec<Rule> {
         let mut roles: Vec<(&RoleKey, &Role)> = self
             .roles
             .iter()

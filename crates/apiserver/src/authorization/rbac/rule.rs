@@ -56,7 +56,10 @@ impl Rule {
             ("nonResourceURLs", &self.urls),
         ] {
             if !list.is_empty() || key == "verbs" {
-                map.insert(key.to_owned(), list.iter().map(|text| Value::from(&**text)).collect());
+                map.insert(
+                    key.to_owned(),
+                    list.iter().map(|text| Value::from(&**text)).collect(),
+                );
             }
         }
         Value::Object(map)
@@ -84,18 +87,24 @@ impl Rule {
     }
 
     fn covers_resource(&self, resource: &str, subresource: &str) -> bool {
-        self.resources.iter().any(|rule| match rule.split_once('/') {
-            None if &**rule == "*" => true,
-            None => subresource.is_empty() && &**rule == resource,
-            Some((r, s)) => !subresource.is_empty() && s == subresource && (r == "*" || r == resource),
-        })
+        self.resources
+            .iter()
+            .any(|rule| match rule.split_once('/') {
+                None if &**rule == "*" => true,
+                None => subresource.is_empty() && &**rule == resource,
+                Some((r, s)) => {
+                    !subresource.is_empty() && s == subresource && (r == "*" || r == resource)
+                }
+            })
     }
 
     fn covers_path(&self, path: &str) -> bool {
         self.urls.iter().any(|url| {
             &**url == "*"
                 || &**url == path
-                || url.strip_suffix('*').is_some_and(|start| path.starts_with(start))
+                || url
+                    .strip_suffix('*')
+                    .is_some_and(|start| path.starts_with(start))
         })
     }
 
@@ -104,7 +113,8 @@ impl Rule {
     pub fn is_covered_by(&self, held: &[Rule]) -> bool {
         self.verbs.iter().all(|verb| {
             let paths = self.urls.iter().all(|url| {
-                held.iter().any(|h| has(&h.verbs, verb) && h.urls.iter().any(|u| path_within(url, u)))
+                held.iter()
+                    .any(|h| has(&h.verbs, verb) && h.urls.iter().any(|u| path_within(url, u)))
             });
             let names: Vec<Option<&str>> = if self.names.is_empty() {
                 vec![None]
@@ -114,7 +124,8 @@ impl Rule {
             let resources = self.groups.iter().all(|group| {
                 self.resources.iter().all(|resource| {
                     names.iter().all(|name| {
-                        held.iter().any(|h| h.covers_single(verb, group, resource, *name))
+                        held.iter()
+                            .any(|h| h.covers_single(verb, group, resource, *name))
                     })
                 })
             });
@@ -126,9 +137,9 @@ impl Rule {
         has(&self.verbs, verb)
             && has(&self.groups, group)
             && (has(&self.resources, resource)
-                || resource
-                    .split_once('/')
-                    .is_some_and(|(_, sub)| self.resources.iter().any(|r| **r == *format!("*/{sub}"))))
+                || resource.split_once('/').is_some_and(|(_, sub)| {
+                    self.resources.iter().any(|r| **r == *format!("*/{sub}"))
+                }))
             && (self.names.is_empty()
                 || name.is_some_and(|name| self.names.iter().any(|n| &**n == name)))
     }
@@ -137,5 +148,7 @@ impl Rule {
 fn path_within(wanted: &str, held: &str) -> bool {
     held == "*"
         || held == wanted
-        || held.strip_suffix('*').is_some_and(|start| wanted.trim_end_matches('*').starts_with(start))
+        || held
+            .strip_suffix('*')
+            .is_some_and(|start| wanted.trim_end_matches('*').starts_with(start))
 }

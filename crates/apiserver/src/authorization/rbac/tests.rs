@@ -4,31 +4,52 @@ use super::*;
 
 fn rbac() -> Rbac {
     let rbac = Rbac::default();
-    rbac.observe("clusterroles", "", "reader", Some(&json!({"rules": [
-        {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "pods/log"]},
-        {"verbs": ["update"], "apiGroups": ["*"], "resources": ["*/scale"]},
-        {"verbs": ["get"], "nonResourceURLs": ["/healthz", "/logs/*"]},
-    ]})));
+    rbac.observe(
+        "clusterroles",
+        "",
+        "reader",
+        Some(&json!({"rules": [
+            {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "pods/log"]},
+            {"verbs": ["update"], "apiGroups": ["*"], "resources": ["*/scale"]},
+            {"verbs": ["get"], "nonResourceURLs": ["/healthz", "/logs/*"]},
+        ]})),
+    );
     rbac.observe("roles", "a", "named", Some(&json!({"rules": [
         {"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["one"]},
     ]})));
-    rbac.observe("clusterrolebindings", "", "all", Some(&json!({
-        "roleRef": {"kind": "ClusterRole", "name": "reader"},
-        "subjects": [{"kind": "Group", "name": "readers"}],
-    })));
-    rbac.observe("rolebindings", "a", "sa", Some(&json!({
-        "roleRef": {"kind": "Role", "name": "named"},
-        "subjects": [{"kind": "ServiceAccount", "name": "bot", "namespace": "b"}],
-    })));
+    rbac.observe(
+        "clusterrolebindings",
+        "",
+        "all",
+        Some(&json!({
+            "roleRef": {"kind": "ClusterRole", "name": "reader"},
+            "subjects": [{"kind": "Group", "name": "readers"}],
+        })),
+    );
+    rbac.observe(
+        "rolebindings",
+        "a",
+        "sa",
+        Some(&json!({
+            "roleRef": {"kind": "Role", "name": "named"},
+            "subjects": [{"kind": "ServiceAccount", "name": "bot", "namespace": "b"}],
+        })),
+    );
     rbac
 }
 
 fn allowed(rbac: &Rbac, user: &UserInfo, wanted: &str) -> bool {
     let mut words = wanted.split(' ');
     let (verb, target) = (words.next().unwrap(), words.next().unwrap());
-    let base = Attributes { verb, ..Attributes::of(user) };
+    let base = Attributes {
+        verb,
+        ..Attributes::of(user)
+    };
     let attributes = if target.starts_with('/') {
-        Attributes { path: target, ..base }
+        Attributes {
+            path: target,
+            ..base
+        }
     } else {
         let mut parts = target.split(':');
         let mut next = || parts.next().unwrap_or("");
@@ -67,7 +88,12 @@ fn rules_cover_what_they_name() {
         (&bot, "get :secrets::b:one", false),
     ];
     for (user, wanted, expected) in cases {
-        assert_eq!(allowed(&rbac, user, wanted), expected, "{} {wanted}", user.name);
+        assert_eq!(
+            allowed(&rbac, user, wanted),
+            expected,
+            "{} {wanted}",
+            user.name
+        );
     }
 }
 
@@ -77,11 +103,20 @@ fn a_changed_binding_counts_at_once() {
     let reader = UserInfo::new("r", &["readers"]);
     rbac.observe("clusterrolebindings", "", "all", None);
     assert!(!allowed(&rbac, &reader, "list :pods"));
-    rbac.observe("clusterrolebindings", "", "all", Some(&json!({
-        "roleRef": {"kind": "ClusterRole", "name": "gone"},
-        "subjects": [{"kind": "User", "name": "r"}],
-    })));
-    let decision = rbac.decide(&Attributes { verb: "get", path: "/x", ..Attributes::of(&reader) });
+    rbac.observe(
+        "clusterrolebindings",
+        "",
+        "all",
+        Some(&json!({
+            "roleRef": {"kind": "ClusterRole", "name": "gone"},
+            "subjects": [{"kind": "User", "name": "r"}],
+        })),
+    );
+    let decision = rbac.decide(&Attributes {
+        verb: "get",
+        path: "/x",
+        ..Attributes::of(&reader)
+    });
     let reason = r#"RBAC: clusterrole.rbac.authorization.k8s.io "gone" not found"#;
     assert_eq!(decision, Decision::NoOpinion(reason.to_owned()));
 }
@@ -89,9 +124,14 @@ fn a_changed_binding_counts_at_once() {
 #[test]
 fn escalation_is_judged_by_single_permissions() {
     let rule = |verbs: &[&str], resources: &[&str], names: &[&str]| {
-        Rule::parse(&json!({"verbs": verbs, "apiGroups": [""], "resources": resources, "resourceNames": names}))
+        Rule::parse(
+            &json!({"verbs": verbs, "apiGroups": [""], "resources": resources, "resourceNames": names}),
+        )
     };
-    let held = [rule(&["get"], &["pods"], &[]), rule(&["list"], &["pods", "secrets"], &[])];
+    let held = [
+        rule(&["get"], &["pods"], &[]),
+        rule(&["list"], &["pods", "secrets"], &[]),
+    ];
     let cases = [
         (rule(&["get", "list"], &["pods"], &[]), true),
         (rule(&["get"], &["pods"], &["x"]), true),

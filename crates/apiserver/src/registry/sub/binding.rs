@@ -16,17 +16,30 @@ use crate::registry::update::{Change, update};
 use crate::registry::{decode, respond};
 
 /// `POST …/pods/NAME/binding`.
-pub async fn bind(call: &Call, subresource: &Subresource, body: &Bytes) -> Result<Response<Body>, Status> {
+pub async fn bind(
+    call: &Call,
+    subresource: &Subresource,
+    body: &Bytes,
+) -> Result<Response<Body>, Status> {
     let catalog = call.server.catalog;
     let gvk = &subresource.body;
     let ty = catalog
         .type_of(&gvk.group, &gvk.version, &gvk.kind)
         .ok_or_else(|| Status::internal("the type Binding is missing"))?;
     let options = call.write_options()?;
-    let binding = decode::body(call, gvk, &catalog.table, ty, body, options.field_validation)?;
+    let binding = decode::body(
+        call,
+        gvk,
+        &catalog.table,
+        ty,
+        body,
+        options.field_validation,
+    )?;
     let sent = meta::name(&binding);
     if !sent.is_empty() && sent != call.info.name {
-        return Err(Status::bad_request("name in URL does not match name in Binding object"));
+        return Err(Status::bad_request(
+            "name in URL does not match name in Binding object",
+        ));
     }
     assign(call, &call.info.name, &binding).await
 }
@@ -36,14 +49,23 @@ pub async fn create(call: &Call, body: &Bytes) -> Result<Response<Body>, Status>
     let endpoint = &call.endpoint;
     let options = call.write_options()?;
     let resource = &endpoint.resource;
-    let binding =
-        decode::body(call, &resource.gvk, &endpoint.table, resource.ty, body, options.field_validation)?;
+    let binding = decode::body(
+        call,
+        &resource.gvk,
+        &endpoint.table,
+        resource.ty,
+        body,
+        options.field_validation,
+    )?;
     let pods = call
         .server
         .endpoints
         .get("", "v1", "pods")
         .ok_or_else(|| Status::internal("pods are not served"))?;
-    let own = Call { user: call.user.clone(), ..Call::internal(&call.server, pods, &call.info.namespace) };
+    let own = Call {
+        user: call.user.clone(),
+        ..Call::internal(&call.server, pods, &call.info.namespace)
+    };
     let name = meta::name(&binding).to_owned();
     assign(&own, &name, &binding).await
 }
@@ -53,7 +75,11 @@ async fn assign(call: &Call, name: &str, binding: &Value) -> Result<Response<Bod
     let kind = binding.text("target.kind");
     let mut errors = Vec::new();
     if !matches!(kind, "" | "Node") {
-        errors.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]));
+        errors.push(FieldError::not_supported(
+            "target.kind",
+            kind,
+            &["Node", "<empty>"],
+        ));
     }
     if target.is_empty() {
         errors.push(FieldError::required("target.name", ""));
@@ -73,19 +99,35 @@ async fn assign(call: &Call, name: &str, binding: &Value) -> Result<Response<Bod
             let uid = meta::uid(binding);
             if !uid.is_empty() && uid != meta::uid(pod) {
                 let held = meta::uid(pod);
-                return Err(Status::conflict(about, name, format!(
-                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {held}"
-                )));
+                return Err(Status::conflict(
+                    about,
+                    name,
+                    format!(
+                        "Precondition failed: UID in precondition: {uid}, UID in object meta: {held}"
+                    ),
+                ));
             }
             if meta::is_terminating(pod) {
-                return Err(Status::conflict(about, name, format!("pod {name} is being deleted, cannot be assigned to a host")));
+                return Err(Status::conflict(
+                    about,
+                    name,
+                    format!("pod {name} is being deleted, cannot be assigned to a host"),
+                ));
             }
             let node = pod.text("spec.nodeName");
             if !node.is_empty() {
-                return Err(Status::conflict(about, name, format!("pod {name} is already assigned to node {node:?}")));
+                return Err(Status::conflict(
+                    about,
+                    name,
+                    format!("pod {name} is already assigned to node {node:?}"),
+                ));
             }
             if !pod.list("spec.schedulingGates").is_empty() {
-                return Err(Status::conflict(about, name, format!("pod {name} has non-empty .spec.schedulingGates")));
+                return Err(Status::conflict(
+                    about,
+                    name,
+                    format!("pod {name} has non-empty .spec.schedulingGates"),
+                ));
             }
             let mut pod = pod.clone();
             pod.set("spec.nodeName", target);

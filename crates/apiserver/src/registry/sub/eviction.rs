@@ -17,7 +17,11 @@ use crate::registry::update::{Change, update};
 use crate::registry::{decode, respond, serialize};
 
 /// `POST …/pods/NAME/eviction`.
-pub async fn evict(call: &Call, subresource: &Subresource, body: &Bytes) -> Result<Response<Body>, Status> {
+pub async fn evict(
+    call: &Call,
+    subresource: &Subresource,
+    body: &Bytes,
+) -> Result<Response<Body>, Status> {
     let catalog = call.server.catalog;
     let gvk = &subresource.body;
     let ty = catalog
@@ -28,14 +32,20 @@ pub async fn evict(call: &Call, subresource: &Subresource, body: &Bytes) -> Resu
     let eviction = decode::body(call, gvk, &catalog.table, ty, body, write.field_validation)?;
     let sent = meta::name(&eviction);
     if !sent.is_empty() && sent != name {
-        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+        return Err(Status::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
     }
     let mut options = DeleteOptions {
         dry_run: write.dry_run || eviction.texts("deleteOptions.dryRun").any(|d| d == "All"),
         grace_seconds: eviction.int("deleteOptions.gracePeriodSeconds"),
         ..DeleteOptions::default()
     };
-    let text = |path: &str| Some(eviction.text(path)).filter(|t| !t.is_empty()).map(str::to_owned);
+    let text = |path: &str| {
+        Some(eviction.text(path))
+            .filter(|t| !t.is_empty())
+            .map(str::to_owned)
+    };
     options.uid = text("deleteOptions.preconditions.uid");
     options.resource_version = text("deleteOptions.preconditions.resourceVersion");
 
@@ -58,15 +68,20 @@ pub async fn evict(call: &Call, subresource: &Subresource, body: &Bytes) -> Resu
 
 /// Pods that are over, not started or going already disrupt nothing.
 fn free_to_go(pod: &Value) -> bool {
-    matches!(pod.text("status.phase"), "Succeeded" | "Failed" | "Pending") || meta::is_terminating(pod)
+    matches!(pod.text("status.phase"), "Succeeded" | "Failed" | "Pending")
+        || meta::is_terminating(pod)
 }
 
 /// Takes one disruption from the pod's budget, or refuses.
 async fn budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), Status> {
     let namespace = meta::namespace(pod);
-    let mut budgets = call.server.objects.values("policy", "poddisruptionbudgets", Some(namespace));
+    let mut budgets = call
+        .server
+        .objects
+        .values("policy", "poddisruptionbudgets", Some(namespace));
     budgets.retain(|budget| {
-        Selector::from_label_selector(budget.at("spec.selector")).is_ok_and(|s| s.matches_object(pod))
+        Selector::from_label_selector(budget.at("spec.selector"))
+            .is_ok_and(|s| s.matches_object(pod))
     });
     let budget = match budgets.as_slice() {
         [] => return Ok(()),
@@ -98,11 +113,17 @@ async fn budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), Status> {
         create_missing: false,
         managed: false,
         propose: Box::new(|live| {
-            let live = live.ok_or_else(|| Status::not_found(About::new("policy", "poddisruptionbudgets"), name))?;
+            let live = live.ok_or_else(|| {
+                Status::not_found(About::new("policy", "poddisruptionbudgets"), name)
+            })?;
             take(live, meta::name(pod), call.now)
         }),
     };
-    let options = WriteOptions { dry_run, field_manager: "corten".to_owned(), ..WriteOptions::default() };
+    let options = WriteOptions {
+        dry_run,
+        field_manager: "corten".to_owned(),
+        ..WriteOptions::default()
+    };
     update(&own, name, change, &options).await.map(|_| ())
 }
 
@@ -120,7 +141,9 @@ fn take(budget: &Value, pod: &str, now: jiff::Timestamp) -> Result<Value, Status
         .with_cause("DisruptionBudget", why, "")
     };
     if budget.int("status.observedGeneration").unwrap_or(0) < meta::generation(budget) {
-        return Err(refuse(format!("The disruption budget {name} is still being processed by the server.")));
+        return Err(refuse(format!(
+            "The disruption budget {name} is still being processed by the server."
+        )));
     }
     let allowed = budget.int("status.disruptionsAllowed").unwrap_or(0);
     if allowed < 0 {

@@ -20,7 +20,11 @@ pub async fn dispatch(call: Call, body: Bytes) -> Result<Response<Body>, Status>
     let Some(subresource) = endpoint.resource.subresource(&call.info.subresource) else {
         return Err(Status::no_resource());
     };
-    if !subresource.verbs.iter().any(|verb| &**verb == call.info.verb) {
+    if !subresource
+        .verbs
+        .iter()
+        .any(|verb| &**verb == call.info.verb)
+    {
         return Err(Status::method_not_allowed());
     }
     match call.info.subresource.as_str() {
@@ -34,7 +38,10 @@ pub async fn dispatch(call: Call, body: Bytes) -> Result<Response<Body>, Status>
 
 /// Does what the call asks of a resource whose objects do not rest.
 pub async fn virtual_resource(call: Call, body: Bytes) -> Result<Response<Body>, Status> {
-    match (&*call.endpoint.resource.gvk.group, &*call.endpoint.resource.plural) {
+    match (
+        &*call.endpoint.resource.gvk.group,
+        &*call.endpoint.resource.plural,
+    ) {
         ("", "bindings") => binding::create(&call, &body).await,
         ("", "componentstatuses") => review::component_statuses(&call),
         _ => review::create(&call, &body).await,

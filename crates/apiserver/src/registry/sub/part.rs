@@ -25,7 +25,11 @@ const PARTS: [(&str, &[&str]); 4] = [
 pub async fn dispatch(call: &Call, body: &Bytes) -> Result<Response<Body>, Status> {
     let name = call.info.name.as_str();
     let subresource = call.info.subresource.as_str();
-    let part = if subresource == "status" { Part::Status } else { Part::Sub(subresource) };
+    let part = if subresource == "status" {
+        Part::Status
+    } else {
+        Part::Sub(subresource)
+    };
     match call.info.verb {
         "get" => read::get(call).await,
         "patch" => {
@@ -55,7 +59,9 @@ pub async fn dispatch(call: &Call, body: &Bytes) -> Result<Response<Body>, Statu
                 subresource,
                 create_missing: false,
                 managed: false,
-                propose: Box::new(|live| Ok(live.map_or_else(|| object.clone(), |live| only(part, &object, live)))),
+                propose: Box::new(|live| {
+                    Ok(live.map_or_else(|| object.clone(), |live| only(part, &object, live)))
+                }),
             };
             let (written, _) = update(call, name, change, &options).await?;
             respond::written(call, StatusCode::OK, &written)
@@ -67,13 +73,21 @@ pub async fn dispatch(call: &Call, body: &Bytes) -> Result<Response<Body>, Statu
 /// The live object with this part of `object` in it. A status is kept apart by the generic
 /// preparation of every update.
 fn only(part: Part<'_>, object: &Value, live: &Value) -> Value {
-    let Part::Sub(name) = part else { return object.clone() };
-    let Some((_, paths)) = PARTS.iter().find(|(sub, _)| *sub == name) else { return object.clone() };
+    let Part::Sub(name) = part else {
+        return object.clone();
+    };
+    let Some((_, paths)) = PARTS.iter().find(|(sub, _)| *sub == name) else {
+        return object.clone();
+    };
     let mut merged = live.clone();
     for path in *paths {
         merged.restore(path, object);
     }
-    for path in ["metadata.resourceVersion", "metadata.uid", "metadata.managedFields"] {
+    for path in [
+        "metadata.resourceVersion",
+        "metadata.uid",
+        "metadata.managedFields",
+    ] {
         match object.at(path) {
             Value::Null => {
                 if path == "metadata.resourceVersion" {

@@ -22,8 +22,14 @@ pub async fn create(call: &Call, body: &Bytes) -> Result<Response<Body>, Status>
     let endpoint = &call.endpoint;
     let resource = &endpoint.resource;
     let options = call.write_options()?;
-    let mut review =
-        decode::body(call, &resource.gvk, &endpoint.table, resource.ty, body, options.field_validation)?;
+    let mut review = decode::body(
+        call,
+        &resource.gvk,
+        &endpoint.table,
+        resource.ty,
+        body,
+        options.field_validation,
+    )?;
     let status = match &*resource.plural {
         "selfsubjectreviews" => json!({"userInfo": &*call.user}),
         "tokenreviews" => token_review(call, &review)?,
@@ -55,12 +61,22 @@ fn subject(review: &Value) -> Result<UserInfo, Status> {
             .pairs("extra")
             .map(|(key, values)| {
                 let values = values.as_array().into_iter().flatten();
-                (key.to_owned(), values.filter_map(Value::as_str).map(str::to_owned).collect())
+                (
+                    key.to_owned(),
+                    values
+                        .filter_map(Value::as_str)
+                        .map(str::to_owned)
+                        .collect(),
+                )
             })
             .collect::<BTreeMap<_, _>>(),
     };
     if user.name.is_empty() && user.groups.is_empty() {
-        let error = FieldError::invalid("spec.user", "", "at least one of user or group must be specified");
+        let error = FieldError::invalid(
+            "spec.user",
+            "",
+            "at least one of user or group must be specified",
+        );
         let kind = About::new("authorization.k8s.io", review.text("kind"));
         return Err(Status::invalid(kind, "", vec![error]));
     }
@@ -68,16 +84,21 @@ fn subject(review: &Value) -> Result<UserInfo, Status> {
 }
 
 fn access(call: &Call, review: &Value, user: &UserInfo, local: &str) -> Result<Value, Status> {
-    let (resource, path) =
-        (review.at("spec.resourceAttributes"), review.at("spec.nonResourceAttributes"));
+    let (resource, path) = (
+        review.at("spec.resourceAttributes"),
+        review.at("spec.nonResourceAttributes"),
+    );
     let attributes = match (resource.is_null(), path.is_null()) {
         (false, true) => {
             if !local.is_empty() && resource.text("namespace") != local {
-                return Err(invalid(call, vec![FieldError::invalid(
-                    "spec.resourceAttributes.namespace",
-                    resource.text("namespace"),
-                    format!("must match metadata.namespace {local:?}"),
-                )]));
+                return Err(invalid(
+                    call,
+                    vec![FieldError::invalid(
+                        "spec.resourceAttributes.namespace",
+                        resource.text("namespace"),
+                        format!("must match metadata.namespace {local:?}"),
+                    )],
+                ));
             }
             Attributes {
                 verb: resource.text("verb"),
@@ -91,22 +112,30 @@ fn access(call: &Call, review: &Value, user: &UserInfo, local: &str) -> Result<V
                 ..Attributes::of(user)
             }
         }
-        (true, false) => {
-            Attributes { verb: path.text("verb"), path: path.text("path"), ..Attributes::of(user) }
-        }
+        (true, false) => Attributes {
+            verb: path.text("verb"),
+            path: path.text("path"),
+            ..Attributes::of(user)
+        },
         (true, true) => {
-            return Err(invalid(call, vec![FieldError::invalid(
-                "spec.resourceAttributes",
-                Value::Null,
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-            )]));
+            return Err(invalid(
+                call,
+                vec![FieldError::invalid(
+                    "spec.resourceAttributes",
+                    Value::Null,
+                    "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+                )],
+            ));
         }
         (false, false) => {
-            return Err(invalid(call, vec![FieldError::invalid(
-                "spec.nonResourceAttributes",
-                path.clone(),
-                "cannot be specified in combination with resourceAttributes",
-            )]));
+            return Err(invalid(
+                call,
+                vec![FieldError::invalid(
+                    "spec.nonResourceAttributes",
+                    path.clone(),
+                    "cannot be specified in combination with resourceAttributes",
+                )],
+            ));
         }
     };
     let (allowed, reason) = match call.server.authorizer.decide(&attributes) {
@@ -125,7 +154,11 @@ fn rules(call: &Call, review: &Value) -> Result<Value, Status> {
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    let (resources, paths) = call.server.authorizer.rbac().rules_for(&call.user, namespace);
+    let (resources, paths) = call
+        .server
+        .authorizer
+        .rbac()
+        .rules_for(&call.user, namespace);
     Ok(json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false}))
 }
 
@@ -135,13 +168,18 @@ fn token_review(call: &Call, review: &Value) -> Result<Value, Status> {
         return Err(invalid(call, vec![FieldError::required("spec.token", "")]));
     }
     let audiences: Vec<String> = review.texts("spec.audiences").map(str::to_owned).collect();
-    let live = Live { objects: &call.server.objects, now: call.now };
-    Ok(match call.server.authenticator.token(token, &audiences, &live) {
-        Ok((user, audiences)) => {
-            json!({"authenticated": true, "user": &*user, "audiences": audiences})
-        }
-        Err(error) => json!({"user": {}, "error": error.to_string()}),
-    })
+    let live = Live {
+        objects: &call.server.objects,
+        now: call.now,
+    };
+    Ok(
+        match call.server.authenticator.token(token, &audiences, &live) {
+            Ok((user, audiences)) => {
+                json!({"authenticated": true, "user": &*user, "audiences": audiences})
+            }
+            Err(error) => json!({"user": {}, "error": error.to_string()}),
+        },
+    )
 }
 
 /// The list of components, all parts of this process or reached by it.

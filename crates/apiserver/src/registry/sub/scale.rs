@@ -17,7 +17,11 @@ use crate::registry::update::{Change, update};
 use crate::registry::{Written, decode, respond, serialize};
 
 /// Gets, replaces or patches the scale.
-pub async fn dispatch(call: &Call, subresource: &Subresource, body: &Bytes) -> Result<Response<Body>, Status> {
+pub async fn dispatch(
+    call: &Call,
+    subresource: &Subresource,
+    body: &Bytes,
+) -> Result<Response<Body>, Status> {
     let name = call.info.name.as_str();
     let catalog = call.server.catalog;
     let gvk = &subresource.body;
@@ -32,12 +36,22 @@ pub async fn dispatch(call: &Call, subresource: &Subresource, body: &Bytes) -> R
                 .store
                 .get(&key)
                 .ok_or_else(|| Status::not_found(&*call.endpoint.resource, name))?;
-            respond::value(call, StatusCode::OK, &of(&serialize::live(&call.endpoint, &entry)?))
+            respond::value(
+                call,
+                StatusCode::OK,
+                &of(&serialize::live(&call.endpoint, &entry)?),
+            )
         }
         "update" => {
             let options = call.write_options()?;
-            let scale =
-                decode::body(call, gvk, &catalog.table, ty, body, options.field_validation)?;
+            let scale = decode::body(
+                call,
+                gvk,
+                &catalog.table,
+                ty,
+                body,
+                options.field_validation,
+            )?;
             set(call, name, &options, |_| Ok(scale.clone())).await
         }
         _ => {
@@ -48,15 +62,26 @@ pub async fn dispatch(call: &Call, subresource: &Subresource, body: &Bytes) -> R
                 let scale = schema::decode::yaml(&catalog.table, ty, body)
                     .map_err(|e| Status::bad_request(e.to_string()))?
                     .value;
-                return set(call, name, &options, |live| Ok(schema::patch::merge(live, &scale))).await;
+                return set(call, name, &options, |live| {
+                    Ok(schema::patch::merge(live, &scale))
+                })
+                .await;
             }
             if patch_format == Format::Strategic {
                 // A scale has no lists: the two merges are one.
                 patch_format = Format::Merge;
             }
-            let patcher = Patcher { table: &catalog.table, ty, format: patch_format, body };
+            let patcher = Patcher {
+                table: &catalog.table,
+                ty,
+                format: patch_format,
+                body,
+            };
             let parsed = patcher.parse()?;
-            set(call, name, &options, |live| patcher.run(call, &options, live, &parsed)).await
+            set(call, name, &options, |live| {
+                patcher.run(call, &options, live, &parsed)
+            })
+            .await
         }
     }
 }
@@ -83,7 +108,11 @@ async fn set(
                     replicas,
                     "must be greater than or equal to 0",
                 );
-                return Err(Status::invalid(About::new("autoscaling", "Scale"), name, vec![error]));
+                return Err(Status::invalid(
+                    About::new("autoscaling", "Scale"),
+                    name,
+                    vec![error],
+                ));
             }
             let mut object = live.clone();
             object.set("spec.replicas", replicas);
@@ -109,10 +138,18 @@ pub fn of(object: &Value) -> Value {
     } else if object.text("kind") == "ReplicationController" {
         Selector::from_map(selector).to_string()
     } else {
-        Selector::from_label_selector(selector).map(|s| s.to_string()).unwrap_or_default()
+        Selector::from_label_selector(selector)
+            .map(|s| s.to_string())
+            .unwrap_or_default()
     };
     let mut metadata = json!({});
-    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
         if let Some(value) = object.at("metadata").get(field) {
             metadata[field] = value.clone();
         }

@@ -24,7 +24,11 @@ const MIN_SECONDS: i64 = 10 * 60;
 const MAX_SECONDS: i64 = 1 << 32;
 
 /// `POST …/serviceaccounts/NAME/token`.
-pub async fn request(call: &Call, subresource: &Subresource, body: &Bytes) -> Result<Response<Body>, Status> {
+pub async fn request(
+    call: &Call,
+    subresource: &Subresource,
+    body: &Bytes,
+) -> Result<Response<Body>, Status> {
     let catalog = call.server.catalog;
     let gvk = &subresource.body;
     let ty = catalog
@@ -32,7 +36,14 @@ pub async fn request(call: &Call, subresource: &Subresource, body: &Bytes) -> Re
         .ok_or_else(|| Status::internal("the type TokenRequest is missing"))?;
     let (namespace, name) = (call.namespace(), call.info.name.as_str());
     let options = call.write_options()?;
-    let mut request = decode::body(call, gvk, &catalog.table, ty, body, options.field_validation)?;
+    let mut request = decode::body(
+        call,
+        gvk,
+        &catalog.table,
+        ty,
+        body,
+        options.field_validation,
+    )?;
     schema::default::apply(&catalog.table, ty, &mut request);
     let account = call
         .server
@@ -45,14 +56,26 @@ pub async fn request(call: &Call, subresource: &Subresource, body: &Bytes) -> Re
     let mut errors = Vec::new();
     if wanted < MIN_SECONDS {
         let path = "spec.expirationSeconds";
-        errors.push(FieldError::invalid(path, wanted, "may not specify a duration less than 10 minutes"));
+        errors.push(FieldError::invalid(
+            path,
+            wanted,
+            "may not specify a duration less than 10 minutes",
+        ));
     }
     if wanted > MAX_SECONDS {
         let path = "spec.expirationSeconds";
-        errors.push(FieldError::invalid(path, wanted, "may not specify a duration larger than 2^32 seconds"));
+        errors.push(FieldError::invalid(
+            path,
+            wanted,
+            "may not specify a duration larger than 2^32 seconds",
+        ));
     }
     if !errors.is_empty() {
-        return Err(Status::invalid(About::new("authentication.k8s.io", "TokenRequest"), name, errors));
+        return Err(Status::invalid(
+            About::new("authentication.k8s.io", "TokenRequest"),
+            name,
+            errors,
+        ));
     }
     let tokens = &call.server.authenticator.tokens;
     let mut audiences: Vec<String> = request.texts("spec.audiences").map(str::to_owned).collect();
@@ -60,7 +83,8 @@ pub async fn request(call: &Call, subresource: &Subresource, body: &Bytes) -> Re
         audiences = tokens.audiences().to_vec();
     }
     let (bound, node) = bound(call, &request, name)?;
-    let in_cluster = audiences == tokens.audiences() && bound.as_ref().is_some_and(|b| b.kind == "Pod");
+    let in_cluster =
+        audiences == tokens.audiences() && bound.as_ref().is_some_and(|b| b.kind == "Pod");
     let (seconds, warn_after) = if wanted == KUBELET_SECONDS && in_cluster {
         (YEAR, Some(wanted))
     } else {
@@ -79,7 +103,11 @@ pub async fn request(call: &Call, subresource: &Subresource, body: &Bytes) -> Re
     };
     let (token, expires) = tokens.issue(&grant, call.now).map_err(Status::internal)?;
     // The client is told the time it asked for, so that it renews in time.
-    let shown = if warn_after.is_some() { call.now.as_second() + wanted } else { expires };
+    let shown = if warn_after.is_some() {
+        call.now.as_second() + wanted
+    } else {
+        expires
+    };
     let shown = Timestamp::from_second(shown).map_err(Status::internal)?;
     request.set("metadata.name", name);
     request.set("metadata.namespace", namespace);
@@ -114,13 +142,18 @@ fn bound(call: &Call, request: &Value, account: &str) -> Result<(Option<Bound>, 
     };
     let about = About::new("", plural);
     let objects = &call.server.objects;
-    let object =
-        objects.value("", plural, place, name).ok_or_else(|| Status::not_found(about, name))?;
+    let object = objects
+        .value("", plural, place, name)
+        .ok_or_else(|| Status::not_found(about, name))?;
     let (sent, held) = (reference.text("uid"), meta::uid(&object));
     if !sent.is_empty() && sent != held {
-        return Err(Status::conflict(about, name, format!(
-            "the UID in the bound object reference ({sent}) does not match the UID in record. The object might have been deleted and then recreated"
-        )));
+        return Err(Status::conflict(
+            about,
+            name,
+            format!(
+                "the UID in the bound object reference ({sent}) does not match the UID in record. The object might have been deleted and then recreated"
+            ),
+        ));
     }
     let mut node = None;
     if kind == "Pod" {
@@ -136,6 +169,10 @@ fn bound(call: &Call, request: &Value, account: &str) -> Result<(Option<Bound>, 
                 .map(|n| (node_name.to_owned(), meta::uid(&n).to_owned()));
         }
     }
-    let bound = Bound { kind: kind.to_owned(), name: name.to_owned(), uid: held.to_owned() };
+    let bound = Bound {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        uid: held.to_owned(),
+    };
     Ok((Some(bound), node))
 }

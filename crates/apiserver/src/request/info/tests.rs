@@ -26,18 +26,66 @@ fn paths_mean_what_upstream_says() {
         ("GET", "/version", "get non-resource /version"),
         ("GET", "/apis/apps/v1", "get non-resource /apis/apps/v1"),
         ("GET", "/api/v1/pods", "list /v1 ns= pods name= sub= rest=-"),
-        ("GET", "/api/v1/pods?watch=1", "watch /v1 ns= pods name= sub= rest=-"),
-        ("GET", "/api/v1/namespaces/a/pods/b", "get /v1 ns=a pods name=b sub= rest=-"),
-        ("POST", "/api/v1/namespaces/a/pods", "create /v1 ns=a pods name= sub= rest=-"),
-        ("DELETE", "/api/v1/namespaces/a/pods", "deletecollection /v1 ns=a pods name= sub= rest=-"),
-        ("GET", "/api/v1/namespaces/a", "get /v1 ns=a namespaces name=a sub= rest=-"),
-        ("PUT", "/api/v1/namespaces/a/finalize", "update /v1 ns=a namespaces name=a sub=finalize rest=-"),
-        ("PUT", "/api/v1/namespaces/a/pods/b/status", "update /v1 ns=a pods name=b sub=status rest=-"),
-        ("GET", "/api/v1/nodes/n/proxy/x/y", "get /v1 ns= nodes name=n sub=proxy rest=x/y"),
-        ("GET", "/api/v1/nodes/n/proxy/", "get /v1 ns= nodes name=n sub=proxy rest="),
-        ("PATCH", "/apis/apps/v1/namespaces/a/deployments/d", "patch apps/v1 ns=a deployments name=d sub= rest=-"),
-        ("GET", "/api/v1/pods?fieldSelector=metadata.name%3Dx", "list /v1 ns= pods name=x sub= rest=-"),
-        ("GET", "/api/v1/watch/namespaces/a/pods", "watch /v1 ns=a pods name= sub= rest=-"),
+        (
+            "GET",
+            "/api/v1/pods?watch=1",
+            "watch /v1 ns= pods name= sub= rest=-",
+        ),
+        (
+            "GET",
+            "/api/v1/namespaces/a/pods/b",
+            "get /v1 ns=a pods name=b sub= rest=-",
+        ),
+        (
+            "POST",
+            "/api/v1/namespaces/a/pods",
+            "create /v1 ns=a pods name= sub= rest=-",
+        ),
+        (
+            "DELETE",
+            "/api/v1/namespaces/a/pods",
+            "deletecollection /v1 ns=a pods name= sub= rest=-",
+        ),
+        (
+            "GET",
+            "/api/v1/namespaces/a",
+            "get /v1 ns=a namespaces name=a sub= rest=-",
+        ),
+        (
+            "PUT",
+            "/api/v1/namespaces/a/finalize",
+            "update /v1 ns=a namespaces name=a sub=finalize rest=-",
+        ),
+        (
+            "PUT",
+            "/api/v1/namespaces/a/pods/b/status",
+            "update /v1 ns=a pods name=b sub=status rest=-",
+        ),
+        (
+            "GET",
+            "/api/v1/nodes/n/proxy/x/y",
+            "get /v1 ns= nodes name=n sub=proxy rest=x/y",
+        ),
+        (
+            "GET",
+            "/api/v1/nodes/n/proxy/",
+            "get /v1 ns= nodes name=n sub=proxy rest=",
+        ),
+        (
+            "PATCH",
+            "/apis/apps/v1/namespaces/a/deployments/d",
+            "patch apps/v1 ns=a deployments name=d sub= rest=-",
+        ),
+        (
+            "GET",
+            "/api/v1/pods?fieldSelector=metadata.name%3Dx",
+            "list /v1 ns= pods name=x sub= rest=-",
+        ),
+        (
+            "GET",
+            "/api/v1/watch/namespaces/a/pods",
+            "watch /v1 ns=a pods name= sub= rest=-",
+        ),
     ];
     for (method, uri, expected) in cases {
         assert_eq!(line(method, uri), expected, "{method} {uri}");
