@@ -12,6 +12,10 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, On};
 
+/// A kind known at compile time.
+pub(crate) trait Known: Object + Resource<DynamicType = ()> {}
+impl<K: Object + Resource<DynamicType = ()>> Known for K {}
+
 /// A kind whose objects live in namespaces.
 pub(crate) trait Namespaced:
     Object + Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize
@@ -74,19 +78,36 @@ fn guarded<K: Resource>(object: &K, mut patch: Value, fresh: bool) -> Value {
 
 /// Writes the difference between two states of the status, given the state it was computed from.
 /// Answers the object written, or none if there was nothing to write.
-pub(crate) async fn status<K: Object>(
+pub(crate) async fn status<K: Known>(
     api: &Api<K>,
     object: &K,
     old: &impl Serialize,
     new: &impl Serialize,
-) -> Result<Option<K>, Error>
-where
-    K: Resource<DynamicType = ()>,
-{
-    let Some(change) = difference(&json_of(old), &json_of(new)) else {
+) -> Result<Option<K>, Error> {
+    status_and_annotations(api, object, old, new, None).await
+}
+
+/// As [`status`], with annotations that tell of the status written in the same go: of an object's
+/// metadata they may be, and do not count as a new generation.
+pub(crate) async fn status_and_annotations<K: Known>(
+    api: &Api<K>,
+    object: &K,
+    old: &impl Serialize,
+    new: &impl Serialize,
+    annotations: Option<Value>,
+) -> Result<Option<K>, Error> {
+    let change = difference(&json_of(old), &json_of(new));
+    if change.is_none() && annotations.is_none() {
         return Ok(None);
-    };
-    let patch = guarded(object, json!({ "status": change }), true);
+    }
+    let mut patch = json!({});
+    if let Some(change) = change {
+        patch["status"] = change;
+    }
+    if let Some(annotations) = annotations {
+        patch["metadata"] = json!({ "annotations": annotations });
+    }
+    let patch = guarded(object, patch, true);
     let key = Key::of(object);
     api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
@@ -95,18 +116,16 @@ where
 }
 
 /// A merge patch of the object that must still be as it was read.
-pub(crate) async fn merge<K: Object>(api: &Api<K>, object: &K, patch: Value) -> Result<K, Error>
-where
-    K: Resource<DynamicType = ()>,
-{
+pub(crate) async fn merge<K: Known>(api: &Api<K>, object: &K, patch: Value) -> Result<K, Error> {
     send(api, object, &Patch::Merge(guarded(object, patch, true))).await
 }
 
 /// A strategic merge patch of just this object, whatever its state: for list entries that merge.
-pub(crate) async fn strategic<K: Object>(api: &Api<K>, object: &K, patch: Value) -> Result<K, Error>
-where
-    K: Resource<DynamicType = ()>,
-{
+pub(crate) async fn strategic<K: Known>(
+    api: &Api<K>,
+    object: &K,
+    patch: Value,
+) -> Result<K, Error> {
     send(
         api,
         object,
@@ -115,10 +134,7 @@ where
     .await
 }
 
-async fn send<K: Object>(api: &Api<K>, object: &K, patch: &Patch<Value>) -> Result<K, Error>
-where
-    K: Resource<DynamicType = ()>,
-{
+async fn send<K: Known>(api: &Api<K>, object: &K, patch: &Patch<Value>) -> Result<K, Error> {
     let key = Key::of(object);
     api.patch(&key.name, &PatchParams::default(), patch)
         .await
@@ -126,15 +142,12 @@ where
 }
 
 /// Deletes this very object; that it is gone already is success.
-pub(crate) async fn delete<K: Object>(
+pub(crate) async fn delete<K: Known>(
     api: &Api<K>,
     object: &K,
     propagation: Option<PropagationPolicy>,
     grace_seconds: Option<u32>,
-) -> Result<(), Error>
-where
-    K: Resource<DynamicType = ()>,
-{
+) -> Result<(), Error> {
     let key = Key::of(object);
     let params = DeleteParams {
         propagation_policy: propagation,

@@ -45,6 +45,11 @@ async fn a_deployment_rolls_out_rolls_over_and_rolls_back() {
         done[0].metadata.annotations.as_ref().unwrap()["deployment.kubernetes.io/revision"],
         "1"
     );
+    assert_eq!(
+        done[0].metadata.generation,
+        Some(1),
+        "the controller does not change the spec"
+    );
 
     let api = cluster.api::<Deployment>("default");
     let image = |image: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}});

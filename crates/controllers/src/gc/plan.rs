@@ -137,7 +137,7 @@ mod tests {
         };
         ObjectMeta {
             owner_references: Some((0..owners).map(reference).collect()),
-            deletion_timestamp: deleting.then(|| Time(jiff::Timestamp::UNIX_EPOCH)),
+            deletion_timestamp: deleting.then_some(Time(jiff::Timestamp::UNIX_EPOCH)),
             finalizers: Some(finalizers.iter().map(|name| (*name).to_owned()).collect()),
             ..ObjectMeta::default()
         }

@@ -41,6 +41,9 @@ impl Owner for DaemonSet {
     }
 }
 
+/// By node: failures in a row, and when to try again.
+type Failures = BTreeMap<String, (u32, Timestamp)>;
+
 struct Controller {
     kit: Kit,
     sets: Informer<DaemonSet>,
@@ -49,9 +52,9 @@ struct Controller {
     revisions: Informer<ControllerRevision>,
     pod_writes: Expectations,
     revision_writes: Expectations,
-    /// Failures in a row by DaemonSet and node, and when to try again. An entry goes with its
+    /// By DaemonSet. An entry goes with its
     /// DaemonSet, or when the pod of its node runs.
-    failures: Mutex<HashMap<Key, BTreeMap<String, (u32, Timestamp)>>>,
+    failures: Mutex<HashMap<Key, Failures>>,
 }
 
 /// Runs until the shutdown.

@@ -269,7 +269,7 @@ mod tests {
             .collect();
         let set = set(json!({}));
         let now = Timestamp::from_second(1_000).unwrap();
-        let cases: [(&str, [Arc<Pod>; 3], Vec<&str>); 4] = [
+        let cases = [
             (
                 "all well: one at a time",
                 [
@@ -286,7 +286,7 @@ mod tests {
                     on("q Running ready node=b", "o"),
                     on("r Pending node=c", "h"),
                 ],
-                vec![],
+                Vec::<&str>::new(),
             ),
             (
                 "broken old ones go at once",
@@ -304,7 +304,7 @@ mod tests {
                     on("q Running ready node=b", "o"),
                     on("r Running ready node=c", "h"),
                 ],
-                vec![],
+                Vec::<&str>::new(),
             ),
         ];
         for (name, pods, expected) in cases {

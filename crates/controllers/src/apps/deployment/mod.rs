@@ -118,20 +118,21 @@ impl Controller {
         let now = self.kit.time();
         let next = status::next(&deployment, &sets, plan.new.as_deref(), &outcome, &now);
         let api: Api<Deployment> = Api::namespaced(self.kit.client.clone(), &key.namespace);
-        if let Some(revision) = plan
+        let has_set = !matches!(outcome, Outcome::Failed { .. } | Outcome::Collision);
+        let annotations = plan
             .revision
-            .filter(|_| !matches!(outcome, Outcome::Failed { .. } | Outcome::Collision))
-            && revision::of(&deployment.metadata) != Some(revision.as_str())
-        {
-            let patch = json!({"metadata": {"annotations": {revision::REVISION: revision}}});
-            // The resourceVersion moves on with this write, so the status waits for the change.
-            write::merge(&api, &deployment, patch).await?;
-            if failure.is_none() {
-                return Ok(Requeue::OnChange);
-            }
-        } else {
-            write::status(&api, &*deployment, &deployment.status, &Some(next.status)).await?;
-        }
+            .filter(|revision| {
+                has_set && revision::of(&deployment.metadata) != Some(revision.as_str())
+            })
+            .map(|revision| json!({ revision::REVISION: revision }));
+        write::status_and_annotations(
+            &api,
+            &*deployment,
+            &deployment.status,
+            &Some(next.status),
+            annotations,
+        )
+        .await?;
         match failure {
             Some(error) if !error.is_namespace_terminating() => Err(error),
             _ => Ok(requeue(next.again)),
