@@ -179,6 +179,18 @@ const ENTRIES: &[Entry] = &[
         component: "daemonset-controller",
         start: |kit, _| Box::pin(apps::daemonset::run(kit)),
     },
+    Entry {
+        name: "statefulset-controller",
+        account: "statefulset-controller",
+        component: "statefulset-controller",
+        start: |kit, _| Box::pin(apps::statefulset::run(kit)),
+    },
+    Entry {
+        name: "cronjob-controller",
+        account: "cronjob-controller",
+        component: "cronjob-controller",
+        start: |kit, _| Box::pin(batch::cronjob::run(kit)),
+    },
 ];
 
 /// The names of all controllers, for `disabled` and for help texts.

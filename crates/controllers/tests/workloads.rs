@@ -1,8 +1,10 @@
-//! Deployments, ReplicaSets, DaemonSets and Jobs.
+//! Deployments, ReplicaSets, DaemonSets, StatefulSets, Jobs and CronJobs.
 
-use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Event, Pod, ReplicationController};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, ReplicationController};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -296,5 +298,89 @@ async fn a_job_completes_and_another_fails() {
         })
         .await;
     assert_eq!(pods.len(), 6);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_stateful_set_comes_up_in_order_and_rolls_over() {
+    let cluster = Cluster::start().await;
+    let set = json!({
+        "metadata": {"name": "db"},
+        "spec": {"replicas": 2, "serviceName": "db", "selector": {"matchLabels": {"app": "web"}}, "template": template("a"),
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
+                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+            }}]},
+    });
+    cluster.create::<StatefulSet>("default", set).await;
+    let ready = |image: &'static str| {
+        move |pods: &[Pod]| {
+            let names: Vec<_> = pods
+                .iter()
+                .filter_map(|pod| pod.metadata.name.as_deref())
+                .collect();
+            names == ["db-0", "db-1"]
+                && pods.iter().all(|pod| {
+                    let status = pod.status.clone().unwrap_or_default();
+                    pod.spec.as_ref().unwrap().containers[0].image.as_deref() == Some(image)
+                        && status.conditions.iter().flatten().any(|condition| {
+                            condition.type_ == "Ready" && condition.status == "True"
+                        })
+                })
+        }
+    };
+    cluster.wait("default", ready("a")).await;
+    let claims = cluster
+        .wait::<PersistentVolumeClaim>("default", |all| all.len() == 2)
+        .await;
+    assert_eq!(claims[1].metadata.name.as_deref(), Some("data-db-1"));
+    let image =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "b"}]}}}});
+    let api = cluster.api::<StatefulSet>("default");
+    api.patch("db", &PatchParams::default(), &Patch::Strategic(image))
+        .await
+        .unwrap();
+    cluster.wait("default", ready("b")).await;
+    cluster
+        .wait::<StatefulSet>("default", |all| {
+            let status = all[0].status.clone().unwrap_or_default();
+            status.current_revision.is_some()
+                && status.current_revision == status.update_revision
+                && status.updated_replicas == Some(2)
+        })
+        .await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_cron_job_makes_a_job_when_it_is_time() {
+    let cluster = Cluster::start().await;
+    let cron = json!({
+        "metadata": {"name": "tick"},
+        "spec": {"schedule": "@every 1s", "concurrencyPolicy": "Forbid", "successfulJobsHistoryLimit": 1, "jobTemplate": {"spec": {
+            "template": {"spec": {"containers": [{"name": "c", "image": "succeed"}], "restartPolicy": "Never"}},
+        }}},
+    });
+    cluster.create::<CronJob>("default", cron).await;
+    let jobs = cluster
+        .wait::<Job>("default", |all| {
+            all.iter().any(|job| {
+                job.status
+                    .as_ref()
+                    .is_some_and(|status| status.succeeded == Some(1))
+            })
+        })
+        .await;
+    assert_eq!(
+        jobs[0].metadata.owner_references.as_ref().unwrap()[0].kind,
+        "CronJob"
+    );
+    cluster
+        .wait::<CronJob>("default", |all| {
+            all[0]
+                .status
+                .as_ref()
+                .is_some_and(|status| status.last_successful_time.is_some())
+        })
+        .await;
     cluster.stop().await;
 }

@@ -4,3 +4,4 @@ pub(crate) mod daemonset;
 pub(crate) mod deployment;
 mod history;
 pub(crate) mod replicas;
+pub(crate) mod statefulset;

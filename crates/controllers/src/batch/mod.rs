@@ -1,4 +1,5 @@
 //! Group `batch`.
 
+pub(crate) mod cronjob;
 pub(crate) mod job;
 pub(crate) mod ttl;

@@ -1,0 +1,112 @@
+//! Names, labels and storage that a StatefulSet's pod keeps over its replacements.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
+};
+
+use crate::apps::history::HASH_LABEL;
+use crate::owner::controller_ref;
+use crate::pods;
+
+/// The label with the pod's own name, for Services of one pod.
+const NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
+const INDEX_LABEL: &str = "apps.kubernetes.io/pod-index";
+
+/// The pod's name.
+pub(super) fn pod_name(set: &StatefulSet, ordinal: i32) -> String {
+    format!(
+        "{}-{ordinal}",
+        set.metadata.name.as_deref().unwrap_or_default()
+    )
+}
+
+/// The pod's ordinal; none if its name is not of this set.
+pub(super) fn ordinal(set: &StatefulSet, pod: &Pod) -> Option<i32> {
+    let (parent, ordinal) = pod.metadata.name.as_deref()?.rsplit_once('-')?;
+    (Some(parent) == set.metadata.name.as_deref()).then(|| ordinal.parse().ok())?
+}
+
+/// The name of the revision the pod was made of.
+pub(super) fn revision(pod: &Pod) -> Option<&str> {
+    pod.metadata
+        .labels
+        .as_ref()?
+        .get(HASH_LABEL)
+        .map(String::as_str)
+}
+
+/// The pod of an ordinal, of a template other than the set's own if one is given.
+pub(super) fn pod(
+    set: &StatefulSet,
+    template: Option<&PodTemplateSpec>,
+    ordinal: i32,
+    revision: &str,
+) -> Option<Pod> {
+    let spec = set.spec.as_ref()?;
+    let namespace = set.metadata.namespace.as_deref()?;
+    let mut pod = pods::from_template(
+        template.unwrap_or(&spec.template),
+        namespace,
+        "",
+        controller_ref(set),
+    );
+    let name = pod_name(set, ordinal);
+    pod.metadata.generate_name = None;
+    pod.metadata.name = Some(name.clone());
+    let labels = pod.metadata.labels.get_or_insert_default();
+    labels.insert(NAME_LABEL.to_owned(), name.clone());
+    labels.insert(INDEX_LABEL.to_owned(), ordinal.to_string());
+    labels.insert(HASH_LABEL.to_owned(), revision.to_owned());
+    let pod_spec = pod.spec.get_or_insert_default();
+    pod_spec.hostname = Some(name);
+    pod_spec.subdomain = spec.service_name.clone().filter(|name| !name.is_empty());
+    let storage: Vec<_> = spec
+        .volume_claim_templates
+        .iter()
+        .flatten()
+        .map(|claim| Volume {
+            name: claim.metadata.name.clone().unwrap_or_default(),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: claim_name(set, claim, ordinal),
+                ..PersistentVolumeClaimVolumeSource::default()
+            }),
+            ..Volume::default()
+        })
+        .collect();
+    if !storage.is_empty() {
+        let volumes = pod_spec.volumes.get_or_insert_default();
+        // A claim takes the place of a volume of its name.
+        volumes.retain(|volume| !storage.iter().any(|claim| claim.name == volume.name));
+        volumes.extend(storage);
+    }
+    Some(pod)
+}
+
+fn claim_name(set: &StatefulSet, claim: &PersistentVolumeClaim, ordinal: i32) -> String {
+    format!(
+        "{}-{}",
+        claim.metadata.name.as_deref().unwrap_or_default(),
+        pod_name(set, ordinal)
+    )
+}
+
+/// The claims of an ordinal.
+pub(super) fn claims(set: &StatefulSet, ordinal: i32) -> Vec<PersistentVolumeClaim> {
+    let Some(spec) = &set.spec else {
+        return Vec::new();
+    };
+    spec.volume_claim_templates
+        .iter()
+        .flatten()
+        .map(|template| {
+            let mut claim = template.clone();
+            claim.metadata.name = Some(claim_name(set, template, ordinal));
+            claim.metadata.namespace = set.metadata.namespace.clone();
+            let labels = claim.metadata.labels.get_or_insert_default();
+            labels.extend(spec.selector.match_labels.clone().unwrap_or_default());
+            claim.status = None;
+            claim
+        })
+        .collect()
+}

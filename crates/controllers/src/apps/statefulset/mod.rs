@@ -1,0 +1,293 @@
+//! StatefulSet: pods with names that stay, each with its own storage, made and replaced in order.
+
+mod identity;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use client::controller::Requeue;
+use client::events::EventType;
+use client::{Informer, Key, Scope};
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
+use kube::Api;
+use kube::api::PostParams;
+use kube::core::Selector;
+
+use self::plan::{Revisions, Step};
+use super::history::{self, History};
+use crate::error::{Error, On};
+use crate::expectations::Expectations;
+use crate::kit::{Kit, requeue};
+use crate::owner::{self, Owner};
+use crate::write;
+
+impl Owner for StatefulSet {
+    fn selector(&self) -> Option<Selector> {
+        owner::selector_of(&self.spec.as_ref()?.selector)
+    }
+}
+
+struct Controller {
+    kit: Kit,
+    sets: Informer<StatefulSet>,
+    pods: Informer<Pod>,
+    claims: Informer<PersistentVolumeClaim>,
+    revisions: Informer<ControllerRevision>,
+    pod_writes: Expectations,
+    revision_writes: Expectations,
+}
+
+/// Runs until the shutdown.
+pub(crate) async fn run(kit: Kit) {
+    let sets = kit.informers.get::<StatefulSet>(Scope::All);
+    let pods = kit.informers.get::<Pod>(Scope::All);
+    let claims = kit.informers.get::<PersistentVolumeClaim>(Scope::All);
+    let revisions = kit.informers.get::<ControllerRevision>(Scope::All);
+    let queue = kit.queue::<Key>();
+    let synced = kit.synced(&sets).await
+        && kit.synced(&pods).await
+        && kit.synced(&claims).await
+        && kit.synced(&revisions).await;
+    if !synced {
+        return;
+    }
+    kit.follow_own(&sets, &queue);
+    let owners = sets.store().clone();
+    kit.follow(&pods, &queue, move |change| {
+        owner::owners_of(&change, &owners)
+    });
+    let owners = sets.store().clone();
+    kit.follow(&revisions, &queue, move |change| {
+        owner::owners_of(&change, &owners)
+    });
+    let controller = Arc::new(Controller {
+        kit: kit.clone(),
+        sets,
+        pods,
+        claims,
+        revisions,
+        pod_writes: Expectations::default(),
+        revision_writes: Expectations::default(),
+    });
+    kit.run(queue, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    })
+    .await;
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
+        let Some(set) = self.sets.store().get_key(key) else {
+            self.pod_writes.forget(key);
+            self.revision_writes.forget(key);
+            return Ok(Requeue::OnChange);
+        };
+        let (Some(selector), Some(spec)) = (set.selector(), &set.spec) else {
+            return Ok(Requeue::OnChange);
+        };
+        let now = self.kit.now();
+        if let Some(wait) = self
+            .revision_writes
+            .outstanding(key, self.revisions.store(), now)
+        {
+            return Ok(Requeue::After(wait));
+        }
+        if let Some(wait) = self.pod_writes.outstanding(key, self.pods.store(), now) {
+            return Ok(Requeue::After(wait));
+        }
+        if set.metadata.deletion_timestamp.is_some() {
+            return Ok(Requeue::OnChange);
+        }
+        let collisions = set
+            .status
+            .as_ref()
+            .and_then(|status| status.collision_count);
+        let history = history::sync(
+            &self.kit,
+            &*set,
+            &selector,
+            &spec.template,
+            collisions,
+            self.revisions.store(),
+            &self.revision_writes,
+        )
+        .await?;
+        let Some(history) = history else {
+            return Ok(Requeue::OnChange);
+        };
+        let claimed = owner::claimed(&self.kit, &*set, &selector, self.pods.store()).await?;
+        let pods: Vec<_> = claimed
+            .into_iter()
+            .filter(|pod| identity::ordinal(&set, pod).is_some())
+            .collect();
+        let current = current(&set, &history);
+        let names = Revisions {
+            current: current.metadata.name.as_deref().unwrap_or_default(),
+            update: history.current.metadata.name.as_deref().unwrap_or_default(),
+        };
+        let mut plan = plan::plan(&set, &pods, names, now);
+        if history.collisions.is_some() {
+            plan.steps.clear();
+            plan.status.collision_count = history.collisions;
+        }
+        let mut failure = None;
+        for step in &plan.steps {
+            if let Err(error) = self.execute(key, &set, step, &current, &history).await {
+                failure = Some(error);
+                break;
+            }
+        }
+        let api: Api<StatefulSet> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+        match write::status(&api, &*set, &set.status, &Some(plan.status)).await {
+            Ok(_) => {}
+            Err(error) if error.is_conflict() || error.is_not_found() => {}
+            Err(error) => return Err(failure.unwrap_or(error)),
+        }
+        if let Some(error) = failure.filter(|error| !error.is_namespace_terminating()) {
+            return Err(error);
+        }
+        let limit = spec.revision_history_limit.unwrap_or(10);
+        let in_use = |revision: &ControllerRevision| {
+            let name = revision.metadata.name.as_deref();
+            name == Some(names.current) || pods.iter().any(|pod| identity::revision(pod) == name)
+        };
+        history::prune(&self.kit, &key.namespace, &history.old, limit, in_use).await?;
+        Ok(requeue(plan.again))
+    }
+
+    async fn execute(
+        &self,
+        key: &Key,
+        set: &StatefulSet,
+        step: &Step,
+        current: &ControllerRevision,
+        history: &History,
+    ) -> Result<(), Error> {
+        let now = self.kit.now();
+        match step {
+            Step::Claims(ordinal) => self.ensure_claims(key, set, *ordinal).await,
+            Step::Create { ordinal, updated } => {
+                let revision = if *updated { &*history.current } else { current };
+                let template = if *updated {
+                    None
+                } else {
+                    template_of(revision)
+                };
+                let name = revision.metadata.name.as_deref().unwrap_or_default();
+                let Some(pod) = identity::pod(set, template.as_ref(), *ordinal, name) else {
+                    return Ok(());
+                };
+                self.ensure_claims(key, set, *ordinal).await?;
+                let api: Api<Pod> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+                let pod_name = pod.metadata.name.clone().unwrap_or_default();
+                let created =
+                    api.create(&PostParams::default(), &pod)
+                        .await
+                        .on("create", "pod", || Key::new(&key.namespace, &pod_name));
+                match created {
+                    Ok(created) => {
+                        self.pod_writes.wrote(key, &created, now);
+                        self.tell(set, "Create", &format!("Pod {pod_name} in"), None);
+                        Ok(())
+                    }
+                    Err(error) if error.is_namespace_terminating() => Err(error),
+                    Err(error) => {
+                        self.tell(set, "Create", &format!("Pod {pod_name} in"), Some(&error));
+                        Err(error)
+                    }
+                }
+            }
+            Step::Delete(pod) => {
+                let api: Api<Pod> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+                let deleted = write::delete(&api, &**pod, None, None).await;
+                let name = pod.metadata.name.as_deref().unwrap_or_default();
+                self.tell(
+                    set,
+                    "Delete",
+                    &format!("Pod {name} in"),
+                    deleted.as_ref().err(),
+                );
+                deleted?;
+                self.pod_writes.deleted(key, &**pod, now);
+                Ok(())
+            }
+        }
+    }
+
+    async fn ensure_claims(&self, key: &Key, set: &StatefulSet, ordinal: i32) -> Result<(), Error> {
+        for claim in identity::claims(set, ordinal) {
+            let name = claim.metadata.name.clone().unwrap_or_default();
+            if let Some(found) = self.claims.store().get(&key.namespace, &name) {
+                if found.metadata.deletion_timestamp.is_some() {
+                    return Err(Error::Unusable {
+                        kind: "persistentvolumeclaim",
+                        key: Key::new(&key.namespace, &name),
+                        what: "is being deleted; the pod has to wait for it to be gone".to_owned(),
+                    });
+                }
+                continue;
+            }
+            let api: Api<PersistentVolumeClaim> =
+                Api::namespaced(self.kit.client.clone(), &key.namespace);
+            let created = api.create(&PostParams::default(), &claim).await;
+            let what = format!("Claim {name} Pod {} in", identity::pod_name(set, ordinal));
+            match created.map(drop).on("create", "persistentvolumeclaim", || {
+                Key::new(&key.namespace, &name)
+            }) {
+                Ok(()) => self.tell(set, "Create", &what, None),
+                Err(error) if error.is_already_exists() => {}
+                Err(error) => {
+                    self.tell(set, "Create", &what, Some(&error));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, set: &StatefulSet, verb: &str, what: &str, error: Option<&Error>) {
+        let name = set.metadata.name.as_deref().unwrap_or_default();
+        let message = format!("{verb} {what} StatefulSet {name}");
+        match error {
+            None => {
+                let reason = format!("Successful{verb}");
+                self.kit.recorder.on(
+                    set,
+                    EventType::Normal,
+                    &reason,
+                    format!("{message} successful"),
+                );
+            }
+            Some(error) => {
+                let reason = format!("Failed{verb}");
+                let message = format!("{message} failed error: {}", error.api_message());
+                self.kit
+                    .recorder
+                    .on(set, EventType::Warning, &reason, message);
+            }
+        }
+    }
+}
+
+/// The revision pods below the partition have: the one the status names, if it still exists.
+fn current(set: &StatefulSet, history: &History) -> Arc<ControllerRevision> {
+    let name = set
+        .status
+        .as_ref()
+        .and_then(|status| status.current_revision.as_deref());
+    history
+        .old
+        .iter()
+        .find(|revision| name.is_some() && revision.metadata.name.as_deref() == name)
+        .unwrap_or(&history.current)
+        .clone()
+}
+
+fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSpec> {
+    let template = revision.data.as_ref()?.0.pointer("/spec/template")?;
+    serde_json::from_value(template.clone()).ok()
+}

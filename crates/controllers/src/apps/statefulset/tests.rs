@@ -1,0 +1,250 @@
+//! Sets planned step by step.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use super::identity;
+use super::plan::{Revisions, Step, plan};
+use crate::apps::history::HASH_LABEL;
+use crate::testing::pod;
+
+fn set(spec: Value) -> StatefulSet {
+    let mut spec = spec;
+    spec["selector"] = json!({"matchLabels": {"app": "db"}});
+    spec["serviceName"] = json!("db");
+    spec["template"] =
+        json!({"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "c"}]}});
+    serde_json::from_value(
+        json!({"metadata": {"name": "db", "namespace": "ns", "uid": "s"}, "spec": spec}),
+    )
+    .unwrap()
+}
+
+fn steps(set: &StatefulSet, texts: &[&str]) -> Vec<String> {
+    let pods: Vec<Arc<Pod>> = texts
+        .iter()
+        .map(|text| {
+            let (text, revision) = text.split_once(" @").unwrap_or((text, "new"));
+            Arc::new(pod(&format!("{text} {HASH_LABEL}={revision}")))
+        })
+        .collect();
+    let revisions = Revisions {
+        current: "old",
+        update: "new",
+    };
+    plan(
+        set,
+        &pods,
+        revisions,
+        Timestamp::from_second(1_000).unwrap(),
+    )
+    .steps
+    .iter()
+    .map(|step| match step {
+        Step::Claims(ordinal) => format!("claims {ordinal}"),
+        Step::Create { ordinal, updated } => {
+            format!("create {ordinal}{}", if *updated { "" } else { " old" })
+        }
+        Step::Delete(pod) => format!("delete {}", identity::ordinal(set, pod).unwrap()),
+    })
+    .collect()
+}
+
+#[test]
+fn steps_in_order_and_in_parallel() {
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}});
+    let ordered = set(json!({"replicas": 3, "updateStrategy": rolling}));
+    let parallel =
+        set(json!({"replicas": 3, "podManagementPolicy": "Parallel", "updateStrategy": rolling}));
+    let (zero, one, two) = (
+        "db-0 Running ready",
+        "db-1 Running ready",
+        "db-2 Running ready",
+    );
+    let cases: [(&str, &StatefulSet, Vec<&str>, Vec<&str>); 14] = [
+        ("first", &ordered, vec![], vec!["create 0"]),
+        (
+            "waits for readiness",
+            &ordered,
+            vec!["db-0 Running"],
+            vec![],
+        ),
+        ("next", &ordered, vec![zero], vec!["create 1"]),
+        (
+            "a hole is filled first",
+            &ordered,
+            vec![zero, two],
+            vec!["create 1"],
+        ),
+        (
+            "ended pods are replaced",
+            &ordered,
+            vec![zero, "db-1 Failed", two],
+            vec!["delete 1"],
+        ),
+        (
+            "waits for the end of one",
+            &ordered,
+            vec![zero, "db-1 Running ready deleting", two],
+            vec![],
+        ),
+        (
+            "scales down from the top",
+            &ordered,
+            vec![zero, one, two, "db-4 Running ready", "db-3 Running ready"],
+            vec!["delete 4"],
+        ),
+        (
+            "waits for that",
+            &ordered,
+            vec![
+                zero,
+                one,
+                two,
+                "db-4 Running deleting",
+                "db-3 Running ready",
+            ],
+            vec![],
+        ),
+        (
+            "not while one is unwell",
+            &ordered,
+            vec![zero, "db-1 Running", two, "db-3 Running ready"],
+            vec![],
+        ),
+        (
+            "all at once",
+            &parallel,
+            vec![],
+            vec!["create 0", "create 1", "create 2"],
+        ),
+        (
+            "and away at once",
+            &parallel,
+            vec![zero, one, two, "db-4 Running", "db-3 Running ready"],
+            vec!["delete 4", "delete 3"],
+        ),
+        (
+            "updates from the top",
+            &ordered,
+            vec![
+                "db-0 Running ready @old",
+                "db-1 Running ready @old",
+                "db-2 Running ready @old",
+            ],
+            vec!["delete 2"],
+        ),
+        (
+            "one at a time",
+            &ordered,
+            vec![
+                "db-0 Running ready @old",
+                "db-1 Running ready @old",
+                "db-2 Running",
+            ],
+            vec![],
+        ),
+        (
+            "down",
+            &ordered,
+            vec!["db-0 Running ready @old", "db-1 Running ready @old", two],
+            vec!["delete 1"],
+        ),
+    ];
+    for (name, set, pods, expected) in cases {
+        assert_eq!(steps(set, &pods), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_partition_keeps_the_lower_ordinals() {
+    let partition =
+        |count: i32| json!({"type": "RollingUpdate", "rollingUpdate": {"partition": count}});
+    let two = set(json!({"replicas": 3, "updateStrategy": partition(2)}));
+    let old = [
+        "db-0 Running ready @old",
+        "db-1 Running ready @old",
+        "db-2 Running ready @old",
+    ];
+    assert_eq!(steps(&two, &old), ["delete 2"]);
+    assert!(steps(&two, &[old[0], old[1], "db-2 Running ready"]).is_empty());
+    assert_eq!(
+        steps(&two, &[old[0], "db-2 Running ready"]),
+        ["create 1 old"]
+    );
+    let manual = set(json!({"replicas": 3, "updateStrategy": {"type": "OnDelete"}}));
+    assert!(steps(&manual, &old).is_empty());
+    assert_eq!(steps(&manual, &[old[0], old[1]]), ["create 2"]);
+    let many = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}});
+    assert_eq!(
+        steps(&set(json!({"replicas": 3, "updateStrategy": many})), &old),
+        ["delete 2", "delete 1"]
+    );
+}
+
+#[test]
+fn pods_keep_name_and_storage() {
+    let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}});
+    let set =
+        set(json!({"replicas": 1, "ordinals": {"start": 5}, "volumeClaimTemplates": [claim]}));
+    assert_eq!(steps(&set, &[]), ["create 5"]);
+    assert_eq!(steps(&set, &["db-5 Pending"]), ["claims 5"]);
+    let pod = identity::pod(&set, None, 5, "db-abc").unwrap();
+    let spec = pod.spec.unwrap();
+    assert_eq!(pod.metadata.name.as_deref(), Some("db-5"));
+    assert_eq!(
+        (spec.hostname.as_deref(), spec.subdomain.as_deref()),
+        (Some("db-5"), Some("db"))
+    );
+    let volume = &spec.volumes.unwrap()[0];
+    assert_eq!(
+        volume.persistent_volume_claim.as_ref().unwrap().claim_name,
+        "data-db-5"
+    );
+    let claims = identity::claims(&set, 5);
+    assert_eq!(claims[0].metadata.name.as_deref(), Some("data-db-5"));
+    assert_eq!(claims[0].metadata.labels.as_ref().unwrap()["app"], "db");
+}
+
+#[test]
+fn the_update_revision_becomes_current_when_all_have_it() {
+    let mut set = set(json!({"replicas": 2}));
+    set.metadata.generation = Some(4);
+    let some = |text: &str| Arc::new(pod(&format!("{text} {HASH_LABEL}=new")));
+    let revisions = Revisions {
+        current: "old",
+        update: "new",
+    };
+    let now = Timestamp::from_second(1_000).unwrap();
+    let part = plan(
+        &set,
+        &[some("db-0 Running ready"), some("db-1 Running")],
+        revisions,
+        now,
+    )
+    .status;
+    assert_eq!(
+        (
+            part.current_revision.as_deref(),
+            part.updated_replicas,
+            part.ready_replicas
+        ),
+        (Some("old"), Some(2), Some(1))
+    );
+    let full = plan(
+        &set,
+        &[some("db-0 Running ready"), some("db-1 Running ready")],
+        revisions,
+        now,
+    )
+    .status;
+    assert_eq!(
+        (full.current_revision.as_deref(), full.current_replicas),
+        (Some("new"), Some(2))
+    );
+    assert_eq!(full.observed_generation, Some(4));
+}
