@@ -267,3 +267,6 @@ pub(crate) fn duration(nanos: i64) -> String {
     };
     format!("{sign}{text}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 mod codec;
 mod decode;
+mod openapi;
 mod patch;
 mod table;
 mod wire;
