@@ -177,7 +177,7 @@ fn a_pod_knows_its_account_and_the_api_knows_the_pod() {
             "/var/run/secrets/kubernetes.io/serviceaccount/namespace",
         ],
     );
-    assert_eq!(namespace, "default");
+    assert_eq!(namespace.trim_end(), "default");
     let addresses = in_pod(&cluster, "resolve", &["resolve", "kubernetes.default"]);
     assert_eq!(
         addresses.trim(),
