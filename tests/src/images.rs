@@ -34,6 +34,9 @@ pub fn archive(to: &Path, name: &str, config: serde_json::Value, files: &[File<'
 fn append<W: std::io::Write>(to: &mut tar::Builder<W>, path: &str, mode: u32, content: &[u8]) {
     let mut header = tar::Header::new_gnu();
     header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_size(content.len() as u64);
     to.append_data(&mut header, path, content).expect("append");
 }
