@@ -2,6 +2,8 @@
 //! run the same work; every one is bounded in count and time, and prints its figures beside the
 //! budgets they are held against.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod api;
 mod endpoint;
 mod pods;

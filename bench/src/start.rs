@@ -8,6 +8,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client};
 
 use crate::proc;
 use crate::table::Table;
@@ -45,6 +49,9 @@ struct Server {
     child: Child,
     lines: Receiver<String>,
     started: Instant,
+    /// No report of an earlier process carries this second or a later one.
+    second: i64,
+    kubeconfig: PathBuf,
 }
 
 /// Measures and prints.
@@ -98,6 +105,11 @@ fn idle(arguments: &Arguments, server: u32, table: &mut Table) -> Result<()> {
 
 impl Server {
     fn start(arguments: &Arguments) -> Result<Self> {
+        // Reports have whole seconds: begin in one that no earlier process can have reported in
+        let now = Timestamp::now();
+        let second = now.as_second() + 1;
+        let left = second * 1000 - now.as_millisecond();
+        std::thread::sleep(Duration::from_millis(left.unsigned_abs() + 1));
         let started = Instant::now();
         let mut child = Command::new(&arguments.corten)
             .arg("server")
@@ -120,17 +132,45 @@ impl Server {
             child,
             lines,
             started,
+            second,
+            kubeconfig: arguments.data_dir.join("admin.kubeconfig"),
         })
     }
 
-    /// Milliseconds until the server said that its node is Ready.
+    /// Milliseconds until the server said that its node is Ready, and the node had reported so
+    /// since this start: what an earlier process reported is still there at first.
     fn ready(&self) -> Result<f64> {
+        self.heard()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let reported =
+            runtime.block_on(async { tokio::time::timeout(PATIENCE, self.reported()).await });
+        reported.with_context(|| {
+            format!("the server said Ready, the node did not report so in {PATIENCE:?}")
+        })??;
+        Ok(self.started.elapsed().as_secs_f64() * 1000.0)
+    }
+
+    async fn reported(&self) -> Result<()> {
+        let file = Kubeconfig::read_from(&self.kubeconfig)?;
+        let options = KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(file, &options).await?;
+        let nodes: Api<Node> = Api::all(Client::try_from(config)?);
+        loop {
+            let list = nodes.list(&kube::api::ListParams::default()).await?;
+            if list.iter().any(|node| reported_since(node, self.second)) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn heard(&self) -> Result<()> {
         loop {
             let left = PATIENCE.saturating_sub(self.started.elapsed());
             match self.lines.recv_timeout(left) {
-                Ok(line) if says_ready(&line) => {
-                    return Ok(self.started.elapsed().as_secs_f64() * 1000.0);
-                }
+                Ok(line) if says_ready(&line) => return Ok(()),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => bail!("the node was not Ready in {PATIENCE:?}"),
                 Err(RecvTimeoutError::Disconnected) => bail!("the server ended before Ready"),
@@ -165,6 +205,19 @@ impl Drop for Server {
     }
 }
 
+/// Whether a node has reported in or after a second that it is Ready.
+fn reported_since(node: &Node, second: i64) -> bool {
+    let conditions = node
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| {
+        let heartbeat = condition.last_heartbeat_time.as_ref();
+        let fresh = heartbeat.is_some_and(|time| time.0.as_second() >= second);
+        condition.type_ == "Ready" && condition.status == "True" && fresh
+    })
+}
+
 /// Whether a line says so of a node, and not that it is not.
 fn says_ready(line: &str) -> bool {
     let mut words = line.split(|c: char| !c.is_alphanumeric());
@@ -174,6 +227,34 @@ fn says_ready(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_fresh_report_counts() {
+        let node = |status: &str, heartbeat: &str| -> Node {
+            let condition = serde_json::json!({
+                "type": "Ready",
+                "status": status,
+                "lastHeartbeatTime": heartbeat,
+            });
+            let node = serde_json::json!({"metadata": {}, "status": {"conditions": [condition]}});
+            serde_json::from_value(node).unwrap()
+        };
+        let second = 1_767_225_600;
+        let cases = [
+            ("True", "2026-01-01T00:00:00Z", true),
+            ("True", "2026-01-01T00:00:09Z", true),
+            ("True", "2025-12-31T23:59:59Z", false),
+            ("False", "2026-01-01T00:00:09Z", false),
+        ];
+        for (status, heartbeat, fresh) in cases {
+            assert_eq!(
+                reported_since(&node(status, heartbeat), second),
+                fresh,
+                "{heartbeat}"
+            );
+        }
+        assert!(!reported_since(&Node::default(), second));
+    }
 
     #[test]
     fn readiness_is_heard_from_the_line_that_says_it() {
