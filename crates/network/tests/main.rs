@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bridge;
+mod cluster;
 mod cni;
 mod namespace;
 mod proxy;
