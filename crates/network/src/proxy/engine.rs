@@ -23,7 +23,6 @@ pub(super) struct HealthCheck {
 /// The proxy without its sources: what turns objects into rules.
 #[derive(Debug)]
 pub struct Engine {
-    config: Config,
     node: Node,
     surroundings: Surroundings,
     table_name: String,
@@ -47,7 +46,8 @@ impl Engine {
                 zone: config.zone.clone(),
             },
             surroundings: Surroundings {
-                cluster: config.cluster_cidrs.clone(),
+                cluster: config.cluster_cidrs,
+                node_ports: config.node_port_addresses,
             },
             table_name: names::services_table(&config.instance),
             table: Table::default(),
@@ -55,7 +55,6 @@ impl Engine {
             socket: Socket::open(socket::Family::Netfilter)?,
             udp: HashMap::new(),
             health: BTreeMap::new(),
-            config,
         })
     }
 
@@ -70,7 +69,7 @@ impl Engine {
             frame::write(&mut batch, changes.steps());
             batch
         } else {
-            let mut batch = frame::fresh(&self.table_name, &self.config.node_port_addresses);
+            let mut batch = frame::fresh(&self.table_name, &self.surroundings);
             frame::write(&mut batch, self.table.whole().steps());
             // Clients bound to an endpoint by an earlier table stay with it.
             for set in self.table.sets() {

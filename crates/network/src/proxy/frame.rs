@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 
+use super::plan::Surroundings;
 use super::table::{SetName, Step};
 use crate::netlink::nft::expression::{Expression, Verdict};
 use crate::netlink::nft::{
@@ -87,10 +88,7 @@ fn look_up(
     if node_port_addresses.is_empty() {
         rules.push(by_port(Vec::new()));
     }
-    for net in node_port_addresses
-        .iter()
-        .filter(|net| matches!(net, IpNet::V4(_)))
-    {
+    for net in ipv4(node_port_addresses) {
         rules.push(by_port(matches::in_network(net, false, true)));
     }
     rules
@@ -103,7 +101,31 @@ fn jump(name: &str) -> Rule {
     )
 }
 
-fn chains(node_port_addresses: &[IpNet]) -> Vec<(Chain, Vec<Rule>)> {
+fn ipv4(nets: &[IpNet]) -> impl Iterator<Item = &IpNet> {
+    nets.iter().filter(|net| matches!(net, IpNet::V4(_)))
+}
+
+/// What comes from elsewhere than a pod to a service's cluster address is masqueraded, as the reply
+/// might not come back through this node.
+fn outsiders(cluster: &[IpNet]) -> Option<Rule> {
+    let mut parts: Vec<_> = ipv4(cluster)
+        .map(|net| matches::in_network(net, true, false))
+        .collect();
+    if parts.is_empty() {
+        return None;
+    }
+    let member = Expression::Member {
+        set: CLUSTER_IPS.to_owned(),
+        slot: 0,
+        inverted: false,
+    };
+    parts.push(vec![matches::load_address(Family::V4, false, 0), member]);
+    parts.push(matches::set_mark(MASQUERADE_MARK, true));
+    Some(rule("not from a pod", parts))
+}
+
+fn chains(surroundings: &Surroundings) -> Vec<(Chain, Vec<Rule>)> {
+    let node_port_addresses = &surroundings.node_ports[..];
     let plain = |name: &str| Chain {
         name: name.to_owned(),
         base: None,
@@ -159,11 +181,30 @@ fn chains(node_port_addresses: &[IpNet]) -> Vec<(Chain, Vec<Rule>)> {
             ],
         ),
     ];
+    let mut dispatch: Vec<_> = outsiders(&surroundings.cluster).into_iter().collect();
+    dispatch.extend(look_up(
+        Vec::new(),
+        SERVICES,
+        NODE_PORTS,
+        node_port_addresses,
+    ));
+    // Such a packet is of a connection the translation has lost, and would leave untranslated: the peer
+    // would answer a packet it cannot make sense of with a reset.
+    let lost = ipv4(&surroundings.cluster).map(|net| {
+        let drop = vec![Expression::Verdict(Verdict::Drop)];
+        rule(
+            "from a pod, of no known connection",
+            vec![
+                matches::invalid(),
+                matches::in_network(net, true, true),
+                drop,
+            ],
+        )
+    });
+    let mut forward: Vec<_> = lost.collect();
+    forward.push(jump(REFUSE));
     vec![
-        (
-            plain(DISPATCH),
-            look_up(Vec::new(), SERVICES, NODE_PORTS, node_port_addresses),
-        ),
+        (plain(DISPATCH), dispatch),
         (
             plain(REJECT),
             vec![rule("", vec![vec![Expression::Reject]])],
@@ -185,10 +226,7 @@ fn chains(node_port_addresses: &[IpNet]) -> Vec<(Chain, Vec<Rule>)> {
             base("filter-input", Hook::Input, -110, false),
             vec![jump(REFUSE)],
         ),
-        (
-            base("filter-forward", Hook::Forward, -110, false),
-            vec![jump(REFUSE)],
-        ),
+        (base("filter-forward", Hook::Forward, -110, false), forward),
         // After the translation of what local processes send, which comes before for everyone else.
         (
             base("filter-output", Hook::Output, -90, false),
@@ -198,13 +236,13 @@ fn chains(node_port_addresses: &[IpNet]) -> Vec<(Chain, Vec<Rule>)> {
 }
 
 /// A batch that puts an empty frame in place of the table, whatever was there.
-pub(crate) fn fresh(table: &str, node_port_addresses: &[IpNet]) -> Batch {
+pub(crate) fn fresh(table: &str, surroundings: &Surroundings) -> Batch {
     let mut batch = Batch::new(Family::V4, table);
     batch.reset_table();
     for set in &sets() {
         batch.add_set(set);
     }
-    let chains = chains(node_port_addresses);
+    let chains = chains(surroundings);
     for (chain, _) in &chains {
         batch.add_chain(chain);
     }

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::frame::{self, MASQUERADE_MARK};
 use super::service::{Endpoint, Port, Protocol, Service, cluster_endpoints, local_endpoints};
 use super::table::{Contribution, SetName};
-use crate::netlink::nft::expression::{Expression, Verdict, concat};
+use crate::netlink::nft::expression::{Compare, Expression, Verdict, concat};
 use crate::netlink::nft::{Family, MapsTo, Rule, Set, Value, matches, types};
 
 /// What the plan depends on beside the service.
@@ -21,6 +21,8 @@ use crate::netlink::nft::{Family, MapsTo, Rule, Set, Value, matches, types};
 pub(crate) struct Surroundings {
     /// Ranges of the cluster's pods; traffic from elsewhere to a service address is masqueraded.
     pub cluster: Vec<IpNet>,
+    /// Where node ports answer; empty means on every address of the node.
+    pub node_ports: Vec<IpNet>,
 }
 
 /// A UDP address that is served, for finding connections that point at endpoints that are gone.
@@ -44,6 +46,34 @@ fn go_to(chain: &str) -> Vec<Expression> {
 
 fn backend(endpoint: &Endpoint) -> Vec<u8> {
     concat(&[&endpoint.ip.octets(), &endpoint.port.to_be_bytes()])
+}
+
+/// Up to so many endpoints are told apart by a rule each. More get a map of their own, which costs the
+/// same for any number; but the kernel looks through all sets of a table for every new one, and
+/// thousands of them take it seconds.
+const FEW: usize = 8;
+
+/// Rules of which one, drawn at random, does its part: the first of n with a chance of 1 in n, the next
+/// with 1 in n − 1, the last with certainty.
+fn one_of(goals: Vec<Vec<Expression>>) -> Vec<Rule> {
+    let count = goals.len() as u32;
+    let with_chance = |(n, goal): (u32, Vec<Expression>)| {
+        let left = count - n;
+        if left == 1 {
+            return rule(vec![goal]);
+        }
+        let drawn = Expression::Random {
+            below: left,
+            slot: 0,
+        };
+        let first = Expression::Compare {
+            how: Compare::Equal,
+            slot: 0,
+            value: vec![0; 4],
+        };
+        rule(vec![vec![drawn, first], goal])
+    };
+    (0..count).zip(goals).map(with_chance).collect()
 }
 
 struct Builder<'a> {
@@ -120,38 +150,31 @@ impl Builder<'_> {
                     ])
                 })
                 .collect();
-            let chains: Vec<_> = ends.into_iter().map(|(chain, _)| chain).collect();
-            rules.push(rule(vec![vec![Expression::PickChain { chains }]]));
+            let goals = ends.iter().map(|(chain, _)| go_to(chain)).collect();
+            rules.extend(one_of(goals));
             return rules;
         }
-        if let [only] = endpoints {
-            return vec![rule(vec![vec![
-                Expression::Immediate {
-                    slot: 0,
-                    value: only.ip.octets().to_vec(),
-                },
-                Expression::Immediate {
-                    slot: 1,
-                    value: only.port.to_be_bytes().to_vec(),
-                },
-                translate,
-            ]])];
+        if endpoints.len() <= FEW {
+            let goals = endpoints.iter().map(|endpoint| {
+                vec![
+                    Expression::Immediate {
+                        slot: 0,
+                        value: endpoint.ip.octets().to_vec(),
+                    },
+                    Expression::Immediate {
+                        slot: 1,
+                        value: endpoint.port.to_be_bytes().to_vec(),
+                    },
+                    translate.clone(),
+                ]
+            });
+            return one_of(goals.collect());
         }
         let values = endpoints.iter().map(|e| backend(e)).collect();
         vec![rule(vec![vec![
             Expression::Pick { values, slot: 0 },
             translate,
         ]])]
-    }
-
-    /// Not from a pod: then the reply might not come back through this node.
-    fn outsiders(&self) -> Vec<Vec<Expression>> {
-        self.surroundings
-            .cluster
-            .iter()
-            .filter(|net| matches!(net, IpNet::V4(_)))
-            .map(|net| matches::in_network(net, true, false))
-            .collect()
     }
 
     fn chain(&mut self, prefix: &str, rules: Vec<Rule>) -> String {
@@ -245,15 +268,6 @@ fn plan_port(builder: &mut Builder<'_>, service: &Service, port: &Port) {
         (None, false) => Refusal::Reject,
         (None, true) => Refusal::Drop,
     };
-    let inside = inside.map(|chain| {
-        let outsiders = builder.outsiders();
-        if outsiders.is_empty() {
-            return chain;
-        }
-        let mut parts = outsiders;
-        parts.push(matches::set_mark(MASQUERADE_MARK, true));
-        builder.chain("int", vec![rule(parts), rule(vec![go_to(&chain)])])
-    });
     for ip in &service.cluster_ips {
         builder.element(frame::CLUSTER_IPS, &[&ip.octets()], Value::None);
         settle(builder, Some(*ip), target, inside.as_deref(), refuse);

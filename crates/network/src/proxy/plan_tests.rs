@@ -38,6 +38,7 @@ fn view(spec: Json, endpoints: Json) -> Option<Service> {
 fn plan(spec: Json, endpoints: Json) -> Contribution {
     let surroundings = Surroundings {
         cluster: vec!["10.244.0.0/16".parse().unwrap()],
+        node_ports: Vec::new(),
     };
     contribution(&view(spec, endpoints).unwrap(), &surroundings)
 }
@@ -64,7 +65,15 @@ fn elements(plan: &Contribution) -> Vec<String> {
     let mut lines: Vec<String> = plan
         .elements
         .iter()
-        .filter(|((set, _), _)| ![frame::CLUSTER_IPS, frame::HAIRPIN].contains(set))
+        .filter(|((set, _), _)| {
+            [
+                frame::SERVICES,
+                frame::NODE_PORTS,
+                frame::UNSERVED,
+                frame::UNSERVED_NODE_PORTS,
+            ]
+            .contains(set)
+        })
         .map(|((set, key), value)| {
             let (ip, rest) = if key.len() == 12 {
                 key.split_at(4)
@@ -141,7 +150,7 @@ fn a_cluster_ip_leads_to_its_endpoints() {
     );
     assert_eq!(
         elements(&plan),
-        ["services 10.96.0.5:80 int/ns/web/tcp/http"]
+        ["services 10.96.0.5:80 all/ns/web/tcp/http"]
     );
     assert_eq!(picks(&plan, ALL), ["10.244.0.2:8080", "10.244.1.2:8080"]);
     let own = concat(&[&[10, 244, 0, 2], &[10, 244, 0, 2]]);
@@ -248,7 +257,7 @@ fn external_policies() {
     };
     let served = [
         "node-ports :30080 ext/ns/web/tcp/http",
-        "services 10.96.0.5:80 int/ns/web/tcp/http",
+        "services 10.96.0.5:80 all/ns/web/tcp/http",
         "services 192.0.2.7:80 ext/ns/web/tcp/http",
         "services 192.0.2.8:80 lb/ns/web/tcp/http",
     ];
@@ -280,6 +289,25 @@ fn external_policies() {
 }
 
 #[test]
+fn every_endpoint_has_the_same_chance() {
+    for count in [1u32, 2, 3, 8] {
+        let chances: Vec<_> = one_of(vec![Vec::new(); count as usize])
+            .iter()
+            .map(|rule| match rule.expressions.first() {
+                Some(Expression::Random { below, .. }) => *below,
+                _ => 1,
+            })
+            .collect();
+        assert_eq!(chances, (1..=count).rev().collect::<Vec<_>>());
+    }
+    let many: Vec<_> = (1..=9)
+        .map(|n| at(&format!("10.244.0.{n}"), "me"))
+        .collect();
+    let plan = plan(http(json!({})), many.into());
+    assert_eq!((plan.chains[ALL].len(), picks(&plan, ALL).len()), (1, 9));
+}
+
+#[test]
 fn affinity_gives_each_endpoint_a_chain_and_a_set() {
     let spec = http(
         json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 7}}}),
@@ -292,10 +320,12 @@ fn affinity_gives_each_endpoint_a_chain_and_a_set() {
     assert_eq!(picks(&plan, chain), ["10.244.1.2:8080"]);
     let set = &plan.sets["aff/7/ns/web/tcp/http/10.244.1.2/8080"];
     assert_eq!(set.timeout, Some(Duration::from_secs(7)));
-    let last = plan.chains[ALL].last().unwrap();
-    assert!(
-        matches!(&last.expressions[..], [Expression::PickChain { chains }] if chains.len() == 2)
-    );
+    let goals = plan.chains[ALL]
+        .iter()
+        .filter_map(|rule| rule.expressions.last());
+    let to_it =
+        goals.filter(|e| matches!(e, Expression::Verdict(Verdict::Goto(to)) if to == chain));
+    assert_eq!(to_it.count(), 2, "as bound before, and as drawn");
 }
 
 #[test]
@@ -306,7 +336,7 @@ fn ports_are_matched_by_name_and_protocol() {
     assert_eq!(
         found,
         [
-            "services 10.96.0.5:53 int/ns/web/udp/dns",
+            "services 10.96.0.5:53 all/ns/web/udp/dns",
             "unserved 10.96.0.5:53 reject"
         ]
     );

@@ -18,7 +18,6 @@ struct Kernel {
 fn chains_of(expression: &Expression) -> Vec<&str> {
     match expression {
         Expression::Verdict(verdict) => verdict.chain().into_iter().collect(),
-        Expression::PickChain { chains } => chains.iter().map(String::as_str).collect(),
         _ => Vec::new(),
     }
 }
@@ -160,10 +159,11 @@ fn contribution(n: usize) -> impl Strategy<Value = Option<Contribution>> {
                     comment: String::new(),
                 });
             }
-            rules.push(Rule {
-                expressions: vec![Expression::PickChain { chains: ends }],
-                comment: String::new(),
-            });
+            for (number, end) in ends.into_iter().enumerate() {
+                let key = vec![n as u8, shape, number as u8];
+                out.elements
+                    .insert(("endpoint-chains", key), Value::Verdict(Verdict::Goto(end)));
+            }
         }
         out.chains.insert(all.clone(), rules);
         for element in elements {

@@ -90,10 +90,10 @@ pub enum Connection {
     Status,
 }
 
+/// Connection state: none.
+pub const STATE_INVALID: u32 = 1;
 /// Connection state: the first packet.
 pub const STATE_NEW: u32 = 8;
-/// Connection state: established or related.
-pub const STATE_ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 /// Connection status: its destination is translated.
 pub const STATUS_DNAT: u32 = 1 << 5;
 
@@ -205,10 +205,12 @@ pub enum Expression {
         /// First slot of the value.
         slot: u32,
     },
-    /// Picks one of several chains at random and goes there.
-    PickChain {
-        /// The chains.
-        chains: Vec<String>,
+    /// Loads a number drawn at random from zero up to below `below`.
+    Random {
+        /// How many numbers there are.
+        below: u32,
+        /// Destination slot.
+        slot: u32,
     },
     /// Puts a key into a dynamic set, or renews its life.
     Remember {
@@ -351,8 +353,17 @@ impl Expression {
                 w.be32(2, register(*slot));
                 w.be32(3, 0);
             }),
-            Self::Pick { values, slot } => write_pick(w, values.len(), register(*slot), anonymous),
-            Self::PickChain { chains } => write_pick(w, chains.len(), 0, anonymous),
+            Self::Pick { values, slot } => {
+                draw(w, values.len() as u32, 0);
+                let id = anonymous.next().unwrap_or_default();
+                expression(w, "lookup", |w| {
+                    w.string(1, "__map%d");
+                    w.be32(4, id);
+                    w.be32(2, register(0));
+                    w.be32(3, register(*slot));
+                });
+            }
+            Self::Random { below, slot } => draw(w, *below, *slot),
             Self::Remember { set, slot } => expression(w, "dynset", |w| {
                 w.string(1, set);
                 w.be32(3, 1);
@@ -375,18 +386,11 @@ impl Expression {
     }
 }
 
-fn write_pick(w: &mut Writer, count: usize, to: u32, anonymous: &mut impl Iterator<Item = u32>) {
+fn draw(w: &mut Writer, below: u32, slot: u32) {
     expression(w, "numgen", |w| {
-        w.be32(1, register(0));
-        w.be32(2, count as u32);
+        w.be32(1, register(slot));
+        w.be32(2, below);
         w.be32(3, 1);
         w.be32(4, 0);
-    });
-    let id = anonymous.next().unwrap_or_default();
-    expression(w, "lookup", |w| {
-        w.string(1, "__map%d");
-        w.be32(4, id);
-        w.be32(2, register(0));
-        w.be32(3, to);
     });
 }

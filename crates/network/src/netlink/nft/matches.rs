@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::Family;
 use super::expression::{
-    ADDRESS_LOCAL, Base, Compare, Connection, Expression, Meta, STATE_NEW, STATUS_DNAT,
-    address_bytes,
+    ADDRESS_LOCAL, Base, Compare, Connection, Expression, Meta, STATE_INVALID, STATE_NEW,
+    STATUS_DNAT, address_bytes,
 };
 
 /// Offset and length of the source or destination address in the IP header.
@@ -119,6 +119,12 @@ pub fn interface(key: Meta, name: &str) -> Vec<Expression> {
 #[must_use]
 pub fn new_connection() -> Vec<Expression> {
     bits(Connection::State, STATE_NEW)
+}
+
+/// A packet that belongs to no connection and cannot begin one.
+#[must_use]
+pub fn invalid() -> Vec<Expression> {
+    bits(Connection::State, STATE_INVALID)
 }
 
 /// A connection whose destination is translated.

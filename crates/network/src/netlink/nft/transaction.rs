@@ -275,24 +275,8 @@ impl Batch {
     pub fn add_rule(&mut self, chain: &str, rule: &Rule) {
         let mut ids = Vec::new();
         for expression in &rule.expressions {
-            match expression {
-                Expression::Pick { values, .. } => {
-                    let length = values.first().map_or(0, Vec::len) as u32;
-                    ids.push(self.add_pick(
-                        &MapsTo::Data {
-                            types: vec![types::INTEGER],
-                            length,
-                        },
-                        values,
-                        |value| Value::Data(value.clone()),
-                    ));
-                }
-                Expression::PickChain { chains } => {
-                    ids.push(self.add_pick(&MapsTo::Verdicts, chains, |chain| {
-                        Value::Verdict(Verdict::Goto(chain.clone()))
-                    }));
-                }
-                _ => {}
+            if let Expression::Pick { values, .. } = expression {
+                ids.push(self.add_pick(values));
             }
         }
         let (table, family) = (self.table.clone(), self.family);
@@ -322,22 +306,24 @@ impl Batch {
         );
     }
 
-    fn add_pick<T>(&mut self, maps_to: &MapsTo, values: &[T], value: impl Fn(&T) -> Value) -> u32 {
+    fn add_pick(&mut self, values: &[Vec<u8>]) -> u32 {
         let id = self.next_set_id;
         let set = Set {
             name: "__map%d".to_owned(),
             key: vec![types::INTEGER],
             key_length: 4,
-            maps_to: maps_to.clone(),
+            maps_to: MapsTo::Data {
+                types: vec![types::INTEGER],
+                length: values.first().map_or(0, Vec::len) as u32,
+            },
             timeout: None,
         };
         self.write_set(&set, SET_ANONYMOUS | SET_CONSTANT, Some(values.len()));
-        let elements: Vec<Element> = values
-            .iter()
-            .enumerate()
-            .map(|(n, v)| Element {
-                key: (n as u32).to_ne_bytes().to_vec(),
-                value: value(v),
+        let elements: Vec<Element> = (0u32..)
+            .zip(values)
+            .map(|(number, value)| Element {
+                key: number.to_ne_bytes().to_vec(),
+                value: Value::Data(value.clone()),
             })
             .collect();
         self.write_elements(NEWSETELEM, "__map%d", Some(id), &elements);
