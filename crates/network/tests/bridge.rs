@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use network::bridge::{Bridge, Config};
+use network::netlink::socket::{Family, Socket};
 use runtime::network::{Attachment, Bandwidth, PodNetwork, PortMapping};
 
 use crate::namespace::{Namespace, ask, cable, instance, on_node, serve};
@@ -235,5 +236,94 @@ fn many_pods_at_once() {
             node.network.del(&pod.attachment).await.unwrap();
         }
         network::cleanup(&node.instance).unwrap();
+    });
+}
+
+#[test]
+fn flushed_rules_come_back() {
+    on_node(|| async {
+        let node = Node::new();
+        let a = node.pod("a", &[(8083, 80)]).await;
+        a.namespace.serve(80, "a");
+        network::netlink::nft::delete_table(
+            &mut Socket::open(Family::Netfilter).unwrap(),
+            network::netlink::nft::Family::V4,
+            &network::names::pods_table(&node.instance),
+        )
+        .unwrap();
+        assert!(ask("127.0.0.1:8083".parse().unwrap()).is_err());
+        node.network.ready().await.unwrap();
+        assert_eq!(ask("127.0.0.1:8083".parse().unwrap()).unwrap().0, "a");
+    });
+}
+
+#[test]
+fn bandwidth_is_limited() {
+    on_node(|| async {
+        let node = Node::new();
+        let namespace = Namespace::new();
+        let attachment = Attachment {
+            sandbox_id: "limited".into(),
+            netns: namespace.path.clone(),
+            namespace: "default".into(),
+            name: "limited".into(),
+            uid: String::new(),
+            port_mappings: Vec::new(),
+            bandwidth: Bandwidth {
+                ingress: 8_000_000,
+                egress: 80_000_000_000,
+            },
+        };
+        node.network.add(&attachment).await.unwrap();
+        let show = || {
+            let output = std::process::Command::new("tc")
+                .args(["qdisc", "show"])
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let (host, pod) = (show(), namespace.run(show));
+        assert!(
+            host.contains("tbf") && host.contains("rate 8Mbit"),
+            "{host}"
+        );
+        assert!(pod.contains("tbf") && pod.contains("rate 80Gbit"), "{pod}");
+    });
+}
+
+#[test]
+fn udp_clients_follow_a_host_port_to_its_next_pod() {
+    on_node(|| async {
+        let node = Node::new();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket
+            .set_read_timeout(Some(std::time::Duration::from_secs(3)))
+            .unwrap();
+        for name in ["a", "b"] {
+            let namespace = Namespace::new();
+            let attachment = Attachment {
+                sandbox_id: name.into(),
+                netns: namespace.path.clone(),
+                namespace: "default".into(),
+                name: name.into(),
+                uid: String::new(),
+                port_mappings: vec![PortMapping {
+                    protocol: "UDP".into(),
+                    container_port: 53,
+                    host_port: 8053,
+                    host_ip: None,
+                }],
+                bandwidth: Bandwidth::default(),
+            };
+            node.network.add(&attachment).await.unwrap();
+            let server = namespace.run(|| std::net::UdpSocket::bind("0.0.0.0:53").unwrap());
+            socket.send_to(b"?", "127.0.0.1:8053").unwrap();
+            let mut buffer = [0; 8];
+            let (_, from) = server.recv_from(&mut buffer).unwrap();
+            server.send_to(name.as_bytes(), from).unwrap();
+            let (length, _) = socket.recv_from(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], name.as_bytes());
+            node.network.del(&attachment).await.unwrap();
+        }
     });
 }

@@ -421,3 +421,24 @@ fn five_thousand_services_load() {
         assert!(ask("10.96.20.250:80".parse().unwrap()).is_err());
     });
 }
+
+#[test]
+fn flushed_rules_are_noticed() {
+    on_node(|| async {
+        let node = Node::new();
+        let pods = servers(&node, &["a"]).await;
+        let mut proxy = Proxy::new(&node);
+        proxy.serve("web", &web("10.96.0.5"), &[&pods[0]]);
+        assert!(proxy.engine.is_intact());
+        let status = std::process::Command::new("nft")
+            .args(["flush", "ruleset"])
+            .status();
+        if !status.is_ok_and(|status| status.success()) {
+            println!("skipped: needs the program nft");
+            return;
+        }
+        assert!(!proxy.engine.is_intact());
+        proxy.apply();
+        assert_eq!(ask("10.96.0.5:80".parse().unwrap()).unwrap().0, "a");
+    });
+}

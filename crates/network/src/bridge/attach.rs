@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use ipnet::{IpNet, Ipv4Net};
-use runtime::network::{Attached, Attachment, PortMapping};
+use runtime::network::{Attached, Attachment, Bandwidth, PortMapping};
 use rustix::io::Errno;
 
 use super::ipam::{self, HostPort, Lease};
@@ -12,7 +12,8 @@ use super::{Bridge, Standing, rules};
 use crate::names;
 use crate::netlink::nft::{Batch, Family};
 use crate::netlink::route::{LOOPBACK, Route, Veth};
-use crate::netlink::{self, netns};
+use crate::netlink::socket::{self, Socket};
+use crate::netlink::{self, conntrack, netns};
 
 /// The pod's interface.
 const POD_LINK: &str = "eth0";
@@ -52,7 +53,7 @@ fn host_ports(mappings: &[PortMapping]) -> Result<Vec<HostPort>, String> {
 
 /// The inside of the pod's namespace. A route that exists is replaced and an address that exists left, so that this can be
 /// repeated over a half-finished attempt.
-fn furnish(inside: &mut Route, lease: &Lease) -> Result<(), netlink::Error> {
+fn furnish(inside: &mut Route, lease: &Lease) -> Result<u32, netlink::Error> {
     inside.set_up(LOOPBACK)?;
     let missing = || netlink::Error::Refused {
         request: format!("get link {POD_LINK}"),
@@ -64,7 +65,8 @@ fn furnish(inside: &mut Route, lease: &Lease) -> Result<(), netlink::Error> {
     let gateway = IpAddr::V4(lease.gateway);
     inside.set_route(IpNet::from(gateway), index, None)?;
     inside.set_route(IpNet::V4(Ipv4Net::default()), index, Some(gateway))?;
-    inside.set_neighbour(index, gateway, ipam::mac(gateway))
+    inside.set_neighbour(index, gateway, ipam::mac(gateway))?;
+    Ok(index)
 }
 
 impl Bridge {
@@ -128,12 +130,58 @@ impl Bridge {
             Err(error) => return Err(error),
         }
         let mut inside = netns::within(&attachment.netns, &namespace, Route::open)?;
-        furnish(&mut inside, lease)?;
+        let eth0 = furnish(&mut inside, lease)?;
         host.set_neighbour(standing.bridge, address, ipam::mac(address))?;
         if let Err(error) = host.set_hairpin(&lease.veth) {
             tracing::debug!(veth = lease.veth, %error, "no hairpin on this port");
         }
-        self.change_host_ports(lease, rules::add)
+        let Bandwidth { ingress, egress } = attachment.bandwidth;
+        let limit = |route: &mut Route, index: u32, bits: u64| {
+            if bits == 0 {
+                return;
+            }
+            if let Err(error) = route.limit_rate(index, bits.div_ceil(8)) {
+                tracing::warn!(sandbox = attachment.sandbox_id, %error, "the pod's bandwidth is not limited");
+            }
+        };
+        limit(&mut inside, eth0, egress);
+        if ingress > 0
+            && let Some(link) = host.link(&lease.veth)?
+        {
+            limit(&mut host, link.index, ingress);
+        }
+        self.change_host_ports(lease, rules::add)?;
+        self.forget_connections(lease, false);
+        Ok(())
+    }
+
+    /// UDP clients of a host port that keep sending would stay with whoever had it before.
+    fn forget_connections(&self, lease: &Lease, leaving: bool) {
+        let ports: Vec<u16> = lease
+            .host_ports
+            .iter()
+            .filter(|p| i32::from(p.protocol) == libc::IPPROTO_UDP)
+            .map(|p| p.host_port)
+            .collect();
+        if ports.is_empty() {
+            return;
+        }
+        let clear = || {
+            let own = Route::open()?.addresses(None)?;
+            let mut socket = Socket::open(socket::Family::Netfilter)?;
+            let stale = conntrack::list(&mut socket, libc::IPPROTO_UDP as u8, |entry| {
+                let (to, port) = entry.original.destination;
+                let mine = entry.reply.source.0 == lease.address;
+                ports.contains(&port) && own.contains(&IpAddr::V4(to)) && mine == leaving
+            })?;
+            stale
+                .iter()
+                .try_for_each(|entry| conntrack::delete(&mut socket, entry))
+        };
+        let result: Result<(), netlink::Error> = clear();
+        if let Err(error) = result {
+            tracing::warn!(%error, "UDP clients of a host port may stay with its former pod");
+        }
     }
 
     fn change_host_ports(
@@ -175,7 +223,7 @@ impl Bridge {
             .link(POD_LINK)
             .map_err(words)?
             .ok_or_else(|| format!("link {POD_LINK} is gone"))?;
-        let addresses = inside.addresses(link.index).map_err(words)?;
+        let addresses = inside.addresses(Some(link.index)).map_err(words)?;
         if !link.up || !addresses.contains(&IpAddr::V4(lease.address)) {
             return Err(format!(
                 "{POD_LINK} is down or lacks the address {}",
@@ -203,6 +251,7 @@ impl Bridge {
                 other => other.map_err(words)?,
             }
         }
+        self.forget_connections(&lease, true);
         self.ipam
             .lock()
             .release(sandbox)

@@ -20,6 +20,7 @@ use runtime::network::{Attached, Attachment, NetworkError, PodNetwork};
 
 use crate::names;
 use crate::netlink;
+use crate::netlink::nft;
 use crate::netlink::route::Route;
 use crate::netlink::socket::{Family, Socket};
 use ipam::Ipam;
@@ -215,7 +216,20 @@ async fn blocking<T: Send + 'static>(
 #[async_trait]
 impl PodNetwork for Bridge {
     async fn ready(&self) -> Result<(), String> {
-        self.standing().map(|_| ())
+        let standing = self.standing()?;
+        // Asked every few seconds, so this is also where rules that somebody flushed are put back.
+        netlink::blocking(|| {
+            let intact = nft::table_exists(&mut self.nft.lock(), nft::Family::V4, &self.table);
+            if intact.map_err(|error| error.to_string())? {
+                return Ok(());
+            }
+            tracing::warn!(
+                table = self.table,
+                "the pod network's rules were removed: putting them back"
+            );
+            self.set_up(standing.range)
+                .map_err(|error| error.to_string())
+        })
     }
 
     async fn add(&self, attachment: &Attachment) -> Result<Attached, NetworkError> {

@@ -22,6 +22,7 @@ const NEWROUTE: u16 = 24;
 const GETROUTE: u16 = 26;
 const NEWNEIGH: u16 = 28;
 const DELNEIGH: u16 = 29;
+const NEWQDISC: u16 = 36;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -271,8 +272,8 @@ impl Route {
         ))
     }
 
-    /// The addresses of a link.
-    pub fn addresses(&mut self, index: u32) -> Result<Vec<IpAddr>, Error> {
+    /// The addresses of a link, or of all links.
+    pub fn addresses(&mut self, index: Option<u32>) -> Result<Vec<IpAddr>, Error> {
         let mut found = Vec::new();
         self.0.query(
             "list addresses",
@@ -282,7 +283,8 @@ impl Route {
                 })
             },
             |message| {
-                if message.body.get(4..8).and_then(number) != Some(index) {
+                let of = message.body.get(4..8).and_then(number);
+                if index.is_some() && of != index {
                     return;
                 }
                 let attributes = message.body.get(8..).unwrap_or_default();
@@ -401,6 +403,44 @@ impl Route {
             Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NODEV)) => Ok(()),
             other => other,
         }
+    }
+}
+
+impl Route {
+    /// Limits what leaves by a link to `rate` bytes per second, with a token bucket; an earlier limit is replaced.
+    pub fn limit_rate(&mut self, index: u32, rate: u64) -> Result<(), Error> {
+        const OPTIONS: u16 = 2;
+        // A tenth of a second's worth may go at once, and a quarter waits; both hold some large packets.
+        let burst = u32::try_from(rate / 10).unwrap_or(u32::MAX).max(128 << 10);
+        let waiting = u32::try_from(rate / 4).unwrap_or(u32::MAX).max(256 << 10);
+        self.0
+            .request(&format!("limit the rate of link {index}"), |w, seq| {
+                w.message(
+                    NEWQDISC,
+                    flags::REQUEST | flags::ACK | flags::CREATE | flags::REPLACE,
+                    seq,
+                    |w| {
+                        w.raw(&[0; 4]);
+                        w.raw(&index.to_ne_bytes());
+                        w.raw(&0u32.to_ne_bytes());
+                        w.raw(&u32::MAX.to_ne_bytes());
+                        w.raw(&0u32.to_ne_bytes());
+                        w.string(1, "tbf");
+                        w.nested(OPTIONS, |w| {
+                            // `struct tc_tbf_qopt`: rate, peak rate, limit, buffer, mtu. The link layer is Ethernet,
+                            // and a rate that does not fit stands in an attribute of its own.
+                            let mut parameters = vec![0u8; 36];
+                            parameters[1] = 1;
+                            let short = u32::try_from(rate).unwrap_or(u32::MAX);
+                            parameters[8..12].copy_from_slice(&short.to_ne_bytes());
+                            parameters[24..28].copy_from_slice(&waiting.to_ne_bytes());
+                            w.attr(1, &parameters);
+                            w.attr(4, &rate.to_ne_bytes());
+                            w.u32(6, burst);
+                        });
+                    },
+                );
+            })
     }
 }
 

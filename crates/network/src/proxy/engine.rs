@@ -94,6 +94,21 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether the table that was written last still stands; if not, the next [`Self::apply`] writes it anew.
+    pub fn is_intact(&mut self) -> bool {
+        // An error here is no proof of anything, and would meet the next transaction too.
+        let stands =
+            nft::table_exists(&mut self.socket, Family::V4, &self.table_name).unwrap_or(true);
+        if !stands {
+            tracing::warn!(
+                table = self.table_name,
+                "the service rules were removed: putting them back"
+            );
+            self.in_force = false;
+        }
+        stands
+    }
+
     fn plan(&mut self, objects: &Objects, key: &Key, changes: &mut Changes) {
         let none = Slices::new();
         let slices = objects.slices(key).unwrap_or(&none);

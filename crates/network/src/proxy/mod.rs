@@ -10,6 +10,7 @@
 mod engine;
 mod frame;
 mod health;
+mod metrics;
 mod plan;
 mod service;
 mod stale;
@@ -27,11 +28,15 @@ use tokio_util::sync::CancellationToken;
 use crate::netlink;
 use crate::services::{Objects, Sources};
 pub use engine::Engine;
+pub use metrics::Metrics;
 
 /// Changes that come within this time after a transaction go into the next one together.
 const COLLECT: Duration = Duration::from_millis(50);
 /// So much of the time may go into transactions that follow each other: half.
 const COLLECT_MAX: Duration = Duration::from_millis(1000);
+
+/// How often an idle proxy looks whether its table still stands: some flush all rules of a machine.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// What the proxy is told.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +51,8 @@ pub struct Config {
     pub cluster_cidrs: Vec<IpNet>,
     /// Where node ports answer; empty means on every address of the node.
     pub node_port_addresses: Vec<IpNet>,
+    /// What to count with.
+    pub metrics: Metrics,
 }
 
 /// Why the proxy cannot run.
@@ -72,6 +79,7 @@ pub async fn run_with(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     // Opened first: a kernel without nftables is found before anything else happens.
+    let metrics = config.metrics.clone();
     let engine = Engine::open(config)?;
     let health = health::Health::new(shutdown.clone());
     let mut sources = Sources::new(informers);
@@ -79,7 +87,7 @@ pub async fn run_with(
         () = shutdown.cancelled() => return Ok(()),
         () = sources.synced() => {}
     }
-    drive(engine, &mut sources, health, shutdown).await;
+    drive(engine, &mut sources, health, metrics, shutdown).await;
     Ok(())
 }
 
@@ -87,6 +95,7 @@ async fn drive(
     mut engine: Engine,
     sources: &mut Sources,
     mut health: health::Health,
+    metrics: Metrics,
     shutdown: CancellationToken,
 ) {
     let random = Seeded::from_system();
@@ -100,6 +109,9 @@ async fn drive(
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = sources.next(&mut objects) => {}
+                () = tokio::time::sleep(LOOK) => if netlink::blocking(|| engine.is_intact()) {
+                    continue;
+                }
             }
         }
         loop {
@@ -113,6 +125,7 @@ async fn drive(
         let begun = Instant::now();
         let result = netlink::blocking(|| engine.apply(&mut objects));
         let took = begun.elapsed();
+        metrics.synced(took, result.is_ok(), engine.services());
         match result {
             Ok(()) => {
                 failures = 0;

@@ -9,7 +9,7 @@ mod query;
 mod transaction;
 
 pub use expression::{Expression, Verdict};
-pub use query::{delete_table, ending};
+pub use query::{delete_table, ending, table_exists};
 pub use transaction::{Batch, Chain, Element, Ending, Hook, MapsTo, Rule, Set, Value, types};
 
 /// Protocol family of a table.

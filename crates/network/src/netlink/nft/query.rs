@@ -10,6 +10,7 @@ use crate::netlink::Error;
 use crate::netlink::message::{self, Writer, flags};
 use crate::netlink::socket::{Socket, outcome};
 
+const GETTABLE: u16 = SUBSYSTEM | 1;
 const GETSETELEM: u16 = SUBSYSTEM | 13;
 
 /// Removes a table with all it holds; one that is gone already is fine.
@@ -67,6 +68,25 @@ pub fn ending(
     match result {
         Ok(()) => Ok(found),
         Err(error) if error.errno() == Some(Errno::NOENT) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a table exists.
+pub fn table_exists(socket: &mut Socket, family: Family, table: &str) -> Result<bool, Error> {
+    let result = socket.query(
+        &format!("get nftables table {table}"),
+        |w, sequence| {
+            w.message(GETTABLE, flags::REQUEST | flags::ACK, sequence, |w| {
+                header(w, family);
+                w.string(1, table);
+            });
+        },
+        |_| {},
+    );
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.errno() == Some(Errno::NOENT) => Ok(false),
         Err(error) => Err(error),
     }
 }
