@@ -127,7 +127,12 @@ fn a_file_of_many_documents_becomes_a_working_application() {
         "/settings/file.txt",
     ]);
     assert_eq!(file, "from the config map");
-    assert_eq!(cluster.kubectl(&["-n", "shop", "logs", "job/once"]).trim_end(), "done");
+    assert_eq!(
+        cluster
+            .kubectl(&["-n", "shop", "logs", "job/once"])
+            .trim_end(),
+        "done"
+    );
 
     let again = cluster.apply(APPLICATION);
     let unchanged = again.lines().filter(|l| l.ends_with("unchanged")).count();

@@ -440,7 +440,10 @@ fn zero_values_that_mean_nothing_default_like_absent_ones() {
             "name": "c", "image": "i", "imagePullPolicy": "",
             "ports": [{"containerPort": 80, "protocol": ""}]}]}}));
     assert_eq!(errors, Vec::<String>::new());
-    assert_eq!(object["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
+    assert_eq!(
+        object["spec"]["containers"][0]["ports"][0]["protocol"],
+        "TCP"
+    );
     assert_eq!(object["spec"].get("hostNetwork"), None);
     assert_eq!(object["spec"].get("nodeSelector"), None);
     assert_eq!(object["metadata"].get("labels"), None);
