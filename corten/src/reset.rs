@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result, bail};
 use cri::v1;
 use network::bridge;
 use runtime::Runtime;
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::{
+    mount::{UnmountFlags, unmount},
+    process::{Pid, Signal, kill_process},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{lock, server, settings::ResetSettings};
@@ -156,8 +159,25 @@ fn remove_cgroups(instance: &str) -> Result<()> {
 }
 
 fn remove_cgroup(dir: &Path) -> std::io::Result<()> {
+    // What is left here has outlived its shim, which only somebody else can have killed.
+    for process in fs::read_to_string(dir.join("cgroup.procs"))?.lines() {
+        if let Some(pid) = process.parse().ok().and_then(Pid::from_raw) {
+            // It may be gone by now.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
     for entry in fs::read_dir(dir)?.flatten().filter(|e| e.path().is_dir()) {
         remove_cgroup(&entry.path())?;
     }
-    fs::remove_dir(dir)
+    // A killed process leaves its cgroup a moment later.
+    let mut tries = 0;
+    loop {
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy && tries < 50 => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => return other,
+        }
+    }
 }
