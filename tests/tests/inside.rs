@@ -184,3 +184,40 @@ fn a_pod_knows_its_account_and_the_api_knows_the_pod() {
         cluster.jsonpath(&["service", "kubernetes"], "{.spec.clusterIP}")
     );
 }
+
+#[test]
+fn cni_plugins_make_the_pod_network_when_they_are_configured() {
+    if let Some(why) = corten_tests::missing() {
+        println!("skipped: {why}");
+        return;
+    }
+    let plugins = std::path::Path::new("/usr/lib/cni");
+    if !plugins.join("bridge").is_file() || !plugins.join("host-local").is_file() {
+        println!("skipped: needs the CNI plugins of Debian's containernetworking-plugins");
+        return;
+    }
+    let conf = tempfile::tempdir().unwrap();
+    let network = serde_json::json!({"cniVersion": "0.4.0", "name": "pods", "plugins": [{
+        "type": "bridge", "bridge": "cni-pods", "isGateway": true, "ipMasq": true, "hairpinMode": true,
+        "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}],
+                 "dataDir": conf.path().join("leases")},
+    }]});
+    std::fs::write(conf.path().join("10-pods.conflist"), network.to_string()).unwrap();
+    let cluster = Cluster::start_with(&[
+        "--cni-conf-dir",
+        conf.path().to_str().unwrap(),
+        "--cni-bin-dir",
+        "/usr/lib/cni",
+        "--cluster-cidr",
+        "10.88.0.0/16",
+    ]);
+    serving(&cluster);
+    let addresses = cluster.jsonpath(&["pods", "-l", "app=web"], "{.items[*].status.podIP}");
+    assert!(
+        addresses.split(' ').all(|a| a.starts_with("10.88.0.")),
+        "{addresses}"
+    );
+    let answer = in_pod(&cluster, "client", &["get", "http://web/"]);
+    assert!(answer.contains("hostname: web-"), "{answer}");
+    cluster.kubectl(&["delete", "deployment", "web", "--cascade=foreground"]);
+}

@@ -14,6 +14,8 @@ mod report;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use api::clock::{Clock as _, SystemClock};
+use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -42,6 +44,8 @@ pub struct Process {
     pub tasks: TaskTracker,
     /// What the user is told.
     pub report: Report,
+    /// When it started, to the second, as times in objects are.
+    pub started: Timestamp,
 }
 
 impl Process {
@@ -85,6 +89,7 @@ pub async fn run(settings: ServerSettings) -> Result<()> {
         shutdown: CancellationToken::new(),
         tasks: TaskTracker::new(),
         report: Report::new(),
+        started: Timestamp::from_second(SystemClock.now().as_second())?,
     });
     let started = tokio::select! {
         started = start(&process, listener, &data) => started,

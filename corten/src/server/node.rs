@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result};
 use api::clock::{Clock, SystemClock};
 use client::{Change, Scope};
 use ipnet::IpNet;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use network::{bridge, dns, proxy};
+use network::{bridge, cni, dns, proxy};
 use runtime::{Runtime, network::PodNetwork};
 
 use super::{
@@ -45,17 +46,29 @@ pub async fn prepare(process: &Arc<Process>) -> Result<Option<Prepared>> {
     }
     let data = settings.data.data_dir.clone();
     let instance = process.addresses.instance.clone();
-    let config = bridge::Config {
-        instance: instance.clone(),
-        state_dir: data.join("run/network"),
-        pod_cidrs: Vec::new(),
-        cluster_cidrs: vec![IpNet::V4(process.addresses.cluster_cidr)],
-        service_cidrs: vec![IpNet::V4(process.addresses.service_cidr)],
-        mtu: None,
+    let (network, bridge): (Arc<dyn PodNetwork>, _) = match &settings.cni_conf_dir {
+        Some(conf_dir) => {
+            let mut config = cni::Config::new(data.join("run/cni"));
+            config.conf_dir.clone_from(conf_dir);
+            if let Some(dir) = &settings.cni_bin_dir {
+                config.bin_dirs = vec![dir.clone()];
+            }
+            (cni::Cni::open(config)?, None)
+        }
+        None => {
+            let config = bridge::Config {
+                instance: instance.clone(),
+                state_dir: data.join("run/network"),
+                pod_cidrs: Vec::new(),
+                cluster_cidrs: vec![IpNet::V4(process.addresses.cluster_cidr)],
+                service_cidrs: vec![IpNet::V4(process.addresses.service_cidr)],
+                mtu: None,
+            };
+            let bridge =
+                tokio::task::spawn_blocking(move || bridge::Bridge::open(config)).await??;
+            (bridge.clone(), Some(bridge))
+        }
     };
-    let bridge = tokio::task::spawn_blocking(move || bridge::Bridge::open(config)).await??;
-    let network: Arc<dyn PodNetwork> = bridge.clone();
-    let bridge = Some(bridge);
     let exe = std::env::current_exe().context("find the own program")?;
     let socket = data.join("run/cri.sock");
     let config = runtime::Config {
@@ -158,6 +171,8 @@ pub async fn start(
     Ok(())
 }
 
+/// Waits until the node reports itself Ready since this process started: what an earlier one
+/// reported is no news.
 async fn ready(process: &Arc<Process>, control_plane: &ControlPlane) -> Result<()> {
     let nodes = control_plane.context.informers.get::<Node>(Scope::All);
     let mut changes = nodes.subscribe();
@@ -165,7 +180,7 @@ async fn ready(process: &Arc<Process>, control_plane: &ControlPlane) -> Result<(
         tokio::select! {
             change = changes.next() => if let Change::Applied { new, .. } = change
                 && new.metadata.name.as_deref() == Some(&process.addresses.node_name)
-                && is_ready(&new)
+                && is_ready(&new, process.started)
             {
                 return Ok(());
             },
@@ -174,14 +189,15 @@ async fn ready(process: &Arc<Process>, control_plane: &ControlPlane) -> Result<(
     }
 }
 
-fn is_ready(node: &Node) -> bool {
+fn is_ready(node: &Node, since: Timestamp) -> bool {
     let conditions = node
         .status
         .iter()
         .flat_map(|s| s.conditions.iter().flatten());
-    conditions
-        .into_iter()
-        .any(|c| c.type_ == "Ready" && c.status == "True")
+    conditions.into_iter().any(|c| {
+        let seen = c.last_heartbeat_time.as_ref().map(|t| t.0);
+        c.type_ == "Ready" && c.status == "True" && seen.is_some_and(|seen| seen >= since)
+    })
 }
 
 async fn name_service(

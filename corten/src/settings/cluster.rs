@@ -165,6 +165,23 @@ pub struct ServerSettings {
         help_heading = "Network"
     )]
     pub cluster_domain: String,
+    /// Folder of CNI configurations; with it, CNI plugins make the pod network instead of Corten's
+    /// own bridge.
+    #[arg(
+        long,
+        env = "CORTEN_CNI_CONF_DIR",
+        value_name = "DIR",
+        help_heading = "Network"
+    )]
+    pub cni_conf_dir: Option<PathBuf>,
+    /// Folder of CNI plugins; /opt/cni/bin and /usr/lib/cni unless given.
+    #[arg(
+        long,
+        env = "CORTEN_CNI_BIN_DIR",
+        value_name = "DIR",
+        help_heading = "Network"
+    )]
+    pub cni_bin_dir: Option<PathBuf>,
 }
 
 impl ServerSettings {

@@ -122,8 +122,9 @@ impl ApiServer {
             addresses,
             config,
         });
-        follow_rbac(&server.store, &rbac, &server.ending);
         bootstrap::ensure(&server).await?;
+        // After the first roles are written, so that nobody is refused for roles not seen yet.
+        follow_rbac(&server.store, &rbac, &server.ending);
         *server.ready.write() = true;
         Ok(server)
     }

@@ -10,6 +10,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
+/// Pieces are put together up to about this size.
+const FRAME: usize = 64 * 1024;
+
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -33,6 +36,27 @@ pub enum Body {
 pub struct Shared {
     pieces: std::vec::IntoIter<Bytes>,
     left: u64,
+}
+
+impl Shared {
+    /// The next pieces, put together: a frame of its own for each object, and for each comma
+    /// between them, costs the HTTP/2 layer more than copying their bytes.
+    fn next(&mut self) -> Option<Bytes> {
+        let piece = self.pieces.next()?;
+        self.left -= piece.len() as u64;
+        if piece.len() >= FRAME || self.pieces.len() == 0 {
+            return Some(piece);
+        }
+        let mut frame = BytesMut::with_capacity((2 * FRAME).min(piece.len() + self.left as usize));
+        frame.extend_from_slice(&piece);
+        while frame.len() < FRAME
+            && let Some(piece) = self.pieces.next()
+        {
+            self.left -= piece.len() as u64;
+            frame.extend_from_slice(&piece);
+        }
+        Some(frame.freeze())
+    }
 }
 
 impl Body {
@@ -71,10 +95,9 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Body::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Body::Shared(shared) => Poll::Ready(shared.pieces.next().map(|piece| {
-                shared.left -= piece.len() as u64;
-                Ok(Frame::data(piece))
-            })),
+            Body::Shared(shared) => {
+                Poll::Ready(shared.next().map(|piece| Ok(Frame::data(piece))))
+            }
             Body::Stream(stream) => stream
                 .as_mut()
                 .poll_next(cx)
