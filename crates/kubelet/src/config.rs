@@ -31,7 +31,8 @@ impl std::fmt::Debug for ServerTls {
 pub struct EvictionThresholds {
     /// Least available memory, in bytes.
     pub memory_available: u64,
-    /// Least free part of the file system of the root directory.
+    /// Least free part of the file system of the root directory. Upstream's tenth is more than
+    /// twenty gigabytes on a common disk; a twentieth is what one-machine clusters have shown to do.
     pub fs_available: f64,
     /// Least free part of its inodes.
     pub inodes_free: f64,
@@ -41,7 +42,7 @@ impl Default for EvictionThresholds {
     fn default() -> Self {
         Self {
             memory_available: 100 << 20,
-            fs_available: 0.10,
+            fs_available: 0.05,
             inodes_free: 0.05,
         }
     }
@@ -129,8 +130,8 @@ impl Config {
             register_with_taints: Vec::new(),
             reserved: BTreeMap::new(),
             eviction: EvictionThresholds::default(),
-            image_gc_high_percent: 85,
-            image_gc_low_percent: 80,
+            image_gc_high_percent: 90,
+            image_gc_low_percent: 85,
             log_max_size: 10 << 20,
             log_max_files: 5,
             parallel_pulls: 5,

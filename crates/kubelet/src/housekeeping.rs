@@ -7,12 +7,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{agent::Agent, node::conditions::Pressure, pods::manager::Pods};
 
+mod disk;
 mod eviction;
 mod images;
 mod logs;
+mod storage;
 
 /// Time between looks at memory, disk and logs.
 const PERIOD: Duration = Duration::from_secs(10);
+/// Looks between two looks at what pods keep on disk.
+const STORAGE_EVERY: u32 = 3;
 /// Looks between two looks at the images.
 const IMAGES_EVERY: u32 = 30;
 
@@ -39,6 +43,9 @@ pub async fn run(
             *old = now;
             changed
         });
+        if round.is_multiple_of(STORAGE_EVERY) {
+            storage::look(&agent, &pods).await;
+        }
         if round.is_multiple_of(IMAGES_EVERY) || now.disk {
             collector.collect(&agent, now.disk).await;
         }

@@ -7,11 +7,13 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::harness::Cluster;
 
-/// Asks the kubelet over TLS, as somebody or as nobody.
-async fn get(cluster: &Cluster, user: Option<(&str, &[&str])>, path: &str) -> (u16, String) {
+/// Connects to the kubelet over TLS, as somebody or as nobody.
+async fn connect(cluster: &Cluster, user: Option<(&str, &[&str])>) -> TlsStream<TcpStream> {
     let node = cluster.node_ready().await;
     let port = node
         .status
@@ -44,12 +46,17 @@ async fn get(cluster: &Cluster, user: Option<(&str, &[&str])>, path: &str) -> (u
             builder.with_client_auth_cert(chain, key).unwrap()
         }
     };
-    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port as u16))
+    let stream = TcpStream::connect(("127.0.0.1", port as u16))
         .await
         .unwrap();
     let name = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let stream = connector.connect(name, stream).await.unwrap();
+    connector.connect(name, stream).await.unwrap()
+}
+
+/// Asks the kubelet.
+async fn get(cluster: &Cluster, user: Option<(&str, &[&str])>, path: &str) -> (u16, String) {
+    let stream = connect(cluster, user).await;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .unwrap();
@@ -151,4 +158,66 @@ async fn numbers_are_given() {
     assert!(body.contains("kubelet_running_pods"), "{body}");
     let (_, body) = get(&cluster, API_SERVER, "/metrics/resource").await;
     assert!(body.contains("node_cpu_usage_seconds_total "), "{body}");
+}
+
+/// A streaming server that upgrades and then sends everything back.
+async fn echo() -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/exec/token", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        assert!(head.starts_with("get /exec/token "), "{head}");
+        assert!(head.contains("upgrade: websocket") && head.contains("v5.channel.k8s.io"));
+        assert!(
+            !head.contains("authorization"),
+            "credentials stay with the kubelet"
+        );
+        let reply = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n\
+            upgrade: websocket\r\nsec-websocket-protocol: v5.channel.k8s.io\r\n\r\n";
+        stream.write_all(reply.as_bytes()).await.unwrap();
+        let (mut read, mut write) = stream.split();
+        tokio::io::copy(&mut read, &mut write).await.unwrap();
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_is_passed_on_byte_by_byte() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let cluster = Cluster::start().await;
+    cluster
+        .create(
+            "shell",
+            json!({"containers": [{"name": "c", "image": "run"}]}),
+        )
+        .await;
+    cluster.ready("shell").await;
+    let url = echo().await;
+    cluster
+        .runtime
+        .state
+        .lock()
+        .commands
+        .insert("stream".into(), (0, url));
+    let mut stream = connect(&cluster, API_SERVER).await;
+    let request = "GET /exec/default/shell/c?command=sh&stdin=true&stdout=true HTTP/1.1\r\n\
+        host: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\nauthorization: Bearer x\r\n\
+        sec-websocket-protocol: v5.channel.k8s.io\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    stream.write_all(b"any bytes\0at all").await.unwrap();
+    let mut back = [0; 16];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"any bytes\0at all");
 }

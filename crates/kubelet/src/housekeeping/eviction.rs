@@ -7,6 +7,7 @@ use client::events::EventType;
 use cri::v1;
 use jiff::{SignedDuration, Timestamp};
 
+use super::disk;
 use crate::{
     agent::Agent,
     node::{conditions::Pressure, machine::meminfo_bytes},
@@ -50,7 +51,7 @@ impl Evictor {
         let available = meminfo_bytes(&meminfo, "MemAvailable");
         let short =
             available > 0 && u64::try_from(available).unwrap_or(u64::MAX) < limits.memory_available;
-        let (disk_short, what) = disk(agent);
+        let (disk_short, what) = disk_short(agent);
         if short {
             self.memory_seen = Some(now);
             let message = format!(
@@ -116,22 +117,16 @@ impl Evictor {
     }
 }
 
-fn disk(agent: &Agent) -> (bool, &'static str) {
+fn disk_short(agent: &Agent) -> (bool, &'static str) {
     let limits = agent.config.eviction;
-    let Ok(fs) = rustix::fs::statvfs(&agent.config.root_dir) else {
-        return (false, "");
+    let root = &agent.config.root_dir;
+    let scarce = |usage: Option<(u64, u64)>, least: f64| {
+        usage.is_some_and(|(used, total)| (total - used) as f64 / (total as f64) < least)
     };
-    let part = |free: u64, all: u64| {
-        if all == 0 {
-            1.0
-        } else {
-            free as f64 / all as f64
-        }
-    };
-    if part(fs.f_bavail, fs.f_blocks) < limits.fs_available {
+    if scarce(disk::usage(root), limits.fs_available) {
         return (true, "ephemeral-storage");
     }
-    (part(fs.f_favail, fs.f_files) < limits.inodes_free, "inodes")
+    (scarce(disk::inodes(root), limits.inodes_free), "inodes")
 }
 
 /// Working sets by pod uid.

@@ -6,6 +6,7 @@ use client::events::EventType;
 use cri::v1;
 use jiff::{SignedDuration, Timestamp};
 
+use super::disk;
 use crate::agent::Agent;
 
 /// An image younger than this is left alone: its container may be about to start.
@@ -122,10 +123,7 @@ impl Collector {
         if pressed {
             return Some(u64::MAX);
         }
-        let fs = rustix::fs::statvfs(&agent.config.root_dir).ok()?;
-        let total = fs.f_blocks.checked_mul(fs.f_frsize)?;
-        let free = fs.f_bavail.checked_mul(fs.f_frsize)?;
-        let used = total.saturating_sub(free);
+        let (used, total) = disk::usage(&agent.config.root_dir)?;
         let percent = used.checked_mul(100)?.checked_div(total)?;
         if percent < u64::from(agent.config.image_gc_high_percent) {
             return None;

@@ -110,6 +110,15 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Gives the burstable pods together the weight of what they asked for.
+    pub fn weigh_burstable(&self, milli_cpu: i64) -> Result<(), CgroupError> {
+        let limits = PodResources {
+            shares: resources::shares(milli_cpu),
+            ..Default::default()
+        };
+        self.limit(&format!("/{}/burstable", self.root), &limits)
+    }
+
     /// Makes a pod's cgroup with its limits.
     pub fn create(&self, pod: &PodView) -> Result<(), CgroupError> {
         let path = self.pod_path(pod);

@@ -5,7 +5,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,6 +26,8 @@ use super::{
     admission,
     hooks::{cleanup, observe},
     observed::keys,
+    qos::Qos,
+    resources,
     status::Verdict,
     view::PodView,
     worker::{self, Handle, Message, Start},
@@ -42,6 +47,8 @@ pub struct Pods {
     workers: Mutex<HashMap<String, Handle>>,
     rejected: Mutex<HashSet<String>>,
     news: watch::Sender<()>,
+    /// What the burstable pods asked for together, in thousandths of a core.
+    weight: AtomicI64,
 }
 
 impl Pods {
@@ -55,6 +62,7 @@ impl Pods {
             workers: Mutex::default(),
             rejected: Mutex::default(),
             news: watch::Sender::new(()),
+            weight: AtomicI64::new(-1),
         }
     }
 
@@ -172,6 +180,7 @@ impl Pods {
                         };
                         let handle = worker::spawn(self.agent.clone(), start, tasks);
                         workers.insert(uid, handle);
+                        self.weigh();
                         self.agent.metrics.running_pods.set(workers.len() as i64);
                     }
                 }
@@ -219,6 +228,23 @@ impl Pods {
         begun || order(other) < order(pod.pod())
     }
 
+    /// Brings the weight of the burstable pods up to date.
+    fn weigh(&self) {
+        let asked: i128 = self
+            .list()
+            .into_iter()
+            .map(PodView::new)
+            .filter(|pod| !pod.is_terminal() && Qos::of(pod.spec()) == Qos::Burstable)
+            .filter_map(|pod| resources::pod_requests(pod.spec()).get("cpu").copied())
+            .sum();
+        let milli = i64::try_from(asked / 1_000_000).unwrap_or(i64::MAX);
+        if self.weight.swap(milli, Ordering::Relaxed) != milli
+            && let Err(error) = self.agent.cgroups.weigh_burstable(milli)
+        {
+            tracing::warn!(%error, "burstable pods keep their old weight");
+        }
+    }
+
     fn gone(&self, pod: &Pod) {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         self.rejected.lock().remove(uid);
@@ -234,6 +260,7 @@ impl Pods {
         match ended {
             Ok(uid) => {
                 workers.remove(&uid);
+                self.weigh();
             }
             Err(error) if error.is_panic() => {
                 // Which one is not said; the closed mailbox tells.

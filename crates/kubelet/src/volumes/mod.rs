@@ -23,10 +23,13 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::Volume;
+use k8s_openapi::api::core::v1::{Container, Volume};
 use tokio::sync::watch;
 
-use crate::{agent::Agent, pods::view::PodView};
+use crate::{
+    agent::Agent,
+    pods::{hooks::image, view::PodView},
+};
 
 pub use payload::{File, Payload};
 pub use refresh::Refresher;
@@ -236,8 +239,21 @@ async fn mount_one(
         ));
     }
     if let Some(source) = &volume.image {
-        let reference = source.reference.clone().unwrap_or_default();
-        return Ok((Mounted::Image { reference }, None));
+        let image = Container {
+            name: volume.name.clone(),
+            image: source.reference.clone(),
+            image_pull_policy: source.pull_policy.clone(),
+            ..Default::default()
+        };
+        let found = image::ensure(agent.clone(), pod.clone(), image)
+            .await
+            .map_err(|error| VolumeError::Object(format!("{}: {}", error.reason, error.message)))?;
+        return Ok((
+            Mounted::Image {
+                reference: found.reference,
+            },
+            None,
+        ));
     }
     if *volume
         == (Volume {
@@ -254,7 +270,8 @@ async fn mount_one(
     Err(VolumeError::Unsupported)
 }
 
-fn volume_dir(agent: &Agent, pod: &PodView, plugin: &str, name: &str) -> PathBuf {
+/// Directory of a volume.
+pub fn volume_dir(agent: &Agent, pod: &PodView, plugin: &str, name: &str) -> PathBuf {
     pod_dir(agent, pod.uid())
         .join("volumes")
         .join(format!("kubernetes.io~{plugin}"))

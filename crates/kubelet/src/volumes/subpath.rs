@@ -56,15 +56,22 @@ pub fn resolve(volume: &Path, sub_path: &str) -> Result<PathBuf, VolumeError> {
                 };
                 let dir = open(parent).map_err(|e| VolumeError::io("open", &whole)(e.into()))?;
                 let mode = directory_mode(&dir);
-                rustix::fs::mkdirat(&dir, name, mode)
-                    .or_else(|e| {
-                        if e == rustix::io::Errno::EXIST {
-                            Ok(())
-                        } else {
-                            Err(e)
-                        }
-                    })
-                    .map_err(|e| VolumeError::io("create", &whole)(e.into()))?;
+                match rustix::fs::mkdirat(&dir, name, mode) {
+                    Ok(()) => {
+                        // The umask had its say; the handle makes sure that it is no link by now.
+                        let made = rustix::fs::openat2(
+                            &dir,
+                            name,
+                            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                            Mode::empty(),
+                            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+                        );
+                        made.and_then(|made| rustix::fs::fchmod(made, mode))
+                            .map_err(|e| VolumeError::io("chmod", &whole)(e.into()))?;
+                    }
+                    Err(rustix::io::Errno::EXIST) => {}
+                    Err(error) => return Err(VolumeError::io("create", &whole)(error.into())),
+                }
             }
             Err(error) => return Err(VolumeError::io("resolve", &whole)(error.into())),
         }
@@ -96,6 +103,17 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn new_directories_are_as_open_as_the_volume() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().expect("a directory");
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(home.path(), open).expect("set");
+        let made = resolve(home.path(), "a/b").expect("made");
+        let mode = std::fs::metadata(made).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o777);
+    }
 
     #[test]
     fn links_cannot_leave_the_volume() {

@@ -188,7 +188,21 @@ impl Worker {
             self.ops
                 .spawn(async move { Done::Observed(observe::pod(agent, uid).await) });
         }
+        self.mark_started();
         self.read_last_words();
+    }
+
+    /// A container without a postStart hook has started when it runs: its first status says so.
+    fn mark_started(&mut self) {
+        for run in self.observed.running() {
+            let hooked = self
+                .pod
+                .container(&run.name)
+                .is_some_and(|(c, _)| c.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some()));
+            if !hooked && !self.progress.started.contains(&run.id) {
+                self.progress.started.insert(run.id.clone());
+            }
+        }
     }
 
     pub(super) fn hear(&mut self, message: Message) {
