@@ -21,6 +21,7 @@ pub mod object;
 pub mod openapi;
 pub mod prepare;
 pub mod quantity;
+pub mod quota;
 pub mod registry;
 pub mod resource;
 pub mod status;

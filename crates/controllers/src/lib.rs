@@ -8,6 +8,7 @@
 
 mod apps;
 mod batch;
+mod certificates;
 mod core;
 mod discovery;
 mod error;
@@ -19,6 +20,9 @@ mod kit;
 mod node;
 mod owner;
 mod pods;
+mod policy;
+mod protection;
+mod rbac;
 mod run;
 #[cfg(test)]
 mod testing;

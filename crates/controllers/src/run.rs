@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::kit::Kit;
-use crate::{apps, batch, core, discovery, gc, node};
+use crate::{apps, batch, certificates, core, discovery, gc, node, policy, protection, rbac};
 
 /// What the controllers are run with.
 pub struct Config {
@@ -190,6 +190,63 @@ const ENTRIES: &[Entry] = &[
         account: "cronjob-controller",
         component: "cronjob-controller",
         start: |kit, _| Box::pin(batch::cronjob::run(kit)),
+    },
+    Entry {
+        name: "disruption-controller",
+        account: "disruption-controller",
+        component: "controllermanager",
+        start: |kit, _| Box::pin(policy::disruption::run(kit)),
+    },
+    Entry {
+        name: "resourcequota-controller",
+        account: "resourcequota-controller",
+        component: "resourcequota-controller",
+        start: |kit, _| Box::pin(policy::quota::run(kit)),
+    },
+    Entry {
+        name: "certificatesigningrequest-approving-controller",
+        account: "certificate-controller",
+        component: "csrapproving",
+        start: |kit, _| Box::pin(certificates::approve::run(kit)),
+    },
+    Entry {
+        name: "certificatesigningrequest-signing-controller",
+        account: "certificate-controller",
+        component: "csrsigning",
+        start: |kit, config| match config.signer.clone() {
+            Some(signer) => Box::pin(certificates::sign::run(kit, signer)),
+            None => Box::pin(async move { kit.shutdown.cancelled().await }),
+        },
+    },
+    Entry {
+        name: "certificatesigningrequest-cleaner-controller",
+        account: "certificate-controller",
+        component: "csrcleaner",
+        start: |kit, _| Box::pin(certificates::clean::run(kit)),
+    },
+    Entry {
+        name: "clusterrole-aggregation-controller",
+        account: "clusterrole-aggregation-controller",
+        component: "clusterrole-aggregation-controller",
+        start: |kit, _| Box::pin(rbac::run(kit)),
+    },
+    Entry {
+        name: "persistentvolumeclaim-protection-controller",
+        account: "pvc-protection-controller",
+        component: "pvc-protection-controller",
+        start: |kit, _| Box::pin(protection::run_claims(kit)),
+    },
+    Entry {
+        name: "persistentvolume-protection-controller",
+        account: "pv-protection-controller",
+        component: "pv-protection-controller",
+        start: |kit, _| Box::pin(protection::run_volumes(kit)),
+    },
+    Entry {
+        name: "token-cleaner-controller",
+        account: "token-cleaner",
+        component: "token-cleaner",
+        start: |kit, _| Box::pin(core::token_cleaner::run(kit)),
     },
 ];
 

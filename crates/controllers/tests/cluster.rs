@@ -74,7 +74,10 @@ impl Cluster {
             cluster_cidr: Some("10.244.0.0/16".parse().unwrap()),
             node_cidr_mask: 24,
             root_ca_pem: pki.ca_pem().to_owned(),
-            signer: None,
+            signer: Some(controllers::Signer {
+                certificate_pem: pki.ca_pem().to_owned(),
+                key_pem: pki.authority.key_pem().to_owned(),
+            }),
             workers: 5,
             disabled: Vec::new(),
         };

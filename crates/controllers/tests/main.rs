@@ -7,4 +7,5 @@ mod cleanup;
 mod cluster;
 mod endpoints;
 mod nodes;
+mod policy;
 mod workloads;

@@ -3,3 +3,4 @@
 pub(crate) mod namespace;
 pub(crate) mod namespace_defaults;
 pub(crate) mod pod_gc;
+pub(crate) mod token_cleaner;

@@ -2,9 +2,6 @@
 //! their status with a conditional write before the object itself is stored. A controller counts
 //! anew from time to time, which also gives back what failed writes had taken.
 
-mod scope;
-mod usage;
-
 use std::collections::BTreeMap;
 
 use api::meta;
@@ -18,7 +15,8 @@ use serde_json::{Value, json};
 use super::{Admission, Operation};
 use crate::registry::call::{Call, WriteOptions};
 use crate::registry::{Change, update};
-use usage::{Usage, of};
+use api::quota::usage::{Usage, of};
+use api::quota::{scope, usage};
 
 /// Counts the write and records it, or refuses.
 pub fn admit<'a>(

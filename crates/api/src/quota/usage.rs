@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use api::object::Object;
-use api::quantity::Quantity;
-use api::resource::Resource;
+use crate::object::Object;
+use crate::quantity::Quantity;
+use crate::resource::Resource;
 use schema::Map;
 use serde_json::Value;
 
@@ -81,7 +81,7 @@ fn service(object: &Value, usage: &mut Usage) {
 }
 
 fn claim(object: &Value, usage: &mut Usage) {
-    let class = match api::meta::annotation(object, "volume.beta.kubernetes.io/storage-class") {
+    let class = match crate::meta::annotation(object, "volume.beta.kubernetes.io/storage-class") {
         Some(class) => class,
         None => object.text("spec.storageClassName"),
     };
@@ -220,7 +220,9 @@ mod tests {
 
     #[test]
     fn pods_are_counted_as_they_run() {
-        let pods = api::catalog::builtin().resource("", "v1", "pods").unwrap();
+        let pods = crate::catalog::builtin()
+            .resource("", "v1", "pods")
+            .unwrap();
         let pod = json!({"spec": {
             "containers": [
                 {"name": "a", "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "1Gi"}}},

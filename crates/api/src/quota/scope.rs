@@ -1,7 +1,7 @@
 //! Which objects a quota is about.
 
-use api::object::Object;
-use api::resource::Resource;
+use crate::object::Object;
+use crate::resource::Resource;
 use serde_json::Value;
 
 /// Is the object within the quota's scopes?

@@ -1,0 +1,76 @@
+//! Removes bootstrap tokens whose time is over.
+
+use client::controller::Requeue;
+use client::{Change, Key, Scope};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+
+use crate::error::Error;
+use crate::kit::{Kit, until};
+use crate::write;
+
+const TYPE: &str = "bootstrap.kubernetes.io/token";
+
+/// When the token ends; none if it does not, or is not one.
+fn expiry(secret: &Secret) -> Option<Timestamp> {
+    if secret.type_.as_deref() != Some(TYPE) {
+        return None;
+    }
+    let text = secret.data.as_ref()?.get("expiration")?;
+    std::str::from_utf8(&text.0).ok()?.parse().ok()
+}
+
+/// Runs until the shutdown.
+pub(crate) async fn run(kit: Kit) {
+    let scope = Scope::fields(&format!("type={TYPE}"));
+    let secrets = kit.informers.get::<Secret>(scope);
+    let queue = kit.queue::<Key>();
+    if !kit.synced(&secrets).await {
+        return;
+    }
+    kit.follow(&secrets, &queue, |change: Change<Secret>| {
+        let secret = change.object();
+        let ours = secret.metadata.namespace.as_deref() == Some("kube-system");
+        (ours && !change.is_deleted() && expiry(secret).is_some()).then(|| Key::of(&**secret))
+    });
+    let inner = kit.clone();
+    kit.run(queue, move |key: Key| {
+        let (kit, secrets) = (inner.clone(), secrets.clone());
+        async move {
+            let Some(secret) = secrets.store().get_key(&key) else {
+                return Ok(Requeue::OnChange);
+            };
+            let now = kit.now();
+            match expiry(&secret) {
+                Some(at) if at > now => return Ok(Requeue::After(until(at, now))),
+                Some(_) => {
+                    let api: Api<Secret> = Api::namespaced(kit.client.clone(), &key.namespace);
+                    write::delete(&api, &*secret, None, None).await?;
+                }
+                None => {}
+            }
+            Ok::<_, Error>(Requeue::OnChange)
+        }
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::ByteString;
+
+    #[test]
+    fn only_bootstrap_tokens_expire() {
+        let secret = |type_: &str, expiration: &str| Secret {
+            type_: Some(type_.into()),
+            data: Some([("expiration".to_owned(), ByteString(expiration.into()))].into()),
+            ..Secret::default()
+        };
+        let time = "2026-11-20T10:00:00Z";
+        assert_eq!(expiry(&secret(TYPE, time)), Some(time.parse().unwrap()));
+        assert_eq!(expiry(&secret("Opaque", time)), None);
+        assert_eq!(expiry(&secret(TYPE, "soon")), None);
+    }
+}

@@ -1,0 +1,391 @@
+//! PodDisruptionBudget: says in its status how many of its pods may be evicted now. The eviction
+//! itself, which counts against that, is the API server's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::controller::Requeue;
+use client::events::EventType;
+use client::{Change, Informer, Key, Scope};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    Condition, LabelSelector, OwnerReference, Time,
+};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::Api;
+use kube::core::Selector;
+
+use crate::apps::deployment::scaled;
+use crate::error::Error;
+use crate::kit::{Kit, requeue, sooner, until};
+use crate::owner::{controller_of, refers_to, selects};
+use crate::pods::{is_active, is_ready};
+use crate::write;
+
+/// An eviction that was granted but not seen to be carried out is given up after this long.
+const EVICTION_PATIENCE: SignedDuration = SignedDuration::from_secs(120);
+
+struct Controller {
+    kit: Kit,
+    budgets: Informer<PodDisruptionBudget>,
+    pods: Informer<Pod>,
+    sets: Informer<ReplicaSet>,
+    deployments: Informer<Deployment>,
+    stateful: Informer<StatefulSet>,
+    replicated: Informer<ReplicationController>,
+}
+
+/// Here, unlike for owners, an empty selector selects every pod of the namespace.
+fn selector(budget: &PodDisruptionBudget) -> Option<Selector> {
+    let selector: &LabelSelector = budget.spec.as_ref()?.selector.as_ref()?;
+    Selector::try_from(selector.clone()).ok()
+}
+
+/// Runs until the shutdown.
+pub(crate) async fn run(kit: Kit) {
+    let budgets = kit.informers.get::<PodDisruptionBudget>(Scope::All);
+    let pods = kit.informers.get::<Pod>(Scope::All);
+    let sets = kit.informers.get::<ReplicaSet>(Scope::All);
+    let deployments = kit.informers.get::<Deployment>(Scope::All);
+    let stateful = kit.informers.get::<StatefulSet>(Scope::All);
+    let replicated = kit.informers.get::<ReplicationController>(Scope::All);
+    let queue = kit.queue::<Key>();
+    let synced = kit.synced(&budgets).await
+        && kit.synced(&pods).await
+        && kit.synced(&sets).await
+        && kit.synced(&deployments).await
+        && kit.synced(&stateful).await
+        && kit.synced(&replicated).await;
+    if !synced {
+        return;
+    }
+    kit.follow_own(&budgets, &queue);
+    let all = budgets.store().clone();
+    kit.follow(&pods, &queue, move |change: Change<Pod>| {
+        let now = &change.object().metadata;
+        let old = change.old().map(|pod| &pod.metadata);
+        let concerned = |budget: &PodDisruptionBudget| {
+            selector(budget).is_some_and(|selector| {
+                selects(&selector, now) || old.is_some_and(|old| selects(&selector, old))
+            })
+        };
+        all.list_in(now.namespace.as_deref().unwrap_or_default())
+            .into_iter()
+            .filter(|budget| concerned(budget))
+            .map(|budget| Key::of(&*budget))
+            .collect::<Vec<_>>()
+    });
+    let controller = Arc::new(Controller {
+        kit: kit.clone(),
+        budgets,
+        pods,
+        sets,
+        deployments,
+        stateful,
+        replicated,
+    });
+    kit.run(queue, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    })
+    .await;
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
+        let Some(budget) = self.budgets.store().get_key(key) else {
+            return Ok(Requeue::OnChange);
+        };
+        let pods: Vec<_> = match selector(&budget) {
+            None => Vec::new(),
+            Some(selector) => {
+                let mut pods = self.pods.store().list_in(&key.namespace);
+                pods.retain(|pod| selects(&selector, &pod.metadata));
+                pods
+            }
+        };
+        let (status, again) = match plan(
+            &budget,
+            &pods,
+            |owner| self.scale(&key.namespace, owner),
+            &self.kit.time(),
+        ) {
+            Ok(planned) => planned,
+            Err(message) => {
+                self.kit.recorder.on(
+                    &*budget,
+                    EventType::Warning,
+                    "CalculateExpectedPodCountFailed",
+                    &message,
+                );
+                (failed(&budget, &message, &self.kit.time()), None)
+            }
+        };
+        let api: Api<PodDisruptionBudget> =
+            Api::namespaced(self.kit.client.clone(), &key.namespace);
+        write::status(&api, &*budget, &budget.status, &Some(status)).await?;
+        Ok(requeue(again))
+    }
+
+    /// How many pods the owner (or the Deployment above it) wants.
+    fn scale(&self, namespace: &str, owner: &OwnerReference) -> Option<(String, i32)> {
+        let name = &owner.name;
+        let wanted = if refers_to::<ReplicaSet>(owner) {
+            let set = self.sets.store().get(namespace, name)?;
+            if let Some(above) =
+                controller_of(&set.metadata).filter(|above| refers_to::<Deployment>(above))
+            {
+                let deployment = self.deployments.store().get(namespace, &above.name)?;
+                let wanted = deployment.spec.as_ref()?.replicas.unwrap_or(1);
+                return Some((above.uid.clone(), wanted));
+            }
+            set.spec.as_ref()?.replicas
+        } else if refers_to::<StatefulSet>(owner) {
+            self.stateful
+                .store()
+                .get(namespace, name)?
+                .spec
+                .as_ref()?
+                .replicas
+        } else if refers_to::<ReplicationController>(owner) {
+            self.replicated
+                .store()
+                .get(namespace, name)?
+                .spec
+                .as_ref()?
+                .replicas
+        } else {
+            return None;
+        };
+        Some((owner.uid.clone(), wanted.unwrap_or(1)))
+    }
+}
+
+/// The status, and when to look again; or why it cannot be told.
+fn plan(
+    budget: &PodDisruptionBudget,
+    pods: &[Arc<Pod>],
+    scale: impl Fn(&OwnerReference) -> Option<(String, i32)>,
+    now: &Time,
+) -> Result<(PodDisruptionBudgetStatus, Option<Duration>), String> {
+    let spec = budget.spec.clone().unwrap_or_default();
+    let expected_by_owners = || -> Result<i32, String> {
+        let mut owners = BTreeMap::new();
+        for pod in pods {
+            // Pods without a controller are protected, but nobody says how many there should be.
+            let Some(owner) = controller_of(&pod.metadata) else {
+                continue;
+            };
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            let (uid, count) =
+                scale(owner).ok_or_else(|| format!("found no controllers for pod {name:?}"))?;
+            owners.insert(uid, count);
+        }
+        Ok(owners.values().sum())
+    };
+    let (expected, desired) = match (&spec.max_unavailable, &spec.min_available) {
+        (Some(unavailable), _) => {
+            let expected = expected_by_owners()?;
+            (
+                expected,
+                (expected - scaled(unavailable, expected, true)).max(0),
+            )
+        }
+        (None, Some(available @ IntOrString::String(_))) => {
+            let expected = expected_by_owners()?;
+            (expected, scaled(available, expected, true))
+        }
+        (None, Some(IntOrString::Int(available))) => {
+            (i32::try_from(pods.len()).unwrap_or(i32::MAX), *available)
+        }
+        (None, None) => (0, 0),
+    };
+    let (disrupted, again) = disrupted(budget, pods, now.0);
+    let is_healthy = |pod: &Pod| {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        is_active(pod) && is_ready(pod) && !disrupted.contains_key(name)
+    };
+    let healthy =
+        i32::try_from(pods.iter().filter(|pod| is_healthy(pod)).count()).unwrap_or(i32::MAX);
+    let allowed = if expected > 0 {
+        (healthy - desired).max(0)
+    } else {
+        0
+    };
+    let reason = if allowed > 0 {
+        "SufficientPods"
+    } else {
+        "InsufficientPods"
+    };
+    let status = PodDisruptionBudgetStatus {
+        observed_generation: budget.metadata.generation,
+        current_healthy: Some(healthy),
+        desired_healthy: Some(desired),
+        expected_pods: Some(expected),
+        disruptions_allowed: Some(allowed),
+        disrupted_pods: Some(disrupted).filter(|pods| !pods.is_empty()),
+        conditions: Some(condition(budget, allowed > 0, reason, "", now)),
+    };
+    Ok((status, again))
+}
+
+/// The granted evictions that are still to be carried out.
+fn disrupted(
+    budget: &PodDisruptionBudget,
+    pods: &[Arc<Pod>],
+    now: Timestamp,
+) -> (BTreeMap<String, Time>, Option<Duration>) {
+    let mut kept = budget
+        .status
+        .as_ref()
+        .and_then(|status| status.disrupted_pods.clone())
+        .unwrap_or_default();
+    let mut again = None;
+    kept.retain(|name, since| {
+        let there = pods
+            .iter()
+            .any(|pod| pod.metadata.name.as_ref() == Some(name) && is_active(pod));
+        let Ok(end) = since.0.checked_add(EVICTION_PATIENCE) else {
+            return false;
+        };
+        if there && end > now {
+            again = sooner(again, Some(until(end, now)));
+            return true;
+        }
+        false
+    });
+    (kept, again)
+}
+
+/// Nothing may be evicted while it is unknown how many pods there should be.
+fn failed(budget: &PodDisruptionBudget, message: &str, now: &Time) -> PodDisruptionBudgetStatus {
+    PodDisruptionBudgetStatus {
+        observed_generation: budget.metadata.generation,
+        disruptions_allowed: Some(0),
+        conditions: Some(condition(budget, false, "SyncFailed", message, now)),
+        ..budget.status.clone().unwrap_or_default()
+    }
+}
+
+fn condition(
+    budget: &PodDisruptionBudget,
+    allowed: bool,
+    reason: &str,
+    message: &str,
+    now: &Time,
+) -> Vec<Condition> {
+    const TYPE: &str = "DisruptionAllowed";
+    let status = if allowed { "True" } else { "False" };
+    let mut conditions = budget
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.clone())
+        .unwrap_or_default();
+    let before = conditions
+        .iter()
+        .find(|condition| condition.type_ == TYPE && condition.status == status);
+    let transition =
+        before.map_or_else(|| now.clone(), |before| before.last_transition_time.clone());
+    conditions.retain(|condition| condition.type_ != TYPE);
+    conditions.push(Condition {
+        type_: TYPE.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        observed_generation: budget.metadata.generation,
+        last_transition_time: transition,
+    });
+    conditions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::pod;
+    use serde_json::{Value, json};
+
+    fn budget(spec: Value, status: Value) -> PodDisruptionBudget {
+        serde_json::from_value(
+            json!({"metadata": {"name": "b", "generation": 1}, "spec": spec, "status": status}),
+        )
+        .unwrap()
+    }
+
+    fn pods(ready: usize, unready: usize) -> Vec<Arc<Pod>> {
+        let texts = (0..ready)
+            .map(|n| format!("r{n} Running ready"))
+            .chain((0..unready).map(|n| format!("u{n} Running")));
+        texts
+            .map(|text| {
+                let mut pod = pod(&text);
+                let owner = OwnerReference {
+                    uid: "o".into(),
+                    controller: Some(true),
+                    ..OwnerReference::default()
+                };
+                pod.metadata.owner_references = Some(vec![owner]);
+                Arc::new(pod)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_may_be_evicted() {
+        let now = Time("2026-11-20T10:00:00Z".parse().unwrap());
+        let cases = [
+            (json!({"maxUnavailable": 1}), 5, 0, (5, 4, 1)),
+            (json!({"maxUnavailable": 1}), 4, 1, (5, 4, 0)),
+            (json!({"maxUnavailable": "30%"}), 5, 0, (5, 3, 2)),
+            (json!({"minAvailable": 3}), 5, 0, (5, 3, 2)),
+            (json!({"minAvailable": "50%"}), 5, 0, (5, 3, 2)),
+            (json!({"minAvailable": 7}), 5, 0, (5, 7, 0)),
+            (json!({"minAvailable": 0}), 0, 0, (0, 0, 0)),
+        ];
+        for (spec, ready, unready, expected) in cases {
+            let (status, _) = plan(
+                &budget(spec.clone(), json!({})),
+                &pods(ready, unready),
+                |_| Some(("o".into(), 5)),
+                &now,
+            )
+            .unwrap();
+            let told = (
+                status.expected_pods.unwrap(),
+                status.desired_healthy.unwrap(),
+                status.disruptions_allowed.unwrap(),
+            );
+            assert_eq!(told, expected, "{spec}");
+        }
+        let unknown = plan(
+            &budget(json!({"maxUnavailable": 1}), json!({})),
+            &pods(1, 0),
+            |_| None,
+            &now,
+        );
+        assert_eq!(unknown.unwrap_err(), "found no controllers for pod \"r0\"");
+    }
+
+    #[test]
+    fn granted_evictions_count_until_they_are_done_or_given_up() {
+        let now = Time("2026-11-20T10:00:00Z".parse().unwrap());
+        let disrupted = json!({"disruptedPods": {
+            "r0": "2026-11-20T09:59:00Z", "r1": "2026-11-20T09:57:00Z", "gone": "2026-11-20T09:59:59Z",
+        }});
+        let budget = budget(json!({"maxUnavailable": 2}), disrupted);
+        let (status, again) = plan(&budget, &pods(5, 0), |_| Some(("o".into(), 5)), &now).unwrap();
+        assert_eq!(status.current_healthy, Some(4));
+        assert_eq!(
+            status
+                .disrupted_pods
+                .unwrap()
+                .into_keys()
+                .collect::<Vec<_>>(),
+            ["r0"]
+        );
+        assert_eq!(again.unwrap().as_secs(), 60);
+    }
+}

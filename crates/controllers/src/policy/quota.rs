@@ -1,0 +1,308 @@
+//! ResourceQuota: counts anew what a namespace uses. Admission charges writes as they come; this gives
+//! back what was deleted, or charged for writes that then failed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::catalog;
+use api::quantity::Quantity;
+use api::quota::{scope, usage};
+use api::resource::Resource;
+use client::controller::Requeue;
+use client::informer::{Metadata, Object};
+use client::queue::WorkQueue;
+use client::{Change, Informer, Key, Scope};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
+use kube::Api;
+use kube::core::{ApiResource, GroupVersionKind};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::kit::Kit;
+use crate::write;
+
+/// Every quota is counted anew after this long, as upstream does.
+const RECOUNT: Duration = Duration::from_secs(300);
+
+struct Controller {
+    kit: Kit,
+    queue: WorkQueue<Key>,
+    quotas: Informer<ResourceQuota>,
+    pods: Informer<Pod>,
+    services: Informer<Service>,
+    claims: Informer<PersistentVolumeClaim>,
+    /// Other kinds, from the first quota that counts them on; bounded by the kinds there are.
+    others: Mutex<HashMap<String, Informer<Metadata>>>,
+}
+
+/// Runs until the shutdown.
+pub(crate) async fn run(kit: Kit) {
+    let quotas = kit.informers.get::<ResourceQuota>(Scope::All);
+    let pods = kit.informers.get::<Pod>(Scope::All);
+    let services = kit.informers.get::<Service>(Scope::All);
+    let claims = kit.informers.get::<PersistentVolumeClaim>(Scope::All);
+    let queue = kit.queue::<Key>();
+    let synced = kit.synced(&quotas).await
+        && kit.synced(&pods).await
+        && kit.synced(&services).await
+        && kit.synced(&claims).await;
+    if !synced {
+        return;
+    }
+    kit.follow_own(&quotas, &queue);
+    let controller = Arc::new(Controller {
+        kit: kit.clone(),
+        queue: queue.clone(),
+        quotas,
+        pods,
+        services,
+        claims,
+        others: Mutex::default(),
+    });
+    controller.follow(&controller.pods, |old, new| {
+        crate::pods::is_terminal(old) != crate::pods::is_terminal(new) || old.spec != new.spec
+    });
+    controller.follow(&controller.services, |old, new| old.spec != new.spec);
+    controller.follow(&controller.claims, |old, new| old.spec != new.spec);
+    kit.run(queue, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    })
+    .await;
+}
+
+impl Controller {
+    /// Has the quotas of a namespace counted when an object there goes, or changes in what it uses.
+    fn follow<K: Object>(
+        &self,
+        informer: &Informer<K>,
+        matters: impl Fn(&K, &K) -> bool + Send + 'static,
+    ) {
+        let quotas = self.quotas.store().clone();
+        self.kit
+            .follow(informer, &self.queue, move |change: Change<K>| {
+                let object = change.object();
+                // What is new was charged by admission already.
+                let counts =
+                    change.is_deleted() || change.old().is_some_and(|old| matters(old, object));
+                let namespace = object.meta().namespace.as_deref().filter(|_| counts);
+                let quotas = namespace
+                    .map(|namespace| quotas.list_in(namespace))
+                    .unwrap_or_default();
+                quotas
+                    .iter()
+                    .map(|quota| Key::of(&**quota))
+                    .collect::<Vec<_>>()
+            });
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
+        let Some(quota) = self.quotas.store().get_key(key) else {
+            return Ok(Requeue::OnChange);
+        };
+        let value = write::json_of(&*quota);
+        let mut objects: Vec<(&Resource, Value)> = Vec::new();
+        for resource in counted(&value) {
+            let core = resource.gvk.group.is_empty();
+            match &*resource.plural {
+                "pods" if core => {
+                    objects.extend(json_in(&self.pods, key).map(|object| (resource, object)))
+                }
+                "services" if core => {
+                    objects.extend(json_in(&self.services, key).map(|object| (resource, object)))
+                }
+                "persistentvolumeclaims" if core => {
+                    objects.extend(json_in(&self.claims, key).map(|object| (resource, object)));
+                }
+                _ => {
+                    let Some(informer) = self.other(resource).await else {
+                        return Ok(Requeue::OnChange);
+                    };
+                    let count = informer.store().list_in(&key.namespace).len();
+                    objects.extend((0..count).map(|_| (resource, json!({}))));
+                }
+            }
+        }
+        let used = recount(&value, &objects);
+        let hard = value["spec"]["hard"].clone();
+        if !is_same(&value, &hard, &used) {
+            let api: Api<ResourceQuota> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+            let used: BTreeMap<_, _> = used
+                .iter()
+                .map(|(name, amount)| (name, amount.to_string()))
+                .collect();
+            let new = json!({ "hard": hard, "used": used });
+            match write::status(&api, &*quota, &quota.status, &new).await {
+                Err(error) if error.is_not_found() => return Ok(Requeue::OnChange),
+                result => drop(result?),
+            }
+        }
+        Ok(Requeue::After(RECOUNT))
+    }
+
+    async fn other(&self, resource: &Resource) -> Option<Informer<Metadata>> {
+        let name = resource.qualified();
+        let known = self.others.lock().get(&name).cloned();
+        let informer = match known {
+            Some(informer) => informer,
+            None => {
+                let kind = GroupVersionKind::gvk(
+                    &resource.gvk.group,
+                    &resource.gvk.version,
+                    &resource.gvk.kind,
+                );
+                let kind = ApiResource::from_gvk_with_plural(&kind, &resource.plural);
+                let informer = self.kit.informers.metadata(&kind, Scope::All);
+                self.follow(&informer, |_, _| false);
+                self.others.lock().insert(name, informer.clone());
+                informer
+            }
+        };
+        self.kit.synced(&informer).await.then_some(informer)
+    }
+}
+
+fn json_in<K: Object + serde::Serialize>(
+    informer: &Informer<K>,
+    key: &Key,
+) -> impl Iterator<Item = Value> {
+    informer
+        .store()
+        .list_in(&key.namespace)
+        .into_iter()
+        .map(|object| write::json_of(&*object))
+}
+
+fn hard(quota: &Value) -> impl Iterator<Item = &str> {
+    quota["spec"]["hard"]
+        .as_object()
+        .into_iter()
+        .flat_map(|hard| hard.keys().map(String::as_str))
+}
+
+/// The kinds whose objects the quota's names count.
+fn counted(quota: &Value) -> Vec<&'static Resource> {
+    let catalog = catalog::builtin();
+    let mut found: Vec<&'static Resource> = Vec::new();
+    for name in hard(quota) {
+        let qualified = match name.strip_prefix("count/") {
+            Some(qualified) => qualified,
+            None if name.starts_with("services") => "services",
+            None if name.contains("storageclass.storage.k8s.io/") || name == "requests.storage" => {
+                "persistentvolumeclaims"
+            }
+            None => name,
+        };
+        let resource = catalog
+            .resources()
+            .find(|resource| resource.namespaced && resource.qualified() == qualified);
+        // Everything else is an amount that pods ask for.
+        let resource = resource.or_else(|| {
+            catalog
+                .resource("", "v1", "pods")
+                .filter(|_| !name.starts_with("count/"))
+        });
+        if let Some(resource) = resource
+            && !found
+                .iter()
+                .any(|other| other.qualified() == resource.qualified())
+        {
+            found.push(resource);
+        }
+    }
+    found
+}
+
+/// What the objects use of what the quota limits.
+fn recount(quota: &Value, objects: &[(&Resource, Value)]) -> usage::Usage {
+    let mut used: usage::Usage = hard(quota)
+        .map(|name| (name.to_owned(), Quantity::default()))
+        .collect();
+    for (resource, object) in objects {
+        if !scope::matches(quota, resource, object) {
+            continue;
+        }
+        for (name, amount) in usage::of(resource, object) {
+            if let Some(sum) = used.get_mut(&name) {
+                *sum += amount;
+            }
+        }
+    }
+    used
+}
+
+fn is_same(quota: &Value, hard: &Value, used: &usage::Usage) -> bool {
+    let recorded = quota["status"]["used"].as_object();
+    let count = recorded.map_or(0, serde_json::Map::len);
+    quota["status"]["hard"] == *hard
+        && count == used.len()
+        && used.iter().all(|(name, amount)| {
+            recorded
+                .and_then(|recorded| recorded.get(name))
+                .is_some_and(|recorded| Quantity::of(recorded) == *amount)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_is_limited_and_in_scope() {
+        let quota = json!({"spec": {"hard": {
+            "pods": "5", "requests.cpu": "2", "services": "1", "count/deployments.apps": "3", "configmaps": "9",
+        }}, "status": {}});
+        let kinds: Vec<_> = counted(&quota)
+            .iter()
+            .map(|resource| resource.qualified())
+            .collect();
+        assert_eq!(
+            kinds,
+            ["configmaps", "deployments.apps", "pods", "services"]
+        );
+        let catalog = catalog::builtin();
+        let pods = catalog.resource("", "v1", "pods").unwrap();
+        let deployments = catalog.resource("apps", "v1", "deployments").unwrap();
+        let pod = |cpu: &str, phase: &str| json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}, "status": {"phase": phase}});
+        let objects = [
+            (pods, pod("100m", "Running")),
+            (pods, pod("200m", "Pending")),
+            (pods, pod("400m", "Succeeded")),
+            (deployments, json!({})),
+        ];
+        let used = recount(&quota, &objects);
+        let text: BTreeMap<_, _> = used
+            .iter()
+            .map(|(name, amount)| (name.as_str(), amount.to_string()))
+            .collect();
+        let expected = [
+            ("configmaps", "0"),
+            ("count/deployments.apps", "1"),
+            ("pods", "2"),
+            ("requests.cpu", "300m"),
+            ("services", "0"),
+        ];
+        assert_eq!(
+            text,
+            expected
+                .map(|(name, amount)| (name, amount.to_owned()))
+                .into()
+        );
+        let mut recorded = quota.clone();
+        recorded["status"] = json!({"hard": quota["spec"]["hard"], "used": text});
+        assert!(is_same(&recorded, &quota["spec"]["hard"], &used));
+        recorded["status"]["used"]["requests.cpu"] = json!("0.3");
+        assert!(
+            is_same(&recorded, &quota["spec"]["hard"], &used),
+            "the same amount in other words"
+        );
+        assert!(!is_same(&quota, &quota["spec"]["hard"], &used));
+        let mut scoped = quota;
+        scoped["spec"]["scopes"] = json!(["NotBestEffort"]);
+        assert_eq!(recount(&scoped, &objects)["pods"].to_string(), "2");
+        scoped["spec"]["scopes"] = json!(["BestEffort"]);
+        assert_eq!(recount(&scoped, &objects)["pods"].to_string(), "0");
+    }
+}
