@@ -13,8 +13,8 @@ pub struct CleanupError {
     source: crate::netlink::Error,
 }
 
-/// Removes the bridge with its ports and the tables of an instance. What is not there is fine; what belongs to others is
-/// not touched.
+/// Removes the bridge with its ports and the tables of an instance. What is not there is fine; what
+/// belongs to others is not touched.
 pub fn cleanup(instance: &str) -> Result<(), CleanupError> {
     let fail = |source| CleanupError {
         instance: instance.to_owned(),

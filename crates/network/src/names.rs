@@ -7,7 +7,8 @@ pub const INTERFACE_NAME_MAX: usize = 15;
 
 const BRIDGE_PREFIX: &str = "corten-";
 
-/// 64-bit FNV-1a: stable across versions and architectures, which a name on disk or in the kernel must be.
+/// 64-bit FNV-1a: stable across versions and architectures, which a name on disk or in the kernel
+/// must be.
 pub(crate) fn hash(parts: &[&str]) -> u64 {
     let mut value: u64 = 0xcbf2_9ce4_8422_2325;
     for part in parts {

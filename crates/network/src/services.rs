@@ -1,6 +1,7 @@
 //! Services and their EndpointSlices as the informers bring them, and which services changed.
 //!
-//! Proxy and DNS both work per service, so both take the changes of the two kinds from here, already joined.
+//! Proxy and DNS both work per service, so both take the changes of the two kinds from here,
+//! already joined.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

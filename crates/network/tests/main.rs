@@ -1,4 +1,5 @@
-//! Tests against the real kernel, each in network namespaces of its own. They need root and say so without it.
+//! Tests against the real kernel, each in network namespaces of its own. They need root and say so
+//! without it.
 
 #![allow(clippy::unwrap_used)]
 

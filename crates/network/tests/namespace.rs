@@ -1,7 +1,7 @@
 //! Namespaces as nodes, pods and the outside world.
 //!
-//! A test's node is a thread in a fresh network namespace: everything it starts inherits that, and everything it made goes when
-//! the last thread and the last pin are gone.
+//! A test's node is a thread in a fresh network namespace: everything it starts inherits that, and
+//! everything it made goes when the last thread and the last pin are gone.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -26,7 +26,8 @@ pub fn root() -> bool {
 
 #[allow(unsafe_code)]
 fn unshare(flags: UnshareFlags) {
-    // SAFETY: neither files nor file system state shared with other threads is split off by these flags' uses here.
+    // SAFETY: neither files nor file system state shared with other threads is split off by these
+    // flags' uses here.
     unsafe { rustix::thread::unshare_unsafe(flags) }.unwrap();
 }
 
@@ -40,7 +41,8 @@ pub fn instance() -> String {
     )
 }
 
-/// Runs a test inside a node: a namespace with loopback up, and an async runtime whose threads are in it.
+/// Runs a test inside a node: a namespace with loopback up, and an async runtime whose threads are
+/// in it.
 pub fn on_node<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
     if !root() {
         return;

@@ -51,8 +51,8 @@ fn host_ports(mappings: &[PortMapping]) -> Result<Vec<HostPort>, String> {
     Ok(ports)
 }
 
-/// The inside of the pod's namespace. A route that exists is replaced and an address that exists left, so that this can be
-/// repeated over a half-finished attempt.
+/// The inside of the pod's namespace. A route that exists is replaced and an address that exists
+/// left, so that this can be repeated over a half-finished attempt.
 fn furnish(inside: &mut Route, lease: &Lease) -> Result<u32, netlink::Error> {
     inside.set_up(LOOPBACK)?;
     let missing = || netlink::Error::Refused {
@@ -85,7 +85,8 @@ impl Bridge {
                 addresses: vec![rules::address(&lease)],
             }),
             Err(error) => {
-                // A first attempt that failed leaves nothing; a repeated one leaves what DEL will be asked for.
+                // A first attempt that failed leaves nothing; a repeated one leaves what DEL will
+                // be asked for.
                 if !known && let Err(later) = self.detach(attachment) {
                     tracing::warn!(
                         sandbox = attachment.sandbox_id,
@@ -118,7 +119,8 @@ impl Bridge {
         match host.add_veth(&veth) {
             Ok(()) => {}
             Err(error) if error.errno() == Some(Errno::EXIST) => {
-                // Left by an attempt that was cut short, perhaps of another namespace: make it anew unless it is this one's.
+                // Left by an attempt that was cut short, perhaps of another namespace: make it anew
+                // unless it is this one's.
                 let mine = netns::within(&attachment.netns, &namespace, Route::open)?
                     .link(POD_LINK)?
                     .is_some();

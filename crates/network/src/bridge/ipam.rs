@@ -1,7 +1,8 @@
 //! Addresses of sandboxes on this node.
 //!
-//! One small file per sandbox, written beside its final name and renamed, so that a crash leaves either a whole
-//! lease or none. Files are not synced: after a power loss no sandbox is left whose address could be given twice.
+//! One small file per sandbox, written beside its final name and renamed, so that a crash leaves
+//! either a whole lease or none. Files are not synced: after a power loss no sandbox is left whose
+//! address could be given twice.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -172,8 +173,8 @@ impl Ipam {
             .filter_map(|sandbox| self.leases.get(sandbox))
     }
 
-    /// Gives a sandbox an address; the one it has already when it asks again. Addresses are handed out in turn,
-    /// so that one just given back rests as long as possible.
+    /// Gives a sandbox an address; the one it has already when it asks again. Addresses are handed
+    /// out in turn, so that one just given back rests as long as possible.
     pub fn acquire(
         &mut self,
         sandbox: &str,
@@ -246,7 +247,8 @@ impl Ipam {
     }
 }
 
-/// A hardware address that belongs to an IP address, so that nobody's neighbour table goes stale when it is used again.
+/// A hardware address that belongs to an IP address, so that nobody's neighbour table goes stale
+/// when it is used again.
 #[must_use]
 pub fn mac(address: IpAddr) -> [u8; 6] {
     let tail: [u8; 4] = match address {

@@ -1,8 +1,9 @@
 //! The built-in pod network of one node: a bridge, a veth pair per sandbox, everything over netlink.
 //!
-//! Each pod has its address with a host prefix and reaches everything, other pods of the node too, through the
-//! gateway on the bridge. So every packet passes the node's packet filter, and a service's reply is translated
-//! back, whether or not the kernel shows bridged frames to the filter (`br_netfilter`).
+//! Each pod has its address with a host prefix and reaches everything, other pods of the node too,
+//! through the gateway on the bridge. So every packet passes the node's packet filter, and a
+//! service's reply is translated back, whether or not the kernel shows bridged frames to the filter
+//! (`br_netfilter`).
 
 mod attach;
 mod ipam;
@@ -37,8 +38,8 @@ pub struct Config {
     pub pod_cidrs: Vec<IpNet>,
     /// Ranges that pods reach with their own address (all nodes' pods).
     pub cluster_cidrs: Vec<IpNet>,
-    /// Service ranges. The node gets a route for them, so that its own processes reach services even without a
-    /// default route, and with a source address that every pod can answer.
+    /// Service ranges. The node gets a route for them, so that its own processes reach services
+    /// even without a default route, and with a source address that every pod can answer.
     pub service_cidrs: Vec<IpNet>,
     /// MTU of pods; none takes that of the interface with the default route.
     pub mtu: Option<u32>,
@@ -79,8 +80,8 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Opens the network: reads the leases back and, when a pod range is given, makes bridge and table ready.
-    /// Pods of an earlier run keep their network.
+    /// Opens the network: reads the leases back and, when a pod range is given, makes bridge and
+    /// table ready. Pods of an earlier run keep their network.
     pub fn open(config: Config) -> Result<Arc<Self>, OpenError> {
         let ipam = Ipam::open(&config.state_dir.join("leases"))?;
         let this = Self {
@@ -134,7 +135,8 @@ impl Bridge {
         Ok(())
     }
 
-    /// Makes bridge, addresses, routes, sysctls and table what they should be; repeating it changes nothing.
+    /// Makes bridge, addresses, routes, sysctls and table what they should be; repeating it changes
+    /// nothing.
     fn set_up(&self, range: Ipv4Net) -> Result<(), OpenError> {
         if range.prefix_len() > 30 {
             return Err(OpenError::TooSmall(range));

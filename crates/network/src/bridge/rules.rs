@@ -1,7 +1,8 @@
 //! The pod network's nftables table, as a plan.
 //!
-//! It masquerades what leaves the cluster, serves host ports, and keeps what comes from pods away from the
-//! node's loopback, which `route_localnet` on the bridge would open. Packets between pods are not touched.
+//! It masquerades what leaves the cluster, serves host ports, and keeps what comes from pods away
+//! from the node's loopback, which `route_localnet` on the bridge would open. Packets between pods
+//! are not touched.
 
 use std::net::{IpAddr, Ipv4Addr};
 

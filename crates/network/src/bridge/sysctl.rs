@@ -3,7 +3,8 @@
 use std::fs;
 
 const UNREACHABLE: &str = "pods may reach nothing outside the node";
-// A redirect also uses up the budget of ICMP messages per host, and then a refused connection is not told so.
+// A redirect also uses up the budget of ICMP messages per host, and then a refused connection is
+// not told so.
 const REDIRECTED: &str =
     "the node sends redirects to pods, and refused connections may time out instead";
 
@@ -16,8 +17,8 @@ pub(super) fn prepare(bridge: &str) {
         ("net/ipv4/ip_forward".to_owned(), "1", UNREACHABLE),
         (of_bridge("forwarding"), "1", UNREACHABLE),
         (of_bridge("route_localnet"), "1", localhost),
-        // An interface sends redirects when its own setting or that of `all` says so; the other interfaces
-        // have their own, so that turning `all` off changes nothing for them.
+        // An interface sends redirects when its own setting or that of `all` says so; the other
+        // interfaces have their own, so that turning `all` off changes nothing for them.
         (
             "net/ipv4/conf/all/send_redirects".to_owned(),
             "0",

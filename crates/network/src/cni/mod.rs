@@ -1,7 +1,8 @@
 //! The pod network by CNI plugins, when the machine has a network configured for them.
 //!
-//! Speaks the Container Network Interface 0.3 to 1.1: chained plugins, capabilities, results kept for CHECK and DEL. A sandbox is taken down with
-//! the configuration it was set up with, whatever the directory says by then.
+//! Speaks the Container Network Interface 0.3 to 1.1: chained plugins, capabilities, results kept
+//! for CHECK and DEL. A sandbox is taken down with the configuration it was set up with, whatever
+//! the directory says by then.
 
 mod config;
 mod outcome;
@@ -139,7 +140,8 @@ impl Cni {
             {
                 Ok(next) => result = next,
                 Err(error) => {
-                    // The specification asks for DEL after a failed ADD; it copes with what was not made.
+                    // The specification asks for DEL after a failed ADD; it copes with what was not
+                    // made.
                     let kept = Kept::new(&network, &runtime, result);
                     if let Err(later) = self.leave(&environment, &kept).await {
                         tracing::warn!(sandbox = attachment.sandbox_id, error = %later, "could not undo a failed ADD");
@@ -255,7 +257,8 @@ impl Cni {
                     .run(&network, plugin, "STATUS", &environment, &Map::new(), None)
                     .await
                 {
-                    // Plugins older than the command, though not than their configuration, call it unknown.
+                    // Plugins older than the command, though not than their configuration, call it
+                    // unknown.
                     Ok(_) | Err(PluginError::Failed { code: 4, .. }) => {}
                     Err(error) => return Err(error.to_string()),
                 }

@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 use super::config::Network;
 use crate::names;
 
-/// What is kept of a sandbox: the network as it was configured when the sandbox joined it, and the result.
+/// What is kept of a sandbox: the network as it was configured when the sandbox joined it, and the
+/// result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Kept {
     pub name: String,

@@ -1,7 +1,8 @@
 //! The cluster's DNS: one server per node, on an address only that node's pods and processes reach.
 //!
-//! The flow: informers feed [`zone`], which knows names and answers purely; [`server`] reads requests, [`resolver`] asks the zone and,
-//! for names outside the cluster, [`forward`] the node's own name servers, with a cache; [`reply`] writes messages. [`publish`] makes the Service through
+//! The flow: informers feed [`zone`], which knows names and answers purely; [`server`] reads
+//! requests, [`resolver`] asks the zone and, for names outside the cluster, [`forward`] the node's
+//! own name servers, with a cache; [`reply`] writes messages. [`publish`] makes the Service through
 //! which pods find it.
 
 mod cache;
@@ -122,7 +123,8 @@ impl Server {
         self.sockets.iter().map(|sockets| sockets.address).collect()
     }
 
-    /// Serves until shutdown. Names of the cluster are answered once the informers are in step; others at once.
+    /// Serves until shutdown. Names of the cluster are answered once the informers are in step;
+    /// others at once.
     pub async fn serve(
         self,
         informers: &Informers,

@@ -1,7 +1,7 @@
 //! How pods find the server: the Service `kube-system/kube-dns` and this node's EndpointSlice of it.
 //!
-//! The service has no selector; each node that runs a server adds a slice with its own listening address, and the service's
-//! traffic policy keeps every pod with its own node's server.
+//! The service has no selector; each node that runs a server adds a slice with its own listening
+//! address, and the service's traffic policy keeps every pod with its own node's server.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -81,8 +81,8 @@ fn slice(publication: &Publication, node_uid: Option<&str>) -> Value {
     slice
 }
 
-/// Makes the service when it is not there, and makes this node's slice what it should be. A service with a selector is
-/// somebody else's DNS and left alone with everything of it.
+/// Makes the service when it is not there, and makes this node's slice what it should be. A service
+/// with a selector is somebody else's DNS and left alone with everything of it.
 pub async fn ensure_service(
     client: &kube::Client,
     publication: &Publication,

@@ -31,7 +31,8 @@ impl Origin {
         Ok(Self { name })
     }
 
-    /// The lower-case labels of a name below the zone, without the zone's own; none when it is not in the zone.
+    /// The lower-case labels of a name below the zone, without the zone's own; none when it is not
+    /// in the zone.
     pub fn relative(&self, name: &Name) -> Option<Vec<String>> {
         if !self.name.zone_of(name) {
             return None;

@@ -21,7 +21,8 @@ use super::resolver::{Resolver, Step};
 const CONNECTIONS: usize = 256;
 /// A connection on which nothing comes for this long is closed.
 const IDLE: Duration = Duration::from_secs(10);
-/// Requests that wait for upstream at the same time, per address; above that they are dropped and the client asks again.
+/// Requests that wait for upstream at the same time, per address; above that they are dropped and
+/// the client asks again.
 const WAITING: usize = 2000;
 /// What the kernel keeps while the server is busy.
 const RECEIVE_BUFFER: usize = 4 << 20;

@@ -1,4 +1,5 @@
-//! Questions and answers, from the zone alone and over sockets with an upstream server of the test's own.
+//! Questions and answers, from the zone alone and over sockets with an upstream server of the
+//! test's own.
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
@@ -538,6 +539,7 @@ async fn malformed_requests_get_an_error_and_answers_get_nothing() {
         matches!(code, ResponseCode::NotImp | ResponseCode::FormErr),
         "{code}"
     );
-    // The server has answered what came later: had it answered the silent ones, that would be here by now.
+    // The server has answered what came later: had it answered the silent ones, that would be here
+    // by now.
     assert!(socket.try_recv(&mut [0; 64]).is_err());
 }

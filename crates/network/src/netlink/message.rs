@@ -69,8 +69,8 @@ impl Writer {
         }
     }
 
-    /// One attribute. Values are short: names, addresses and numbers, and lists that their writers cut into
-    /// pieces well under the 64 KiB an attribute can hold.
+    /// One attribute. Values are short: names, addresses and numbers, and lists that their writers
+    /// cut into pieces well under the 64 KiB an attribute can hold.
     pub fn attr(&mut self, kind: u16, value: &[u8]) {
         debug_assert!(value.len() <= usize::from(u16::MAX) - 4);
         self.bytes
@@ -145,7 +145,8 @@ pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
         if length < HEADER {
             return None;
         }
-        // An error repeats the request; a large one may be cut off, and its number stands before the cut.
+        // An error repeats the request; a large one may be cut off, and its number stands before
+        // the cut.
         let end = length.min(bytes.len());
         let body = bytes.get(HEADER..end)?;
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();

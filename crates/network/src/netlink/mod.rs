@@ -1,10 +1,11 @@
 //! Netlink: how this crate talks to the kernel.
 //!
-//! [`message`] writes and reads messages and their attributes, [`socket`] carries them, [`route`] is
-//! links, addresses, routes and neighbours, [`nft`] is nftables in atomic transactions, [`conntrack`] is the
-//! connection table, and [`netns`] opens sockets inside another network namespace. One small layer serves all of them: the
-//! kernel answers a request before `sendmsg` returns, so calls are plain blocking functions of some tens of
-//! microseconds (a large nftables transaction: up to a second) that async callers put on a blocking thread.
+//! [`message`] writes and reads messages and their attributes, [`socket`] carries them, [`route`]
+//! is links, addresses, routes and neighbours, [`nft`] is nftables in atomic transactions,
+//! [`conntrack`] is the connection table, and [`netns`] opens sockets inside another network
+//! namespace. One small layer serves all of them: the kernel answers a request before `sendmsg`
+//! returns, so calls are plain blocking functions of some tens of microseconds (a large nftables
+//! transaction: up to a second) that async callers put on a blocking thread.
 
 pub mod conntrack;
 pub mod message;

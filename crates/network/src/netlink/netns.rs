@@ -1,8 +1,8 @@
 //! Work inside another network namespace.
 //!
-//! A socket belongs for life to the namespace of the thread that opened it. So a short-lived thread enters the
-//! namespace and ends there: no thread of the async runtime ever changes its namespace, which could not be
-//! undone if going back failed.
+//! A socket belongs for life to the namespace of the thread that opened it. So a short-lived thread
+//! enters the namespace and ends there: no thread of the async runtime ever changes its namespace,
+//! which could not be undone if going back failed.
 
 use std::fs::File;
 use std::os::fd::AsFd;

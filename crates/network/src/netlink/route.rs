@@ -1,7 +1,7 @@
 //! Links, addresses, routes and neighbours (rtnetlink).
 //!
-//! Written on [`super::message`] like nftables is, so that one blocking call of some microseconds does what an
-//! async connection with its own task would.
+//! Written on [`super::message`] like nftables is, so that one blocking call of some microseconds
+//! does what an async connection with its own task would.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -177,7 +177,8 @@ impl Route {
         }))
     }
 
-    /// Makes a veth pair with the peer directly in its namespace: moving it afterwards costs ten times as much.
+    /// Makes a veth pair with the peer directly in its namespace: moving it afterwards costs ten
+    /// times as much.
     pub fn add_veth(&mut self, veth: &Veth<'_>) -> Result<(), Error> {
         self.0
             .request(&format!("create veth {}", veth.host), |w, seq| {
@@ -194,7 +195,8 @@ impl Route {
                             w.string(INFO_KIND, "veth");
                             w.nested(INFO_DATA, |w| {
                                 w.nested(VETH_INFO_PEER, |w| {
-                                    // The peer cannot come up yet: it is made before the ends know each other.
+                                    // The peer cannot come up yet: it is made before the ends know
+                                    // each other.
                                     link_header(w, 0, 0, 0);
                                     w.string(IFLA_IFNAME, veth.pod);
                                     w.attr(IFLA_ADDRESS, &veth.mac);
@@ -208,8 +210,8 @@ impl Route {
             })
     }
 
-    /// Lets a bridge port send frames back out where they came from: needed when a pod reaches itself through a
-    /// service on a kernel that hands bridged frames to the packet filter.
+    /// Lets a bridge port send frames back out where they came from: needed when a pod reaches
+    /// itself through a service on a kernel that hands bridged frames to the packet filter.
     pub fn set_hairpin(&mut self, name: &str) -> Result<(), Error> {
         self.0.request(&format!("set hairpin on {name}"), |w, seq| {
             w.message(NEWLINK, flags::REQUEST | flags::ACK, seq, |w| {
@@ -310,7 +312,8 @@ impl Route {
                 seq,
                 |w| {
                     let scope = if gateway.is_some() { 0 } else { 253 };
-                    // family, prefix, source prefix, tos, table main, protocol boot, scope, unicast, flags.
+                    // family, prefix, source prefix, tos, table main, protocol boot, scope,
+                    // unicast, flags.
                     w.raw(&[
                         family(&target.addr()),
                         target.prefix_len(),
@@ -407,10 +410,12 @@ impl Route {
 }
 
 impl Route {
-    /// Limits what leaves by a link to `rate` bytes per second, with a token bucket; an earlier limit is replaced.
+    /// Limits what leaves by a link to `rate` bytes per second, with a token bucket; an earlier
+    /// limit is replaced.
     pub fn limit_rate(&mut self, index: u32, rate: u64) -> Result<(), Error> {
         const OPTIONS: u16 = 2;
-        // A tenth of a second's worth may go at once, and a quarter waits; both hold some large packets.
+        // A tenth of a second's worth may go at once, and a quarter waits; both hold some large
+        // packets.
         let burst = u32::try_from(rate / 10).unwrap_or(u32::MAX).max(128 << 10);
         let waiting = u32::try_from(rate / 4).unwrap_or(u32::MAX).max(256 << 10);
         self.0

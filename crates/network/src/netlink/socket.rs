@@ -55,7 +55,8 @@ impl Socket {
         rustix::net::bind(&fd, &SocketAddrNetlink::new(0, 0)).map_err(fail("bind"))?;
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(TIMEOUT))
             .map_err(fail("set timeout"))?;
-        // Both need CAP_NET_ADMIN over the namespace's owner; without it the defaults still carry small requests.
+        // Both need CAP_NET_ADMIN over the namespace's owner; without it the defaults still carry
+        // small requests.
         let _ = sockopt::set_socket_recv_buffer_size_force(&fd, RECEIVE_BUFFER);
         if family == Family::Netfilter {
             let _ = sockopt::set_socket_send_buffer_size_force(&fd, SEND_BUFFER);
@@ -143,8 +144,9 @@ impl Socket {
         }
     }
 
-    /// Sends one request and gives each object of the answer to `each`. Without `DUMP` among the flags of the request the
-    /// answer is one object, and an acknowledgement must be asked for, as it marks the end.
+    /// Sends one request and gives each object of the answer to `each`. Without `DUMP` among the
+    /// flags of the request the answer is one object, and an acknowledgement must be asked for, as
+    /// it marks the end.
     pub fn query(
         &mut self,
         what: &str,

@@ -58,7 +58,8 @@ impl Engine {
         })
     }
 
-    /// Brings the kernel's table in line with the objects. After a failure the next call writes the whole table.
+    /// Brings the kernel's table in line with the objects. After a failure the next call writes the
+    /// whole table.
     pub fn apply(&mut self, objects: &mut Objects) -> Result<(), Error> {
         let mut changes = Changes::default();
         for key in objects.take_changed() {
@@ -94,7 +95,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the table that was written last still stands; if not, the next [`Self::apply`] writes it anew.
+    /// Whether the table that was written last still stands; if not, the next [`Self::apply`]
+    /// writes it anew.
     pub fn is_intact(&mut self) -> bool {
         // An error here is no proof of anything, and would meet the next transaction too.
         let stands =

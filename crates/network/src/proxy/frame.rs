@@ -1,4 +1,5 @@
-//! The part of the table that does not depend on any service: base chains, maps, and the rules that look them up.
+//! The part of the table that does not depend on any service: base chains, maps, and the rules that
+//! look them up.
 
 use ipnet::IpNet;
 

@@ -1,4 +1,5 @@
-//! The health check ports of load balancers' services (`healthCheckNodePort`): whether this node has endpoints.
+//! The health check ports of load balancers' services (`healthCheckNodePort`): whether this node
+//! has endpoints.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

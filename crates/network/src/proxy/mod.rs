@@ -1,11 +1,12 @@
 //! The service proxy: Services and EndpointSlices into nftables.
 //!
-//! The flow: informers mark services dirty; [`service`] makes a view of each, [`plan`] its part of the table, [`table`] the difference to what
-//! stands, [`frame`] writes that into one atomic transaction. The first change after a rest is applied at once; under load changes are
-//! collected for some tens of milliseconds, as each transaction costs the kernel about ten.
+//! The flow: informers mark services dirty; [`service`] makes a view of each, [`plan`] its part of
+//! the table, [`table`] the difference to what stands, [`frame`] writes that into one atomic
+//! transaction. The first change after a rest is applied at once; under load changes are collected
+//! for some tens of milliseconds, as each transaction costs the kernel about ten.
 //!
-//! The rules serve without this process: killed, it leaves them standing, and its successor puts a whole new table in their place in
-//! one transaction, so that no connection meets a gap.
+//! The rules serve without this process: killed, it leaves them standing, and its successor puts a
+//! whole new table in their place in one transaction, so that no connection meets a gap.
 
 mod engine;
 mod frame;
@@ -104,7 +105,8 @@ async fn drive(
     let (mut failures, mut first) = (0, true);
     let mut earliest = Instant::now();
     loop {
-        // Everything the informers hold at the start is one change, and so is an empty cluster: old rules must go.
+        // Everything the informers hold at the start is one change, and so is an empty cluster: old
+        // rules must go.
         if !first && objects.is_unchanged() {
             tokio::select! {
                 () = shutdown.cancelled() => return,

@@ -1,8 +1,9 @@
 //! From a service to its part of the table. Pure.
 //!
-//! A port gets a chain that picks among all its endpoints (`all/…`) and, where a policy says Local, one that picks among this
-//! node's (`local/…`); traffic from outside passes `ext/…` first, which decides what is masqueraded. With session affinity each endpoint has
-//! a chain (`ep/…`) and a set of the clients bound to it.
+//! A port gets a chain that picks among all its endpoints (`all/…`) and, where a policy says Local,
+//! one that picks among this node's (`local/…`); traffic from outside passes `ext/…` first, which
+//! decides what is masqueraded. With session affinity each endpoint has a chain (`ep/…`) and a set
+//! of the clients bound to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

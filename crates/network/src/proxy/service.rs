@@ -114,7 +114,8 @@ fn port_number(value: i32) -> Option<u16> {
 }
 
 impl Service {
-    /// The view of a service; none when the proxy has nothing to do for it: headless, external name, or another proxy's.
+    /// The view of a service; none when the proxy has nothing to do for it: headless, external
+    /// name, or another proxy's.
     pub fn view(
         object: &core::Service,
         slices: &BTreeMap<String, Arc<EndpointSlice>>,
@@ -278,8 +279,8 @@ fn usable(endpoints: &[Endpoint], wanted: impl Fn(&Endpoint) -> bool) -> Vec<&En
     }
 }
 
-/// The endpoints that traffic of policy Cluster goes to: those hinted for this node or zone when every ready
-/// endpoint carries such hints and some are for us, else all.
+/// The endpoints that traffic of policy Cluster goes to: those hinted for this node or zone when
+/// every ready endpoint carries such hints and some are for us, else all.
 pub(crate) fn cluster_endpoints(endpoints: &[Endpoint]) -> Vec<&Endpoint> {
     let all = usable(endpoints, |_| true);
     for hint in [|e: &Endpoint| e.for_node, |e: &Endpoint| e.for_zone] {

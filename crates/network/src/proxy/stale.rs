@@ -1,8 +1,8 @@
 //! UDP connections that outlive their endpoint.
 //!
-//! UDP has no end of connection, so a client that keeps sending keeps the translation to an endpoint that is gone. When the
-//! endpoints of a UDP port change, the connections that point elsewhere than to the present ones are deleted; the client's next packet is
-//! balanced anew.
+//! UDP has no end of connection, so a client that keeps sending keeps the translation to an
+//! endpoint that is gone. When the endpoints of a UDP port change, the connections that point
+//! elsewhere than to the present ones are deleted; the client's next packet is balanced anew.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -47,7 +47,8 @@ impl Suspects {
         if let Some((_, now)) = self.changed.get(&Frontend { ip: Some(ip), port }) {
             return !now.contains(&backend);
         }
-        // A node port is known by its number alone, so only what was translated to one of its endpoints is its.
+        // A node port is known by its number alone, so only what was translated to one of its
+        // endpoints is its.
         let node_port = self.changed.get(&Frontend { ip: None, port });
         node_port.is_some_and(|(before, now)| before.contains(&backend) && !now.contains(&backend))
     }

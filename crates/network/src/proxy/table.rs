@@ -1,7 +1,8 @@
 //! The desired content of the table, and the way from one content to the next.
 //!
-//! Each service contributes chains, sets and map elements of its own. Two services may claim the same element (an external
-//! address and port): the first by name has it, and when it goes the next one takes over.
+//! Each service contributes chains, sets and map elements of its own. Two services may claim the
+//! same element (an external address and port): the first by name has it, and when it goes the next
+//! one takes over.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -29,7 +30,8 @@ pub(crate) struct Table {
 /// What something was before a transaction and will be after it.
 type Turns<K, V> = BTreeMap<K, (Option<V>, Option<V>)>;
 
-/// Changes that lead from one content to another. Every change of one transaction goes into one of these.
+/// Changes that lead from one content to another. Every change of one transaction goes into one of
+/// these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     sets: Turns<String, Set>,
@@ -152,7 +154,8 @@ impl Table {
 }
 
 impl Changes {
-    /// The steps, in an order in which every one refers only to what exists and nothing is removed while it is referred to.
+    /// The steps, in an order in which every one refers only to what exists and nothing is removed
+    /// while it is referred to.
     pub fn steps(self) -> Vec<Step> {
         let mut steps = Vec::new();
         let sets: Vec<_> = self.sets.into_iter().filter(|(_, (a, b))| a != b).collect();

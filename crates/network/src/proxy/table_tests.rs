@@ -1,4 +1,5 @@
-//! The way between any two contents, played on a model of the kernel that refuses what the kernel refuses.
+//! The way between any two contents, played on a model of the kernel that refuses what the kernel
+//! refuses.
 
 use std::collections::BTreeSet;
 

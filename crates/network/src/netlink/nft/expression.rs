@@ -276,7 +276,8 @@ fn expression(w: &mut Writer, name: &str, body: impl FnOnce(&mut Writer)) {
 }
 
 impl Expression {
-    /// Writes it; `family` is the table's, `anonymous` gives the ids of the sets made for picks, in order.
+    /// Writes it; `family` is the table's, `anonymous` gives the ids of the sets made for picks, in
+    /// order.
     pub(super) fn write(
         &self,
         w: &mut Writer,

@@ -1,7 +1,7 @@
 //! nftables: tables, chains, rules, sets and their elements, changed in atomic transactions.
 //!
-//! [`expression`] is what a rule is made of, [`Batch`] collects changes and commits them all or none. A name in a batch may
-//! refer to what an earlier change of the same batch makes.
+//! [`expression`] is what a rule is made of, [`Batch`] collects changes and commits them all or
+//! none. A name in a batch may refer to what an earlier change of the same batch makes.
 
 pub mod expression;
 pub mod matches;

@@ -31,8 +31,8 @@ const SET_TIMEOUT: u32 = 0x10;
 const SET_DYNAMIC: u32 = 0x20;
 const DATA_VERDICT: u32 = 0xffff_ff00;
 
-/// A list of elements is one attribute of at most 64 KiB; the longest element (three fields and a chain's name)
-/// is under 500 bytes.
+/// A list of elements is one attribute of at most 64 KiB; the longest element (three fields and a
+/// chain's name) is under 500 bytes.
 const ELEMENTS_PER_MESSAGE: usize = 100;
 
 /// Type numbers of the `nft` program, which shows keys by them; several make a concatenation.
@@ -387,7 +387,8 @@ impl Batch {
         });
     }
 
-    /// Adds elements to a set. One that is there with the same value is left as it is; another value is an error.
+    /// Adds elements to a set. One that is there with the same value is left as it is; another
+    /// value is an error.
     pub fn add_elements(&mut self, set: &str, elements: &[Element]) {
         self.write_elements(NEWSETELEM, set, None, elements);
     }
@@ -490,7 +491,8 @@ impl Batch {
         }
     }
 
-    /// One more message at the end that changes nothing and is acknowledged once the batch is committed.
+    /// One more message at the end that changes nothing and is acknowledged once the batch is
+    /// committed.
     fn request_acknowledgement(&mut self) {
         self.steps.push("commit".to_owned());
         let (sequence, family, table) = (self.steps.len() as u32, self.family, self.table.clone());
