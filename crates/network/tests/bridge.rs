@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use network::bridge::{Bridge, Config};
+use network::netlink::route::Route;
 use network::netlink::socket::{Family, Socket};
 use runtime::network::{Attachment, Bandwidth, PodNetwork, PortMapping};
 
@@ -44,29 +45,42 @@ impl Node {
 
     pub async fn pod(&self, name: &str, ports: &[(u16, u16)]) -> Pod {
         let namespace = Namespace::new();
-        let attachment = Attachment {
-            sandbox_id: format!("sandbox-{name}"),
-            netns: namespace.path.clone(),
-            namespace: "default".into(),
-            name: name.into(),
-            uid: name.into(),
-            port_mappings: ports
-                .iter()
-                .map(|(host_port, container_port)| PortMapping {
-                    protocol: "TCP".into(),
-                    container_port: *container_port,
-                    host_port: *host_port,
-                    host_ip: None,
-                })
-                .collect(),
-            bandwidth: Bandwidth::default(),
-        };
+        let mappings = ports
+            .iter()
+            .map(|(host, pod)| host_port("TCP", *host, *pod))
+            .collect();
+        let attachment = attachment(&namespace, name, mappings);
         let ip = self.network.add(&attachment).await.unwrap().addresses[0];
         Pod {
             namespace,
             attachment,
             ip,
         }
+    }
+}
+
+pub fn attachment(
+    namespace: &Namespace,
+    name: &str,
+    port_mappings: Vec<PortMapping>,
+) -> Attachment {
+    Attachment {
+        sandbox_id: format!("sandbox-{name}"),
+        netns: namespace.path.clone(),
+        namespace: "default".into(),
+        name: name.into(),
+        uid: name.into(),
+        port_mappings,
+        bandwidth: Bandwidth::default(),
+    }
+}
+
+pub fn host_port(protocol: &str, host_port: u16, container_port: u16) -> PortMapping {
+    PortMapping {
+        protocol: protocol.into(),
+        container_port,
+        host_port,
+        host_ip: None,
     }
 }
 
@@ -196,15 +210,15 @@ fn host_ports_answer_from_everywhere() {
 fn a_range_can_come_later() {
     on_node(|| async {
         let state = tempfile::tempdir().unwrap();
-        let network = Bridge::open(Config {
+        let config = Config {
             instance: instance(),
             state_dir: state.path().to_owned(),
             pod_cidrs: Vec::new(),
             cluster_cidrs: Vec::new(),
             service_cidrs: Vec::new(),
             mtu: Some(1400),
-        })
-        .unwrap();
+        };
+        let network = Bridge::open(config.clone()).unwrap();
         assert!(network.ready().await.unwrap_err().contains("range"));
         network
             .set_pod_cidrs(&["10.9.0.0/24".to_owned()])
@@ -212,6 +226,32 @@ fn a_range_can_come_later() {
             .unwrap();
         network.ready().await.unwrap();
         assert_eq!(network.gateway(), Some("10.9.0.1".parse().unwrap()));
+        let config = Config {
+            pod_cidrs: Vec::new(),
+            ..config
+        };
+        let again = Bridge::open(config).unwrap();
+        again.ready().await.unwrap();
+        assert_eq!(
+            again.gateway(),
+            network.gateway(),
+            "a restart goes on with the range"
+        );
+        again
+            .set_pod_cidrs(&["10.8.0.0/24".to_owned()])
+            .await
+            .unwrap();
+        let mut route = Route::open().unwrap();
+        let link = route.link(again.name()).unwrap().unwrap().index;
+        let addresses = route.addresses(Some(link)).unwrap();
+        let expected: IpAddr = "10.8.0.1".parse().unwrap();
+        let v4: Vec<_> = addresses.into_iter().filter(IpAddr::is_ipv4).collect();
+        assert_eq!(v4, [expected], "another range takes its place");
+        let pod = Namespace::new();
+        let attachment = attachment(&pod, "later", Vec::new());
+        let ip = again.add(&attachment).await.unwrap().addresses[0];
+        pod.serve(80, "later");
+        assert_eq!(ask(at(ip, 80)).unwrap().0, "later");
         network::cleanup(network.name().trim_start_matches("corten-")).unwrap();
     });
 }
@@ -262,17 +302,10 @@ fn bandwidth_is_limited() {
     on_node(|| async {
         let node = Node::new();
         let namespace = Namespace::new();
-        let attachment = Attachment {
-            sandbox_id: "limited".into(),
-            netns: namespace.path.clone(),
-            namespace: "default".into(),
-            name: "limited".into(),
-            uid: String::new(),
-            port_mappings: Vec::new(),
-            bandwidth: Bandwidth {
-                ingress: 8_000_000,
-                egress: 80_000_000_000,
-            },
+        let mut attachment = attachment(&namespace, "limited", Vec::new());
+        attachment.bandwidth = Bandwidth {
+            ingress: 8_000_000,
+            egress: 80_000_000_000,
         };
         node.network.add(&attachment).await.unwrap();
         let show = || {
@@ -301,20 +334,7 @@ fn udp_clients_follow_a_host_port_to_its_next_pod() {
             .unwrap();
         for name in ["a", "b"] {
             let namespace = Namespace::new();
-            let attachment = Attachment {
-                sandbox_id: name.into(),
-                netns: namespace.path.clone(),
-                namespace: "default".into(),
-                name: name.into(),
-                uid: String::new(),
-                port_mappings: vec![PortMapping {
-                    protocol: "UDP".into(),
-                    container_port: 53,
-                    host_port: 8053,
-                    host_ip: None,
-                }],
-                bandwidth: Bandwidth::default(),
-            };
+            let attachment = attachment(&namespace, name, vec![host_port("UDP", 8053, 53)]);
             node.network.add(&attachment).await.unwrap();
             let server = namespace.run(|| std::net::UdpSocket::bind("0.0.0.0:53").unwrap());
             socket.send_to(b"?", "127.0.0.1:8053").unwrap();

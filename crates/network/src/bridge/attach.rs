@@ -53,7 +53,7 @@ fn host_ports(mappings: &[PortMapping]) -> Result<Vec<HostPort>, String> {
 
 /// The inside of the pod's namespace. A route that exists is replaced and an address that exists
 /// left, so that this can be repeated over a half-finished attempt.
-fn furnish(inside: &mut Route, lease: &Lease) -> Result<u32, netlink::Error> {
+fn furnish(inside: &mut Route, lease: &Lease, gateway_mac: [u8; 6]) -> Result<u32, netlink::Error> {
     inside.set_up(LOOPBACK)?;
     let missing = || netlink::Error::Refused {
         request: format!("get link {POD_LINK}"),
@@ -65,7 +65,7 @@ fn furnish(inside: &mut Route, lease: &Lease) -> Result<u32, netlink::Error> {
     let gateway = IpAddr::V4(lease.gateway);
     inside.set_route(IpNet::from(gateway), index, None)?;
     inside.set_route(IpNet::V4(Ipv4Net::default()), index, Some(gateway))?;
-    inside.set_neighbour(index, gateway, ipam::mac(gateway))?;
+    inside.set_neighbour(index, gateway, gateway_mac)?;
     Ok(index)
 }
 
@@ -132,7 +132,7 @@ impl Bridge {
             Err(error) => return Err(error),
         }
         let mut inside = netns::within(&attachment.netns, &namespace, Route::open)?;
-        let eth0 = furnish(&mut inside, lease)?;
+        let eth0 = furnish(&mut inside, lease, standing.mac)?;
         host.set_neighbour(standing.bridge, address, ipam::mac(address))?;
         if let Err(error) = host.set_hairpin(&lease.veth) {
             tracing::debug!(veth = lease.veth, %error, "no hairpin on this port");

@@ -34,7 +34,8 @@ pub struct Config {
     pub instance: String,
     /// Directory of this network's state; made when absent.
     pub state_dir: PathBuf,
-    /// The node's pod ranges; empty until the node has been given one.
+    /// The node's pod ranges; empty when they are not known yet. Then those of an earlier run
+    /// are used, until [`PodNetwork::set_pod_cidrs`] says otherwise.
     pub pod_cidrs: Vec<IpNet>,
     /// Ranges that pods reach with their own address (all nodes' pods).
     pub cluster_cidrs: Vec<IpNet>,
@@ -64,6 +65,7 @@ pub enum OpenError {
 struct Standing {
     range: Ipv4Net,
     bridge: u32,
+    mac: [u8; 6],
     mtu: u32,
 }
 
@@ -93,7 +95,8 @@ impl Bridge {
             config,
         };
         this.forget_vanished()?;
-        if let Some(range) = ipam::ipv4_range(&this.config.pod_cidrs) {
+        let range = ipam::ipv4_range(&this.config.pod_cidrs).or_else(|| this.last_range());
+        if let Some(range) = range {
             this.set_up(range)?;
         }
         Ok(Arc::new(this))
@@ -111,6 +114,50 @@ impl Bridge {
         self.standing
             .lock()
             .map(|standing| ipam::gateway(standing.range))
+    }
+
+    fn range_file(&self) -> PathBuf {
+        self.config.state_dir.join("range")
+    }
+
+    /// The range of an earlier run: a restarted node goes on with it until it is told otherwise.
+    fn last_range(&self) -> Option<Ipv4Net> {
+        let text = std::fs::read_to_string(self.range_file()).ok()?;
+        text.trim().parse().ok()
+    }
+
+    fn keep_range(&self, range: Ipv4Net) {
+        if self.last_range() == Some(range) {
+            return;
+        }
+        // One short line: a crash in between leaves a file that does not parse, which counts as none.
+        if let Err(error) = std::fs::write(self.range_file(), format!("{range}\n")) {
+            tracing::warn!(%error, "cannot keep the pod range: after a restart pods wait for the API");
+        }
+    }
+
+    /// Takes the gateways of former ranges away once no sandbox uses them.
+    fn forget_gateways(
+        &self,
+        route: &mut Route,
+        link: u32,
+        gateway: Ipv4Addr,
+    ) -> Result<(), netlink::Error> {
+        let used: Vec<_> = self
+            .ipam
+            .lock()
+            .leases()
+            .map(|lease| lease.gateway)
+            .collect();
+        for address in route.addresses(Some(link))? {
+            if let IpAddr::V4(v4) = address
+                && v4 != gateway
+                && !used.contains(&v4)
+            {
+                route.delete_address(link, address)?;
+            }
+        }
+        Ok(())
     }
 
     /// Leases of sandboxes whose veth pair is gone belong to namespaces that are gone.
@@ -154,6 +201,7 @@ impl Bridge {
         let link = route.link(&self.name)?.ok_or_else(missing)?;
         route.set_up(link.index)?;
         route.add_address(link.index, IpAddr::V4(gateway), range.prefix_len())?;
+        self.forget_gateways(&mut route, link.index, gateway)?;
         for net in self
             .config
             .service_cidrs
@@ -175,8 +223,10 @@ impl Bridge {
         *self.standing.lock() = Some(Standing {
             range,
             bridge: link.index,
+            mac: link.mac,
             mtu,
         });
+        self.keep_range(range);
         tracing::info!(bridge = self.name, %range, mtu, "pod network ready");
         Ok(())
     }

@@ -17,6 +17,7 @@ const NEWLINK: u16 = 16;
 const DELLINK: u16 = 17;
 const GETLINK: u16 = 18;
 const NEWADDR: u16 = 20;
+const DELADDR: u16 = 21;
 const GETADDR: u16 = 22;
 const NEWROUTE: u16 = 24;
 const GETROUTE: u16 = 26;
@@ -54,6 +55,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// Its MTU.
     pub mtu: u32,
+    /// Its hardware address; zeros when it has none of six bytes.
+    pub mac: [u8; 6],
     /// Its kind (`bridge`, `veth`); empty for hardware.
     pub kind: String,
 }
@@ -274,6 +277,24 @@ impl Route {
         ))
     }
 
+    /// Takes an address from a link; one that is gone already is fine.
+    pub fn delete_address(&mut self, index: u32, address: IpAddr) -> Result<(), Error> {
+        let what = format!("delete address {address} of link {index}");
+        let result = self.0.request(&what, |w, seq| {
+            w.message(DELADDR, flags::REQUEST | flags::ACK, seq, |w| {
+                w.raw(&[family(&address), 0, 0, 0]);
+                w.raw(&index.to_ne_bytes());
+                w.attr(2, &octets(&address));
+            });
+        });
+        match result {
+            Err(error) if matches!(error.errno(), Some(Errno::ADDRNOTAVAIL | Errno::NODEV)) => {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// The addresses of a link, or of all links.
     pub fn addresses(&mut self, index: Option<u32>) -> Result<Vec<IpAddr>, Error> {
         let mut found = Vec::new();
@@ -463,6 +484,9 @@ fn parse_link(body: &[u8]) -> Option<Link> {
         mtu: message::find(attributes, IFLA_MTU)
             .and_then(number)
             .unwrap_or(0),
+        mac: message::find(attributes, IFLA_ADDRESS)
+            .and_then(|mac| mac.try_into().ok())
+            .unwrap_or_default(),
         kind: kind.and_then(message::text).unwrap_or_default().to_owned(),
     })
 }
