@@ -71,11 +71,18 @@ pub struct DataDir {
     /// Where the cluster's data is kept: store, keys, images, pods.
     #[arg(
         long,
+        global = true,
         env = "CORTEN_DATA_DIR",
         default_value = "/var/lib/corten",
-        value_name = "DIR"
+        value_name = "DIR",
+        value_parser = absolute
     )]
     pub data_dir: PathBuf,
+}
+
+/// Mounts and other processes are told the path too, and they stand elsewhere.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    std::path::absolute(text).map_err(|e| e.to_string())
 }
 
 /// A part run alone.

@@ -71,3 +71,20 @@ fn every_server_flag_has_its_variable() {
         );
     }
 }
+
+#[test]
+fn the_data_directory_is_absolute_and_may_be_named_behind_the_image_command() {
+    let words = ["corten", "image", "import", "--data-dir", "here", "x.tar"];
+    let matches = Cli::command().try_get_matches_from(words).unwrap();
+    match Cli::from_arg_matches(&matches).unwrap().command {
+        Command::Image(settings) => {
+            assert!(
+                settings.data.data_dir.is_absolute(),
+                "{:?}",
+                settings.data.data_dir
+            );
+            assert!(settings.data.data_dir.ends_with("here"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
