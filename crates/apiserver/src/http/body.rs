@@ -95,9 +95,7 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Body::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Body::Shared(shared) => {
-                Poll::Ready(shared.next().map(|piece| Ok(Frame::data(piece))))
-            }
+            Body::Shared(shared) => Poll::Ready(shared.next().map(|piece| Ok(Frame::data(piece)))),
             Body::Stream(stream) => stream
                 .as_mut()
                 .poll_next(cx)

@@ -1,3 +1,5 @@
+//! Keys and certificates are made once, kept private, and renewed when they must be.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

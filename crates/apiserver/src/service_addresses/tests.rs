@@ -1,3 +1,5 @@
+//! Addresses and ports of Services are given once, and given back.
+
 use std::sync::Arc;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The forms of text: times, base64, durations.
+
 use super::*;
 
 #[test]

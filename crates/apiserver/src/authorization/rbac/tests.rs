@@ -1,3 +1,5 @@
+//! Who may do what under which rules and bindings.
+
 use serde_json::json;
 
 use super::*;

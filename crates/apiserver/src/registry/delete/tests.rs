@@ -1,3 +1,5 @@
+//! What a delete does at once, and what it leaves to finalizers and grace periods.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Paths and methods read as upstream reads them.
+
 use super::*;
 
 fn line(method: &str, uri: &str) -> String {

@@ -1,3 +1,5 @@
+//! Profiles compiled to filters, and the filters run against system calls.
+
 use super::*;
 
 /// Runs a program as the kernel would.
