@@ -70,6 +70,27 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ! {
             identity();
             0
         }
+        ["terminal"] => {
+            let stdin = std::io::stdin();
+            let mut size = rustix::termios::tcgetwinsize(&stdin).unwrap();
+            while size.ws_col == 0 {
+                std::thread::yield_now();
+                size = rustix::termios::tcgetwinsize(&stdin).unwrap();
+            }
+            println!("{}x{}", size.ws_col, size.ws_row);
+            let mut line = String::new();
+            stdin.read_line(&mut line).unwrap();
+            println!("got {}", line.trim());
+            0
+        }
+        ["processes"] => {
+            for entry in fs::read_dir("/proc").unwrap().flatten() {
+                if let Ok(text) = fs::read(entry.path().join("cmdline")) {
+                    println!("{}", String::from_utf8_lossy(&text).replace('\0', " "));
+                }
+            }
+            0
+        }
         ["serve", port] => serve(port.parse().unwrap()),
         ["env"] => {
             for (key, value) in std::env::vars() {

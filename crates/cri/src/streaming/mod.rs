@@ -58,3 +58,6 @@ pub trait Streams: Send + Sync + 'static {
     /// Connects to a port inside a sandbox.
     async fn port_forward(&self, sandbox: &str, port: u16) -> Result<Box<dyn Duplex>, String>;
 }
+
+#[cfg(test)]
+mod tests;

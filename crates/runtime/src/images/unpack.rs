@@ -454,6 +454,3 @@ pub fn remove(parent: &impl AsFd, name: &std::ffi::OsStr, depth: u32) -> io::Res
     }
     Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
-
-#[cfg(test)]
-mod tests;

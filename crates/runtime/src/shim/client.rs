@@ -275,7 +275,7 @@ async fn converse(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error.into()),
         }
-        while let Some((message, fds)) = inbox.next::<Message>()? {
+        while let Some((message, fds)) = inbox.next_frame::<Message>()? {
             match message {
                 Message::Reply(id, reply) => {
                     let waiting = shared.waiting.lock().as_mut().and_then(|w| w.remove(&id));

@@ -125,8 +125,11 @@ fn reaper() -> Result<OwnedFd, Fault> {
 pub fn detach(log: &Path) -> io::Result<()> {
     use std::os::fd::AsFd;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    process::place(null.as_fd(), 0)?;
-    process::place(null.as_fd(), 1)?;
+    // The standard numbers may be free at this point: the copy to place must not be one of them.
+    let copy = rustix::io::fcntl_dupfd_cloexec(&null, 3)?;
+    drop(null);
+    process::place(copy.as_fd(), 0)?;
+    process::place(copy.as_fd(), 1)?;
     let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
     process::place(log.as_fd(), 2)
 }

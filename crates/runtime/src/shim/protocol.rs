@@ -226,7 +226,7 @@ impl Inbox {
     }
 
     /// The next whole frame and its descriptors.
-    pub fn next<T: DeserializeOwned>(
+    pub fn next_frame<T: DeserializeOwned>(
         &mut self,
     ) -> Result<Option<(T, Vec<OwnedFd>)>, ProtocolError> {
         let Some((header, rest)) = self.bytes.split_at_checked(HEADER) else {
@@ -301,7 +301,6 @@ impl Outbox {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error),
             };
-            drop(ancillary);
             drop(borrowed);
             fds.clear();
             *sent += count;

@@ -479,7 +479,7 @@ fn devices(tree: &Tree<'_>, spec: &ContainerSpec, console: Option<&Path>) -> Res
         tree.device(
             &device.path,
             FileType::from_raw_mode(stat.st_mode),
-            (stat.st_mode & 0o7777) as u32,
+            stat.st_mode & 0o7777,
             stat.st_rdev,
             (stat.st_uid, stat.st_gid),
         )?;
@@ -522,7 +522,7 @@ fn all_devices(tree: &Tree<'_>, host: &Path, inside: &str, depth: u32) -> Result
                 tree.device(
                     &path,
                     kind,
-                    (stat.st_mode & 0o7777) as u32,
+                    stat.st_mode & 0o7777,
                     stat.st_rdev,
                     (stat.st_uid, stat.st_gid),
                 )?;

@@ -213,7 +213,7 @@ impl Shim {
                 }
             }
             loop {
-                match client.inbox.next::<Call>() {
+                match client.inbox.next_frame::<Call>() {
                     Ok(Some((call, _))) => calls.push(call),
                     Ok(None) => break,
                     Err(error) => {

@@ -2,6 +2,9 @@
 
 pub mod archive;
 mod containers;
+mod images;
+mod speed;
+mod streaming;
 
 use crate::harness::Case;
 
@@ -17,9 +20,21 @@ macro_rules! case {
 
 pub fn all() -> Vec<Case> {
     vec![
+        case!(images::layers_are_unpacked_as_they_are),
+        case!(images::hostile_layers_stay_inside),
+        case!(images::damaged_images_are_refused_with_the_reason),
+        case!(images::layers_live_as_long_as_somebody_needs_them),
+        case!(images::a_second_process_sees_and_changes_the_same_store),
+        case!(images::the_built_in_image_is_made_once_per_program),
+        case!(images::oci_layouts_are_imported),
         case!(containers::runs_logs_and_stops),
         case!(containers::bad_commands_say_why),
         case!(containers::oom_kills_are_reported),
         case!(containers::outlive_the_server),
+        case!(streaming::exec_carries_streams_and_exit_codes),
+        case!(streaming::exec_that_takes_too_long_is_killed),
+        case!(streaming::attach_follows_a_running_container),
+        case!(streaming::ports_are_forwarded_into_the_pod),
+        case!(speed::figures),
     ]
 }

@@ -5,3 +5,7 @@ mod frame;
 mod headers;
 
 pub use connection::{Connection, Stream, StreamWriter};
+#[cfg(test)]
+pub use frame::{Frame, decode as decode_frame, encode as encode_frame};
+#[cfg(test)]
+pub use headers::Encoder;
