@@ -6,6 +6,7 @@ mod access;
 mod admission;
 mod harness;
 mod objects;
+mod proxy;
 mod semantics;
 mod tls;
 mod walk;

@@ -12,6 +12,9 @@ fn body(resource: &Resource) -> Value {
         "spec": {"containers": [{"name": "c", "image": "i"}]},
     });
     let selector = json!({"matchLabels": {"a": "b"}});
+    let constraints = json!({"resourceRules": [{
+        "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"],
+    }]});
     let workload = json!({"spec": {"selector": selector, "template": template}});
     match (&*resource.gvk.group, &*resource.gvk.kind) {
         ("", "Pod") => json!({"spec": template["spec"]}),
@@ -52,7 +55,44 @@ fn body(resource: &Resource) -> Value {
         ("certificates.k8s.io", "CertificateSigningRequest") => json!({"spec": {
             "request": REQUEST, "signerName": "example.com/x", "usages": ["client auth"],
         }}),
-        ("certificates.k8s.io", "ClusterTrustBundle") => json!({"spec": {"trustBundle": ""}}),
+        ("certificates.k8s.io", "ClusterTrustBundle") => {
+            let authority =
+                apiserver::pki::Authority::generate("walk", jiff::Timestamp::now()).unwrap();
+            json!({"spec": {"trustBundle": authority.certificate_pem()}})
+        }
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => json!({"spec": {
+            "matchConstraints": constraints, "reinvocationPolicy": "Never",
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}],
+        }}),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => json!({"spec": {
+            "matchConstraints": constraints, "validations": [{"expression": "true"}],
+        }}),
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => {
+            json!({"spec": {"policyName": "x"}})
+        }
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
+            json!({"spec": {"policyName": "x", "validationActions": ["Deny"]}})
+        }
+        ("apiextensions.k8s.io", _) => json!({"spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "walkers", "singular": "walker", "kind": "Walker", "listKind": "WalkerList"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}],
+        }}),
+        ("apiregistration.k8s.io", _) => json!({"spec": {
+            "group": "example.com", "version": "v1", "groupPriorityMinimum": 10, "versionPriority": 10,
+            "service": {"name": "x", "namespace": "default"}, "insecureSkipTLSVerify": true,
+        }}),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => {
+            json!({"spec": {"priorityLevelConfiguration": {"name": "x"}}})
+        }
+        ("flowcontrol.apiserver.k8s.io", _) => json!({"spec": {
+            "type": "Limited", "limited": {"limitResponse": {"type": "Reject"}},
+        }}),
+        ("resource.k8s.io", "ResourceSlice") => {
+            let pool = json!({"name": "p", "generation": 0, "resourceSliceCount": 1});
+            json!({"spec": {"driver": "example.com", "pool": pool, "nodeName": "n"}})
+        }
         ("coordination.k8s.io", "LeaseCandidate") => json!({"spec": {
             "leaseName": "x", "binaryVersion": "1.0.0", "emulationVersion": "1.0.0", "strategy": "OldestEmulationVersion",
         }}),
@@ -79,7 +119,7 @@ fn body(resource: &Resource) -> Value {
         ("storage.k8s.io", "CSIDriver") => json!({"spec": {}}),
         ("storage.k8s.io", "StorageClass") => json!({"provisioner": "example.com/x"}),
         ("storage.k8s.io", "VolumeAttributesClass") => {
-            json!({"driverName": "example.com/x", "parameters": {"a": "b"}})
+            json!({"driverName": "example.com", "parameters": {"a": "b"}})
         }
         ("storage.k8s.io", "VolumeAttachment") => {
             json!({"spec": {"attacher": "x", "nodeName": "n", "source": {"persistentVolumeName": "p"}}})
@@ -122,6 +162,8 @@ impl Walk<'_> {
         let collection = format!("/{root}/{api_version}/{place}{}", resource.plural);
         let name = match &*resource.gvk.kind {
             "IPAddress" => "10.96.3.4",
+            "CustomResourceDefinition" => "walkers.example.com",
+            "APIService" => "v1.example.com",
             _ => "walker",
         };
         let path = format!("{collection}/{name}");

@@ -95,7 +95,7 @@ fn claim(object: &Value, usage: &mut Usage) {
     }
     if let Some(storage) = storage {
         if !class.is_empty() {
-            usage.insert(format!("{prefix}/requests.storage"), storage.clone());
+            usage.insert(format!("{prefix}/requests.storage"), storage);
         }
         usage.insert("requests.storage".to_owned(), storage);
     }
@@ -109,7 +109,7 @@ fn pod(object: &Value, usage: &mut Usage) {
         for (name, amount) in amounts {
             let plain = matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage");
             if kind == "requests" && (plain || name.starts_with("hugepages-")) {
-                usage.insert(name.clone(), amount.clone());
+                usage.insert(name.clone(), amount);
             }
             if kind == "requests" || plain {
                 usage.insert(format!("{kind}.{name}"), amount);
@@ -125,14 +125,14 @@ fn totals(pod: &Value, kind: &str) -> Usage {
     let add = |sum: &mut Usage, list: &Value| {
         for (name, amount) in list.as_object().into_iter().flatten() {
             let entry = sum.entry(name.clone()).or_default();
-            *entry = entry.clone() + Quantity::of(amount);
+            *entry += Quantity::of(amount);
         }
     };
     let raise = |sum: &mut Usage, peak: &Usage| {
         for (name, amount) in peak {
             let entry = sum.entry(name.clone()).or_default();
             if *entry < *amount {
-                *entry = amount.clone();
+                *entry = *amount;
             }
         }
     };
@@ -163,7 +163,7 @@ fn totals(pod: &Value, kind: &str) -> Usage {
     } else {
         for (name, amount) in overhead.as_object().into_iter().flatten() {
             if let Some(entry) = sum.get_mut(name) {
-                *entry = entry.clone() + Quantity::of(amount);
+                *entry += Quantity::of(amount);
             }
         }
     }

@@ -95,7 +95,11 @@ pub async fn forward(
     {
         return Err(Status::method_not_allowed());
     }
-    let target = target::find(&call)?;
+    let Some(target) = target::find(&call)? else {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(response);
+    };
     let admission = Admission::write(&call, Operation::Connect, &call.info.subresource, false);
     call.server
         .admission

@@ -23,13 +23,13 @@ pub struct Target {
     pub path: String,
 }
 
-/// Finds the backend of a proxied request.
-pub fn find(call: &Call) -> Result<Target, Status> {
+/// Finds the backend of a proxied request; none when the answer is known to be empty.
+pub fn find(call: &Call) -> Result<Option<Target>, Status> {
     let info = &call.info;
     match (info.resource.as_str(), info.subresource.as_str()) {
-        ("nodes", _) => node_proxy(call),
-        ("services", _) => service_proxy(call),
-        ("pods", "proxy") => pod_proxy(call),
+        ("nodes", _) => node_proxy(call).map(Some),
+        ("services", _) => service_proxy(call).map(Some),
+        ("pods", "proxy") => pod_proxy(call).map(Some),
         _ => container(call),
     }
 }
@@ -59,7 +59,7 @@ fn with_query(path: String, pairs: &[(String, String)]) -> String {
 }
 
 /// Logs and streams of a container: from the kubelet of the pod's node.
-fn container(call: &Call) -> Result<Target, Status> {
+fn container(call: &Call) -> Result<Option<Target>, Status> {
     let info = &call.info;
     let pod = pod(call, &info.name)?;
     let node = pod.text("spec.nodeName");
@@ -69,8 +69,11 @@ fn container(call: &Call) -> Result<Target, Status> {
             container_name(&pod, call.query.get("container").unwrap_or(""), subresource)?
         }
     };
+    if node.is_empty() && info.subresource == "log" {
+        // Nothing has run, so nothing was logged.
+        return Ok(None);
+    }
     if node.is_empty() {
-        // Upstream answers an empty log for a pod that is nowhere yet.
         let why = format!("pod {} does not have a host assigned", info.name);
         return Err(Status::bad_request(why));
     }
@@ -109,7 +112,7 @@ fn container(call: &Call) -> Result<Target, Status> {
             stream_query(&call.query, subresource),
         ),
     };
-    kubelet(call, node, with_query(path, &pairs))
+    kubelet(call, node, with_query(path, &pairs)).map(Some)
 }
 
 /// The kubelet's names for the options of exec and attach.

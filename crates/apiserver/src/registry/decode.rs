@@ -61,9 +61,8 @@ pub fn body(
         Form::Yaml => schema::decode::yaml(table, ty, body).map_err(|e| refused(&e))?,
         Form::Protobuf => {
             let envelope = schema::proto::envelope::unwrap(body).map_err(|e| refused(&e))?;
-            check_kind(gvk, &envelope.api_version, &envelope.kind)?;
-            let value =
-                schema::proto::decode(table, ty, envelope.raw.as_ref()).map_err(|e| refused(&e))?;
+            check_kind(gvk, envelope.api_version, envelope.kind)?;
+            let value = schema::proto::decode(table, ty, envelope.raw).map_err(|e| refused(&e))?;
             Decoded {
                 value,
                 ..Decoded::default()
@@ -131,7 +130,7 @@ pub fn delete_options(call: &Call, body: &[u8]) -> Result<Value, Status> {
         }
         Form::Protobuf => {
             let envelope = schema::proto::envelope::unwrap(body).map_err(|e| refused(&e))?;
-            schema::proto::decode(table, ty, envelope.raw.as_ref()).map_err(|e| refused(&e))?
+            schema::proto::decode(table, ty, envelope.raw).map_err(|e| refused(&e))?
         }
     };
     match value.text("kind") {

@@ -108,14 +108,12 @@ pub fn parse(method: &Method, path: &str, query: &Query) -> RequestInfo {
         info.verb = "watch";
         segments.remove(0);
     }
-    if segments[0] == "namespaces" {
-        if segments.len() > 1 {
-            info.namespace = percent_decode(segments[1]);
-            // `namespaces/x`, `namespaces/x/status` and `namespaces/x/finalize` are about the
-            // namespace itself, everything longer about what is in it.
-            if segments.len() > 2 && segments[2] != "status" && segments[2] != "finalize" {
-                segments.drain(..2);
-            }
+    if segments[0] == "namespaces" && segments.len() > 1 {
+        info.namespace = percent_decode(segments[1]);
+        // `namespaces/x`, `namespaces/x/status` and `namespaces/x/finalize` are about the
+        // namespace itself, everything longer about what is in it.
+        if segments.len() > 2 && segments[2] != "status" && segments[2] != "finalize" {
+            segments.drain(..2);
         }
     }
     info.resource = percent_decode(segments[0]);

@@ -106,7 +106,7 @@ fn plural<'a>(one: &'a str, many: &'a str, count: usize) -> &'a str {
     if count == 1 { one } else { many }
 }
 
-fn names<'a>(pod: &'a Value, bad: impl Fn(&Value) -> bool) -> Vec<&'a str> {
+fn names(pod: &Value, bad: impl Fn(&Value) -> bool) -> Vec<&str> {
     containers(pod)
         .filter(|c| bad(c))
         .map(|c| c.text("name"))

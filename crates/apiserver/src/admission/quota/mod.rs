@@ -60,7 +60,7 @@ fn delta(admission: &Admission<'_>, object: &Value, old: Option<&Value>) -> Opti
             let mut delta = of(resource, object);
             for (name, held) in old.map(|old| of(resource, old)).unwrap_or_default() {
                 let entry = delta.entry(name).or_default();
-                *entry = entry.clone() - held;
+                *entry -= held;
             }
             delta
         }
@@ -85,7 +85,7 @@ fn interested(admission: &Admission<'_>, object: &Value, delta: &Usage) -> Vec<(
             let counted: Usage = delta
                 .iter()
                 .filter(|(name, _)| hard.contains_key(name.as_str()))
-                .map(|(name, amount)| (name.clone(), amount.clone()))
+                .map(|(name, amount)| (name.clone(), *amount))
                 .collect();
             let asked =
                 !counted.is_empty() || usage::demands(hard, &admission.call.endpoint.resource);
@@ -182,9 +182,9 @@ fn spend(
             unknown.push(name.clone());
             continue;
         };
-        let sum = held.clone() + amount.clone();
+        let sum = held + *amount;
         if sum > hard {
-            asked.insert(name.clone(), amount.clone());
+            asked.insert(name.clone(), *amount);
             used.insert(name.clone(), held);
             limited.insert(name.clone(), hard);
         } else {

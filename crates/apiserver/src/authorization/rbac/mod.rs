@@ -32,19 +32,15 @@ impl Rbac {
         let index = self.index.read();
         let mut missing: Vec<String> = Vec::new();
         for binding in index.bindings_for(attributes.user, attributes.namespace) {
-            match index.rules(&binding.role) {
-                Some(rules) => {
-                    if rules.iter().any(|rule| rule.covers(attributes)) {
-                        return Decision::Allow(binding.reason(attributes.user));
-                    }
+            let Some(rules) = index.rules(&binding.role) else {
+                let text = binding.role.missing();
+                if missing.len() < 5 && !missing.contains(&text) {
+                    missing.push(text);
                 }
-                None if missing.len() < 5 => {
-                    let text = binding.role.missing();
-                    if !missing.contains(&text) {
-                        missing.push(text);
-                    }
-                }
-                None => {}
+                continue;
+            };
+            if rules.iter().any(|rule| rule.covers(attributes)) {
+                return Decision::Allow(binding.reason(attributes.user));
             }
         }
         let reason = match missing.as_slice() {
