@@ -79,7 +79,10 @@ pub async fn prepare(process: &Arc<Process>) -> Result<Option<Prepared>> {
     };
     let runtime = Runtime::open(config, network).await?;
     let images = runtime.images().clone();
-    tokio::task::spawn_blocking(move || images.ensure_builtin(TOOLS_IMAGE, &exe)).await??;
+    tokio::task::spawn_blocking(move || {
+        images.ensure_builtin(TOOLS_IMAGE, &exe, crate::tools::PROGRAMS)
+    })
+    .await??;
     let (serving, at) = (runtime.clone(), socket.clone());
     let shutdown = process.shutdown.clone();
     let mut serving = Box::pin(async move { serving.serve(at, shutdown).await });

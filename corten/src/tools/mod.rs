@@ -12,7 +12,16 @@ mod load;
 mod net;
 mod wait;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::OsString,
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag::register_conditional_shutdown,
+};
 
 const USAGE: &str = "usage: corten tools PROGRAM [ARGUMENT…]
 
@@ -49,6 +58,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         print!("{USAGE}");
         return ExitCode::SUCCESS;
     };
+    if !matches!(program.as_str(), "sleep" | "exit") {
+        // As PID 1 a program is not ended by signals it has not asked for.
+        for signal in [SIGTERM, SIGINT] {
+            let always = Arc::new(AtomicBool::new(true));
+            if let Err(error) = register_conditional_shutdown(signal, 128 + signal, always) {
+                eprintln!("{program}: signals: {error}");
+            }
+        }
+    }
     let outcome = match program.as_str() {
         "echo" => http::echo(rest),
         "get" => http::get(rest),

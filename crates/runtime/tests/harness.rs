@@ -147,7 +147,6 @@ impl PodNetwork for Loopback {
 pub struct Node {
     pub directory: PathBuf,
     pub runtime: Arc<Runtime>,
-    pub network: Arc<Loopback>,
     pub cri: RuntimeServiceClient<Channel>,
     pub images: ImageServiceClient<Channel>,
     shutdown: CancellationToken,
@@ -183,7 +182,6 @@ impl Node {
         Self {
             directory: directory.to_owned(),
             runtime,
-            network,
             cri,
             images,
             shutdown,

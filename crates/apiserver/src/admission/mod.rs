@@ -5,6 +5,7 @@
 //! place is after the built-in mutating ones, and before [`quota`], which must count what will be
 //! stored.
 
+mod certificate_identity;
 mod default_classes;
 mod default_tolerations;
 mod limit_ranger;
@@ -140,6 +141,7 @@ impl Chain {
         Chain {
             plugins: vec![
                 Box::new(namespace_lifecycle::NamespaceLifecycle),
+                Box::new(certificate_identity::CertificateIdentity),
                 Box::new(limit_ranger::LimitRanger),
                 Box::new(service_account::ServiceAccount),
                 Box::new(node_restriction::NodeRestriction),

@@ -18,14 +18,20 @@ use crate::state;
 
 /// Program name inside the image.
 const PROGRAM: &str = "corten";
+const PATH: &str = "PATH=/bin:/";
 const PASSWD: &str = "root:x:0:0:root:/root:/corten\nnobody:x:65534:65534:nobody:/:/corten\n";
 const GROUP: &str = "root:x:0:\nnobody:x:65534:\n";
 
 impl ImageStore {
     /// Makes sure that the image `name` made from the static program `exe` is there. The program
     /// is linked into the store (copied only across file systems) and digested only when it is
-    /// not the one of last time.
-    pub fn ensure_builtin(&self, name: &str, exe: &Path) -> Result<Image, ImageError> {
+    /// not the one of last time. `programs` become links to it in `/bin`.
+    pub fn ensure_builtin(
+        &self,
+        name: &str,
+        exe: &Path,
+        programs: &[&str],
+    ) -> Result<Image, ImageError> {
         let reference: Reference = name.parse()?;
         let tag = reference.to_string();
         let metadata = fs::metadata(exe).at(exe)?;
@@ -49,7 +55,7 @@ impl ImageStore {
         {
             return Ok(image);
         }
-        let image = self.make_builtin(&tag, exe)?;
+        let image = self.make_builtin(&tag, exe, programs)?;
         let mut next = last;
         next.insert(tag, (stamp, image.id.clone()));
         let text = serde_json::to_vec(&next).map_err(ImageError::Index)?;
@@ -57,14 +63,14 @@ impl ImageStore {
         Ok(image)
     }
 
-    fn make_builtin(&self, tag: &str, exe: &Path) -> Result<Image, ImageError> {
+    fn make_builtin(&self, tag: &str, exe: &Path, programs: &[&str]) -> Result<Image, ImageError> {
         let digest = sha256(&fs::read(exe).at(exe)?);
-        let chain = sha256(format!("builtin {digest} {PASSWD}{GROUP}").as_bytes());
+        let chain = sha256(format!("builtin {digest} {PASSWD}{GROUP}{programs:?}").as_bytes());
         let name = layer_name(&chain);
         let config = json!({
             "architecture": super::pull::architecture(),
             "os": "linux",
-            "config": {"Entrypoint": [format!("/{PROGRAM}"), "tools"], "Env": ["PATH=/"], "WorkingDir": "/"},
+            "config": {"Entrypoint": [format!("/{PROGRAM}"), "tools"], "Env": [PATH], "WorkingDir": "/"},
             "rootfs": {"type": "layers", "diff_ids": [chain]},
         });
         let config = serde_json::to_vec(&config).map_err(ImageError::Index)?;
@@ -72,7 +78,7 @@ impl ImageStore {
         let size = fs::metadata(exe).at(exe)?.len();
         if !self.index()?.layers.contains_key(&name) {
             let layer = ingest.directory().join("layer");
-            fill(&layer, exe).at(&layer)?;
+            fill(&layer, exe, programs).at(&layer)?;
             ingest.keep(
                 &name,
                 &chain,
@@ -92,7 +98,7 @@ impl ImageStore {
             size: size + config.len() as u64,
             config: ImageConfig {
                 entrypoint: vec![format!("/{PROGRAM}"), "tools".into()],
-                env: vec!["PATH=/".into()],
+                env: vec![PATH.into()],
                 working_dir: "/".into(),
                 ..ImageConfig::default()
             },
@@ -102,7 +108,7 @@ impl ImageStore {
     }
 }
 
-fn fill(layer: &Path, exe: &Path) -> std::io::Result<()> {
+fn fill(layer: &Path, exe: &Path, programs: &[&str]) -> std::io::Result<()> {
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
     fs::create_dir(layer)?;
     mode(layer, 0o755)?;
@@ -118,7 +124,9 @@ fn fill(layer: &Path, exe: &Path) -> std::io::Result<()> {
     }
     fs::write(layer.join("etc/passwd"), PASSWD)?;
     fs::write(layer.join("etc/group"), GROUP)?;
-    symlink(format!("/{PROGRAM}"), layer.join("bin").join(PROGRAM))?;
+    for program in programs.iter().chain(&[PROGRAM]) {
+        symlink(format!("/{PROGRAM}"), layer.join("bin").join(program))?;
+    }
     let program = layer.join(PROGRAM);
     // A link shares its pages in memory with the running server and every shim.
     if fs::metadata(exe)?.mode() & 0o111 != 0o111 || fs::hard_link(exe, &program).is_err() {

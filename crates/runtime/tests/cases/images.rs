@@ -361,8 +361,11 @@ pub async fn a_second_process_sees_and_changes_the_same_store(node: Node) {
 pub async fn the_built_in_image_is_made_once_per_program(node: Node) {
     let exe = std::env::current_exe().unwrap();
     let name = "corten.local/tools:latest";
-    let image = node.store().ensure_builtin(name, &exe).unwrap();
-    assert_eq!(node.store().ensure_builtin(name, &exe).unwrap(), image);
+    let image = node.store().ensure_builtin(name, &exe, &["echo"]).unwrap();
+    assert_eq!(
+        node.store().ensure_builtin(name, &exe, &["echo"]).unwrap(),
+        image
+    );
     assert_eq!(image.config.entrypoint, ["/corten", "tools"]);
     let sandbox = node.sandbox("tools").await;
     let mut config = node.container_config(&["echo", "from the built-in image"]);
