@@ -189,7 +189,7 @@ mod tests {
         let digest = format!("sha256:{}", "c".repeat(64));
         a.digests.insert(format!("docker.io/library/web@{digest}"));
         index.add(a.clone());
-        index.add(image("b", &["quay.io/x/y:1"], &["1", "2"]));
+        index.add(image("b", &["registry.example/x/y:1"], &["1", "2"]));
         for name in [
             "web",
             "docker.io/library/web:latest",

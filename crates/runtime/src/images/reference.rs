@@ -203,12 +203,12 @@ mod tests {
             ("[::1]:5000/a", "[::1]:5000/a:latest".to_owned()),
             ("corten.local/tools", "corten.local/tools:latest".to_owned()),
             (
-                &format!("quay.io/a/b@{digest}"),
-                format!("quay.io/a/b@{digest}"),
+                &format!("registry.example/a/b@{digest}"),
+                format!("registry.example/a/b@{digest}"),
             ),
             (
-                &format!("quay.io/a/b:t@{digest}"),
-                format!("quay.io/a/b:t@{digest}"),
+                &format!("registry.example/a/b:t@{digest}"),
+                format!("registry.example/a/b:t@{digest}"),
             ),
         ];
         for (text, expected) in cases {
@@ -240,7 +240,7 @@ mod tests {
             ("localhost:5000/a", true),
             ("127.0.0.1/a", true),
             ("[::1]:80/a", true),
-            ("quay.io/a", false),
+            ("registry.example/a", false),
         ];
         for (text, expected) in cases {
             assert_eq!(
