@@ -1,3 +1,5 @@
+//! Plans of containers: what the CRI asks becomes what the shim does.
+
 use super::*;
 
 fn image() -> Image {
