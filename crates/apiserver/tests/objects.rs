@@ -127,3 +127,39 @@ async fn a_pod_gets_its_account_and_waits_for_its_kubelet() {
         .ok();
     admin.get(&path).await.fails(404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_request_says_who_really_asks() {
+    const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = rcgen::CertificateParams::default()
+        .serialize_request(&key)
+        .unwrap();
+    let request = base64(&request.pem().unwrap());
+    let cluster = Cluster::start().await;
+    let asker = cluster.user("someone", &["system:masters"]);
+    let made = asker
+        .post(
+            REQUESTS,
+            &json!({
+                "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "mine"},
+                "spec": {
+                    "request": request, "signerName": "example.com/any", "usages": ["client auth"],
+                    "username": "system:node:other", "groups": ["system:nodes"],
+                },
+            }),
+        )
+        .await;
+    assert_eq!(made.code, 201, "{}", made.json());
+    let made = made.json();
+    assert_eq!(made["spec"]["username"], "someone", "{made}");
+    assert!(
+        !made["spec"]["groups"].to_string().contains("system:nodes"),
+        "{made}"
+    );
+}
+
+fn base64(text: &str) -> String {
+    use ::base64::Engine;
+    ::base64::engine::general_purpose::STANDARD.encode(text)
+}
