@@ -94,10 +94,12 @@ pub async fn run<K, F, Fut, E>(
 }
 
 /// Feeds a queue from changes until the stream ends or `shutdown`: `keys` says which keys a change
-/// concerns.
+/// concerns. With a delay, what changes in quick succession is reconciled once: the first change
+/// starts the delay, and later ones do not prolong it.
 pub async fn feed<K, S, I>(
     mut changes: S,
     queue: WorkQueue<K>,
+    delay: Duration,
     mut keys: impl FnMut(S::Item) -> I,
     shutdown: CancellationToken,
 ) where
@@ -111,7 +113,7 @@ pub async fn feed<K, S, I>(
             change = changes.next() => match change {
                 Some(change) => {
                     for key in keys(change) {
-                        queue.add(key);
+                        queue.add_after(key, delay);
                     }
                 }
                 None => return,

@@ -18,6 +18,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio_util::sync::CancellationToken;
 
+/// Changes of many objects that come together are summed up together: one may wait so long for its
+/// turn in a status or in endpoints, and fifty pods that start at once do not make fifty writes.
+pub(crate) const GATHER: Duration = Duration::from_millis(10);
+
 /// Every object is looked at again after this long even if nothing changed, so that what a missed
 /// change left behind is mended.
 const RESYNC: Duration = Duration::from_secs(10 * 3600);
@@ -66,9 +70,26 @@ impl Kit {
         I: IntoIterator<Item = Q> + 'static,
         I::IntoIter: Send,
     {
+        self.follow_within(Duration::ZERO, informer, queue, keys);
+    }
+
+    /// As [`Self::follow`], taking the changes of so long together: for what sums up many objects.
+    pub fn follow_within<K, Q, I>(
+        &self,
+        delay: Duration,
+        informer: &Informer<K>,
+        queue: &WorkQueue<Q>,
+        keys: impl FnMut(Change<K>) -> I + Send + 'static,
+    ) where
+        K: Object,
+        Q: Clone + Eq + Hash + Debug + Send + Sync + 'static,
+        I: IntoIterator<Item = Q> + 'static,
+        I::IntoIter: Send,
+    {
         tokio::spawn(controller::feed(
             informer.subscribe(),
             queue.clone(),
+            delay,
             keys,
             self.shutdown.clone(),
         ));

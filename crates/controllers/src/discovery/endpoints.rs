@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::backends::{self, Port};
 use crate::error::{Error, On};
-use crate::kit::Kit;
+use crate::kit::{GATHER, Kit};
 use crate::{discovery, write};
 
 /// One object holds no more than this; the rest is cut off and the annotation says so.
@@ -46,7 +46,7 @@ pub(crate) async fn run(kit: Kit) {
         [Key::of(&**change.object())]
     });
     let chosen = services.store().clone();
-    kit.follow(&pods, &queue, move |change| {
+    kit.follow_within(GATHER, &pods, &queue, move |change| {
         discovery::services_of(&change, &chosen)
     });
     let controller = Arc::new(Controller {

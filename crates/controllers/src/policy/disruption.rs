@@ -21,7 +21,7 @@ use kube::core::Selector;
 
 use crate::apps::deployment::scaled;
 use crate::error::Error;
-use crate::kit::{Kit, requeue, sooner, until};
+use crate::kit::{GATHER, Kit, requeue, sooner, until};
 use crate::owner::{controller_of, refers_to, selects};
 use crate::pods::{is_active, is_ready};
 use crate::write;
@@ -65,7 +65,7 @@ pub(crate) async fn run(kit: Kit) {
     }
     kit.follow_own(&budgets, &queue);
     let all = budgets.store().clone();
-    kit.follow(&pods, &queue, move |change: Change<Pod>| {
+    kit.follow_within(GATHER, &pods, &queue, move |change: Change<Pod>| {
         let now = &change.object().metadata;
         let old = change.old().map(|pod| &pod.metadata);
         let concerned = |budget: &PodDisruptionBudget| {

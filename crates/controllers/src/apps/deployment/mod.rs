@@ -25,7 +25,7 @@ use self::plan::{Action, Plan};
 use self::status::Outcome;
 use crate::error::{Error, On};
 use crate::expectations::Expectations;
-use crate::kit::{Kit, requeue};
+use crate::kit::{GATHER, Kit, requeue};
 use crate::owner::{self, Owner};
 use crate::pods;
 use crate::write;
@@ -55,7 +55,7 @@ pub(crate) async fn run(kit: Kit) {
     }
     kit.follow_own(&deployments, &queue);
     let owners = deployments.store().clone();
-    kit.follow(&sets, &queue, move |change| {
+    kit.follow_within(GATHER, &sets, &queue, move |change| {
         owner::owners_of(&change, &owners)
     });
     let (owners, between) = (deployments.store().clone(), sets.store().clone());

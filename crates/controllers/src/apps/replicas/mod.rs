@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::expectations::Expectations;
-use crate::kit::{Kit, requeue, sooner};
+use crate::kit::{GATHER, Kit, requeue, sooner};
 use crate::owner::{self, Owner};
 use crate::pods;
 use crate::write;
@@ -137,7 +137,7 @@ pub(crate) async fn run<K: Replicated>(kit: Kit) {
     }
     kit.follow_own(&sets, &queue);
     let owners = sets.store().clone();
-    kit.follow(&pods, &queue, move |change| {
+    kit.follow_within(GATHER, &pods, &queue, move |change| {
         owner::owners_of(&change, &owners)
     });
     let engine = Arc::new(Engine {

@@ -15,7 +15,7 @@ use kube::api::PostParams;
 use self::plan::Action;
 use crate::error::{Error, On};
 use crate::expectations::Expectations;
-use crate::kit::Kit;
+use crate::kit::{GATHER, Kit};
 use crate::{discovery, write};
 
 struct Controller {
@@ -43,7 +43,7 @@ pub(crate) async fn run(kit: Kit) {
     }
     kit.follow_own(&services, &queue);
     let chosen = services.store().clone();
-    kit.follow(&pods, &queue, move |change| {
+    kit.follow_within(GATHER, &pods, &queue, move |change| {
         discovery::services_of(&change, &chosen)
     });
     kit.follow(&slices, &queue, |change: Change<EndpointSlice>| {
