@@ -19,6 +19,9 @@ use crate::write::{self, Namespaced};
 
 /// A kind that controls others by a label selector.
 pub(crate) trait Owner: Namespaced {
+    /// What its dependents carry beside the owner reference, from their adoption to their release.
+    const FINALIZER: Option<&'static str> = None;
+
     /// Which dependents belong to it; none when the selector is absent, empty or malformed, which
     /// selects nothing.
     fn selector(&self) -> Option<Selector>;
@@ -154,7 +157,10 @@ pub(crate) async fn claimed<K: Owner, D: Namespaced>(
             Claim::Ignore => {}
             Claim::Keep => kept.push(dependent),
             Claim::Release => {
-                let patch = json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": meta.uid}]}});
+                let mut patch = json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": meta.uid}]}});
+                if let Some(finalizer) = K::FINALIZER {
+                    patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!([finalizer]);
+                }
                 ignore_gone(write::strategic(&api, &*dependent, patch).await)?;
             }
             Claim::Adopt => {
@@ -162,7 +168,10 @@ pub(crate) async fn claimed<K: Owner, D: Namespaced>(
                     continue;
                 }
                 confirmed = true;
-                let patch = json!({"metadata": {"ownerReferences": [controller_ref(owner)]}});
+                let mut patch = json!({"metadata": {"ownerReferences": [controller_ref(owner)]}});
+                if let Some(finalizer) = K::FINALIZER {
+                    patch["metadata"]["finalizers"] = json!([finalizer]);
+                }
                 if let Some(adopted) =
                     ignore_gone(write::strategic(&api, &*dependent, patch).await)?
                 {

@@ -16,16 +16,19 @@ const LONGEST_DELAY: i64 = 600;
 /// Does the pod count as failed? One being deleted does at once, unless the Job replaces pods only
 /// when they have really ended.
 pub(super) fn is_failed(job: &Job, pod: &Pod) -> bool {
-    let spec = job.spec.as_ref();
-    let waits = spec.is_some_and(|spec| {
-        spec.pod_failure_policy.is_some()
-            || spec.pod_replacement_policy.as_deref() == Some("Failed")
-    });
     match phase(pod) {
         "Failed" => true,
         "Succeeded" => false,
-        _ => is_terminating(pod) && !waits,
+        _ => is_terminating(pod) && !replaces_only_failed(job),
     }
+}
+
+/// Is a pod replaced only when it has really ended? A failure policy has to see how it ended.
+pub(super) fn replaces_only_failed(job: &Job) -> bool {
+    job.spec.as_ref().is_some_and(|spec| {
+        spec.pod_failure_policy.is_some()
+            || spec.pod_replacement_policy.as_deref() == Some("Failed")
+    })
 }
 
 /// What the pod failure policy says of a failed pod.
@@ -35,6 +38,8 @@ pub(super) enum Judgement {
     Count,
     /// It does not.
     Ignore,
+    /// It counts, and its index is not tried again.
+    FailIndex,
     /// The Job has failed; why.
     FailJob(String),
 }
@@ -49,6 +54,7 @@ pub(super) fn judge(policy: Option<&PodFailurePolicy>, pod: &Pod) -> Judgement {
         };
         return match rule.action.as_str() {
             "Ignore" => Judgement::Ignore,
+            "FailIndex" => Judgement::FailIndex,
             "FailJob" => {
                 Judgement::FailJob(format!("{matched} matching FailJob rule at index {at}"))
             }
@@ -67,9 +73,9 @@ fn matches(rule: &PodFailurePolicyRule, pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     if let Some(wanted) = &rule.on_exit_codes {
         let all = status
-            .init_container_statuses
+            .container_statuses
             .iter()
-            .chain(&status.container_statuses)
+            .chain(&status.init_container_statuses)
             .flatten();
         let matched = all
             .filter(|container| {
@@ -133,7 +139,15 @@ pub(super) fn finished_at(pod: &Pod) -> Option<Timestamp> {
             .as_ref()
             .map(|time| time.0)
     };
-    let deleted = || pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+    // The deletion's time is when the grace period ends.
+    let deleted = || {
+        let grace = pod
+            .metadata
+            .deletion_grace_period_seconds
+            .unwrap_or_default();
+        let at = pod.metadata.deletion_timestamp.as_ref()?.0;
+        at.checked_sub(SignedDuration::from_secs(grace)).ok()
+    };
     let created = || pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
     ended.or_else(unready).or_else(deleted).or_else(created)
 }
@@ -151,7 +165,12 @@ pub(super) fn backoff<'a>(
         .filter(|at| last_success.is_none_or(|success| *at > success))
         .collect();
     let last = *failures.iter().max()?;
-    let doublings = u32::try_from(failures.len() - 1)
+    wait(failures.len(), last, now)
+}
+
+/// How long to wait after the last of so many failures in a row.
+pub(super) fn wait(failures: usize, last: Timestamp, now: Timestamp) -> Option<Duration> {
+    let doublings = u32::try_from(failures.checked_sub(1)?)
         .unwrap_or(u32::MAX)
         .min(16);
     let delay = (FIRST_DELAY << doublings).min(LONGEST_DELAY);

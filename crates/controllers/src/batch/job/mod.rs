@@ -5,7 +5,9 @@
 //! loses the finalizer; once it is seen without it, it moves from "uncounted" into the counters.
 
 mod failure;
+mod index_failures;
 mod indexes;
+mod manage;
 mod plan;
 mod template;
 #[cfg(test)]
@@ -35,6 +37,8 @@ use crate::write;
 pub(crate) const TRACKING: &str = "batch.kubernetes.io/job-tracking";
 
 impl Owner for Job {
+    const FINALIZER: Option<&'static str> = Some(TRACKING);
+
     fn selector(&self) -> Option<Selector> {
         owner::selector_of(self.spec.as_ref()?.selector.as_ref()?)
     }
@@ -200,10 +204,10 @@ impl Controller {
         for result in futures::future::join_all(plan.delete.into_iter().map(delete)).await {
             result?;
         }
-        let create = |index| {
+        let create = |new| {
             let about = &about;
             async move {
-                let created = pods::create(&self.kit, about, &template::pod(job, index)).await?;
+                let created = pods::create(&self.kit, about, &template::pod(job, new)).await?;
                 self.pod_writes.wrote(key, &created, self.kit.now());
                 Ok(())
             }

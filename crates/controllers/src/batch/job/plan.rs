@@ -1,6 +1,6 @@
 //! What to do for a Job: pure, from the Job and its pods, given that all earlier writes are seen.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +11,11 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::failure::{self, Judgement};
-use super::{indexes, is_finished, is_tracked};
+use super::template::NewPod;
+use super::{index_failures, indexes, is_finished, is_tracked};
 use crate::kit::{sooner, until};
-use crate::pods::{is_active, is_ready, is_terminal, is_terminating, phase, sort_for_deletion};
+use crate::pods::{is_active, is_ready, is_terminal, is_terminating, phase};
 
-/// Never more creates or deletes than this in one go.
-const BURST: usize = 500;
 /// Never more uncounted pods in the status than this; the rest waits for the next round.
 const UNCOUNTED_LIMIT: usize = 500;
 
@@ -29,16 +28,30 @@ pub(super) struct Plan {
     pub delete: Vec<Arc<Pod>>,
     /// Those deleted lose their finalizer first: they are not to be counted.
     pub release_deleted: bool,
-    pub create: Vec<Option<i32>>,
+    pub create: Vec<NewPod>,
     pub again: Option<Duration>,
 }
 
-struct Round<'a> {
-    spec: &'a JobSpec,
-    job: &'a Job,
-    pods: &'a [Arc<Pod>],
-    now: Timestamp,
-    plan: Plan,
+/// What a Job has come to, counting the pods whose end is not yet in the status.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub succeeded: i32,
+    pub failed: i32,
+    /// Done indexes, of an Indexed Job.
+    pub done: BTreeSet<i32>,
+    /// Indexes not tried again, of a Job that counts failures per index.
+    pub given_up: Option<BTreeSet<i32>>,
+    /// Failed pods that stay until their index's next pod carries their count.
+    pub keepers: BTreeMap<i32, Arc<Pod>>,
+}
+
+pub(super) struct Round<'a> {
+    pub spec: &'a JobSpec,
+    pub job: &'a Job,
+    pub pods: &'a [Arc<Pod>],
+    pub now: Timestamp,
+    pub plan: Plan,
+    pub tally: Tally,
 }
 
 /// Plans the next step.
@@ -68,6 +81,7 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
         pods,
         now,
         plan,
+        tally: Tally::default(),
     };
     round.run();
     round.plan
@@ -79,7 +93,8 @@ impl Round<'_> {
         if self.plan.status.start_time.is_none() && !suspended {
             self.plan.status.start_time = Some(self.time());
         }
-        let all_noted = self.count();
+        self.settle();
+        self.tally = self.tally();
         let active: Vec<_> = self
             .pods
             .iter()
@@ -95,7 +110,9 @@ impl Round<'_> {
         self.plan.status.ready = Some(number(active.iter().filter(|pod| is_ready(pod)).count()));
         self.plan.status.terminating = Some(number(terminating));
         self.end_criteria(&active);
-        let ending = self.condition("SuccessCriteriaMet") || self.condition("FailureTarget");
+        let failing = self.condition("FailureTarget");
+        let ending = self.condition("SuccessCriteriaMet") || failing;
+        let all_noted = self.note(ending, failing);
         if ending {
             self.plan.delete = active.clone();
             if active.is_empty() && terminating == 0 && all_noted && self.nothing_uncounted() {
@@ -116,29 +133,31 @@ impl Round<'_> {
         Time(Timestamp::from_second(self.now.as_second()).unwrap_or(self.now))
     }
 
-    fn completions(&self) -> Option<i32> {
+    pub(super) fn completions(&self) -> Option<i32> {
         self.spec.completions
     }
 
-    fn indexed(&self) -> Option<i32> {
+    pub(super) fn indexed(&self) -> Option<i32> {
         let indexed = self.spec.completion_mode.as_deref() == Some("Indexed");
         self.completions().filter(|_| indexed)
     }
 
-    /// Moves pods from tracked to uncounted to counted; false if some had to wait.
-    fn count(&mut self) -> bool {
+    /// May the pod be counted? Of an Indexed Job only those of its indexes.
+    fn is_valid(&self, pod: &Pod) -> bool {
+        self.indexed()
+            .is_none_or(|completions| indexes::of(pod).is_some_and(|index| index < completions))
+    }
+
+    /// Moves what has lost its finalizer from "uncounted" into the counters.
+    fn settle(&mut self) {
         let tracked: HashSet<&str> = self
             .pods
             .iter()
             .filter(|pod| is_tracked(pod))
             .filter_map(|pod| pod.metadata.uid.as_deref())
             .collect();
-        let uncounted = self
-            .plan
-            .status
-            .uncounted_terminated_pods
-            .take()
-            .unwrap_or_default();
+        let status = &mut self.plan.status;
+        let uncounted = status.uncounted_terminated_pods.take().unwrap_or_default();
         let settle = |uids: Option<Vec<String>>| -> (Vec<String>, i32) {
             let (waiting, counted): (Vec<_>, Vec<_>) = uids
                 .unwrap_or_default()
@@ -146,56 +165,136 @@ impl Round<'_> {
                 .partition(|uid| tracked.contains(uid.as_str()));
             (waiting, number(counted.len()))
         };
-        let (mut succeeded, more_succeeded) = settle(uncounted.succeeded);
-        let (mut failed, more_failed) = settle(uncounted.failed);
-        let status = &mut self.plan.status;
+        let (succeeded, more_succeeded) = settle(uncounted.succeeded);
+        let (failed, more_failed) = settle(uncounted.failed);
         status.succeeded =
             Some(status.succeeded.unwrap_or_default() + more_succeeded).filter(|count| *count > 0);
         status.failed =
             Some(status.failed.unwrap_or_default() + more_failed).filter(|count| *count > 0);
-        let indexed = self.indexed();
-        let completed = self
+        status.uncounted_terminated_pods = Some(UncountedTerminatedPods {
+            succeeded: some(succeeded),
+            failed: some(failed),
+        });
+    }
+
+    fn uncounted(&self) -> (&[String], &[String]) {
+        let uncounted = self.plan.status.uncounted_terminated_pods.as_ref();
+        (
+            uncounted
+                .and_then(|uncounted| uncounted.succeeded.as_deref())
+                .unwrap_or_default(),
+            uncounted
+                .and_then(|uncounted| uncounted.failed.as_deref())
+                .unwrap_or_default(),
+        )
+    }
+
+    fn tally(&self) -> Tally {
+        let (succeeded, failed) = self.uncounted();
+        let known: HashSet<&String> = succeeded.iter().chain(failed).collect();
+        let new = |wanted: &dyn Fn(&Pod) -> bool| {
+            let pods = self.pods.iter().filter(|pod| {
+                let unknown = pod
+                    .metadata
+                    .uid
+                    .as_ref()
+                    .is_some_and(|uid| !known.contains(uid));
+                is_tracked(pod) && unknown && self.is_valid(pod) && wanted(pod)
+            });
+            number(pods.count())
+        };
+        let newly_failed =
+            new(&|pod| failure::is_failed(self.job, pod) && self.judge(pod) != Judgement::Ignore);
+        let status = &self.plan.status;
+        let mut tally = Tally {
+            failed: status.failed.unwrap_or_default() + number(failed.len()) + newly_failed,
+            ..Tally::default()
+        };
+        let Some(completions) = self.indexed() else {
+            let newly_succeeded = new(&|pod| phase(pod) == "Succeeded");
+            tally.succeeded =
+                status.succeeded.unwrap_or_default() + number(succeeded.len()) + newly_succeeded;
+            return tally;
+        };
+        let completed = status.completed_indexes.as_deref().unwrap_or_default();
+        tally.done = indexes::parse(completed, completions);
+        let newly_done = self
+            .pods
+            .iter()
+            .filter(|pod| is_tracked(pod) && phase(pod) == "Succeeded")
+            .filter_map(|pod| indexes::of(pod))
+            .filter(|index| *index < completions);
+        tally.done.extend(newly_done);
+        tally.succeeded = number(tally.done.len());
+        tally.given_up =
+            index_failures::failed_indexes(self.job, self.spec, self.pods, completions);
+        if let Some(given_up) = &tally.given_up {
+            let settled = |index| tally.done.contains(&index) || given_up.contains(&index);
+            tally.keepers = index_failures::keepers(self.job, self.pods, completions, settled);
+        }
+        tally
+    }
+
+    /// Takes the ended pods into the status and plans to release them; false if some had to wait.
+    /// Pods that are stopped because the Job has failed count as failed with it.
+    fn note(&mut self, ending: bool, failing: bool) -> bool {
+        let uncounted = self
             .plan
             .status
-            .completed_indexes
-            .clone()
+            .uncounted_terminated_pods
+            .take()
             .unwrap_or_default();
+        let mut succeeded = uncounted.succeeded.unwrap_or_default();
+        let mut failed = uncounted.failed.unwrap_or_default();
+        let indexed = self.indexed();
+        let completed = self.plan.status.completed_indexes.as_deref();
         let mut done = indexed
-            .map(|completions| indexes::parse(&completed, completions))
+            .map(|completions| indexes::parse(completed.unwrap_or_default(), completions))
             .unwrap_or_default();
+        let mut newly_done = 0;
         let mut all_noted = true;
         for pod in self.pods.iter().filter(|pod| is_tracked(pod)) {
             let uid = pod.metadata.uid.clone().unwrap_or_default();
             let has_failed = failure::is_failed(self.job, pod);
-            if phase(pod) != "Succeeded" && !has_failed {
+            let has_succeeded = phase(pod) == "Succeeded";
+            if !(has_succeeded || has_failed || ending) {
                 continue;
             }
-            if succeeded.len() + failed.len() >= UNCOUNTED_LIMIT {
+            let keeps = |keeper: &Arc<Pod>| keeper.metadata.uid == pod.metadata.uid;
+            if !ending && self.tally.keepers.values().any(keeps) {
+                continue;
+            }
+            if succeeded.len() + failed.len() + newly_done >= UNCOUNTED_LIMIT {
                 all_noted = false;
                 break;
             }
             self.plan.release.push(pod.clone());
             let known = succeeded.contains(&uid) || failed.contains(&uid);
-            if phase(pod) == "Succeeded" && !failed.contains(&uid) {
+            if has_succeeded && !failed.contains(&uid) {
                 match indexed {
                     // The index says enough: it can only be done once.
                     Some(completions) => {
-                        done.extend(indexes::of(pod).filter(|index| *index < completions))
+                        let index = indexes::of(pod).filter(|index| *index < completions);
+                        newly_done += usize::from(index.is_some_and(|index| done.insert(index)));
                     }
                     None if !known => succeeded.push(uid),
                     None => {}
                 }
-            } else if !known && self.judge(pod) != Judgement::Ignore {
+            } else if (has_failed || failing)
+                && !known
+                && self.is_valid(pod)
+                && self.judge(pod) != Judgement::Ignore
+            {
                 failed.push(uid);
             }
         }
+        let status = &mut self.plan.status;
         if indexed.is_some() {
-            self.plan.status.succeeded = nonzero(done.len());
-            self.plan.status.completed_indexes =
-                Some(indexes::format(&done)).filter(|text| !text.is_empty());
+            status.succeeded = nonzero(done.len());
+            status.completed_indexes = Some(indexes::format(&done)).filter(|text| !text.is_empty());
+            status.failed_indexes = self.tally.given_up.as_ref().map(indexes::format);
         }
-        let some = |uids: Vec<String>| Some(uids).filter(|uids| !uids.is_empty());
-        self.plan.status.uncounted_terminated_pods = Some(UncountedTerminatedPods {
+        status.uncounted_terminated_pods = Some(UncountedTerminatedPods {
             succeeded: some(succeeded),
             failed: some(failed),
         });
@@ -207,25 +306,8 @@ impl Round<'_> {
     }
 
     fn nothing_uncounted(&self) -> bool {
-        let uncounted = self.plan.status.uncounted_terminated_pods.as_ref();
-        uncounted
-            .is_none_or(|uncounted| uncounted.succeeded.is_none() && uncounted.failed.is_none())
-    }
-
-    fn succeeded(&self) -> i32 {
-        let uncounted = self.plan.status.uncounted_terminated_pods.as_ref();
-        let waiting = uncounted
-            .and_then(|uncounted| uncounted.succeeded.as_ref())
-            .map_or(0, Vec::len);
-        self.plan.status.succeeded.unwrap_or_default() + number(waiting)
-    }
-
-    fn failed(&self) -> i32 {
-        let uncounted = self.plan.status.uncounted_terminated_pods.as_ref();
-        let waiting = uncounted
-            .and_then(|uncounted| uncounted.failed.as_ref())
-            .map_or(0, Vec::len);
-        self.plan.status.failed.unwrap_or_default() + number(waiting)
+        let (succeeded, failed) = self.uncounted();
+        succeeded.is_empty() && failed.is_empty()
     }
 
     /// Decides whether the Job is at its end: once decided, it stays so.
@@ -240,13 +322,13 @@ impl Round<'_> {
             .filter(|pod| policy.is_some() && failure::is_failed(self.job, pod))
             .find_map(|pod| match self.judge(pod) {
                 Judgement::FailJob(why) => Some(why),
-                Judgement::Count | Judgement::Ignore => None,
+                _ => None,
             });
         if let Some(why) = verdict {
             return self.set("FailureTarget", true, "PodFailurePolicy", &why);
         }
         let limit = self.spec.backoff_limit.unwrap_or(6);
-        if self.failed() > limit || failure::restarts_exceed(self.job, self.pods, limit) {
+        if self.tally.failed > limit || failure::restarts_exceed(self.job, self.pods, limit) {
             let message = "Job has reached the specified backoff limit";
             return self.set("FailureTarget", true, "BackoffLimitExceeded", message);
         }
@@ -261,14 +343,17 @@ impl Round<'_> {
             }
             self.plan.again = sooner(self.plan.again, Some(until(end, self.now)));
         }
+        if let Some((reason, message)) = self.too_many_failed_indexes() {
+            return self.set("FailureTarget", true, reason, message);
+        }
         if let Some(rule) = self.success_policy() {
             let message = format!("Matched rules at index {rule}");
             return self.set("SuccessCriteriaMet", true, "SuccessPolicy", &message);
         }
         let complete = match self.completions() {
             // Any success is enough; the others are let run out.
-            None => self.succeeded() > 0 && active.is_empty(),
-            Some(completions) => self.succeeded() >= completions && active.is_empty(),
+            None => self.tally.succeeded > 0 && active.is_empty(),
+            Some(completions) => self.tally.succeeded >= completions && active.is_empty(),
         };
         if complete {
             let message = "Reached expected number of succeeded pods";
@@ -276,9 +361,25 @@ impl Round<'_> {
         }
     }
 
+    fn too_many_failed_indexes(&self) -> Option<(&'static str, &'static str)> {
+        let given_up = number(self.tally.given_up.as_ref()?.len());
+        if self
+            .spec
+            .max_failed_indexes
+            .is_some_and(|limit| given_up > limit)
+        {
+            return Some((
+                "MaxFailedIndexesExceeded",
+                "Job has exceeded the specified maximal number of failed indexes",
+            ));
+        }
+        let all = given_up + self.tally.succeeded >= self.completions()?;
+        (given_up > 0 && all).then_some(("FailedIndexes", "Job has failed indexes"))
+    }
+
     fn success_policy(&self) -> Option<usize> {
         let completions = self.indexed()?;
-        let done = self.done_indexes(completions);
+        let done = &self.tally.done;
         let rules = &self.spec.success_policy.as_ref()?.rules;
         rules.iter().position(|rule| {
             let wanted = rule
@@ -287,24 +388,13 @@ impl Round<'_> {
                 .map(|text| indexes::parse(text, completions));
             let matched = wanted
                 .as_ref()
-                .map_or(done.len(), |wanted| wanted.intersection(&done).count());
+                .map_or(done.len(), |wanted| wanted.intersection(done).count());
             match (rule.succeeded_count, wanted) {
                 (Some(count), _) => number(matched) >= count,
                 (None, Some(wanted)) => matched == wanted.len(),
                 (None, None) => false,
             }
         })
-    }
-
-    fn done_indexes(&self, completions: i32) -> BTreeSet<i32> {
-        indexes::parse(
-            self.plan
-                .status
-                .completed_indexes
-                .as_deref()
-                .unwrap_or_default(),
-            completions,
-        )
     }
 
     /// All pods are accounted for: the interim condition becomes the final one.
@@ -323,6 +413,8 @@ impl Round<'_> {
             let reason = match reason.as_str() {
                 "DeadlineExceeded" => "DeadlineExceeded",
                 "PodFailurePolicy" => "PodFailurePolicy",
+                "FailedIndexes" => "FailedIndexes",
+                "MaxFailedIndexesExceeded" => "MaxFailedIndexesExceeded",
                 _ => "BackoffLimitExceeded",
             };
             self.plan.events.push((EventType::Warning, reason, message));
@@ -331,7 +423,7 @@ impl Round<'_> {
             self.plan.status.completion_time = Some(self.time());
             if self
                 .completions()
-                .is_some_and(|completions| self.succeeded() > completions)
+                .is_some_and(|completions| self.tally.succeeded > completions)
             {
                 let message =
                     "Too many succeeded pods running after completion count reached".to_owned();
@@ -362,81 +454,6 @@ impl Round<'_> {
         }
     }
 
-    /// Brings the number of active pods to what is still needed.
-    fn manage(&mut self, mut active: Vec<Arc<Pod>>, terminating: usize) {
-        let parallelism = self.spec.parallelism.unwrap_or(1).max(0);
-        let wanted = match self.completions() {
-            None if self.succeeded() > 0 => number(active.len()).min(parallelism),
-            None => parallelism,
-            Some(completions) => (completions - self.succeeded()).clamp(0, parallelism),
-        };
-        let wanted = usize::try_from(wanted).unwrap_or_default();
-        if let Some(completions) = self.indexed() {
-            // Of two pods of one index one is superfluous, and all of an index that is done.
-            let mut taken = self.done_indexes(completions);
-            let superfluous: Vec<_> = active
-                .iter()
-                .filter(|pod| {
-                    !indexes::of(pod)
-                        .is_some_and(|index| index < completions && taken.insert(index))
-                })
-                .cloned()
-                .collect();
-            active.retain(|pod| {
-                !superfluous
-                    .iter()
-                    .any(|other| other.metadata.uid == pod.metadata.uid)
-            });
-            self.plan.delete = superfluous;
-            self.plan.release_deleted = true;
-        }
-        if active.len() > wanted {
-            sort_for_deletion(&mut active, self.now, |_| 0);
-            let surplus = active.len() - wanted;
-            self.plan.delete.extend(active.into_iter().take(surplus));
-            self.plan.release_deleted = true;
-            return;
-        }
-        let waits = self.spec.pod_replacement_policy.as_deref() == Some("Failed");
-        let present = active.len() + if waits { terminating } else { 0 };
-        let missing = wanted.saturating_sub(present).min(BURST);
-        if missing == 0 {
-            return;
-        }
-        let (job, pods) = (self.job, self.pods);
-        let failed = pods
-            .iter()
-            .map(|pod| &**pod)
-            .filter(|pod| failure::is_failed(job, pod));
-        let succeeded = pods
-            .iter()
-            .map(|pod| &**pod)
-            .filter(|pod| phase(pod) == "Succeeded");
-        if let Some(wait) = failure::backoff(failed, succeeded, self.now) {
-            self.plan.again = sooner(self.plan.again, Some(wait));
-            return;
-        }
-        self.plan.create = match self.indexed() {
-            None => vec![None; missing],
-            Some(completions) => {
-                let mut taken = self.done_indexes(completions);
-                taken.extend(active.iter().filter_map(|pod| indexes::of(pod)));
-                if waits {
-                    let going = self
-                        .pods
-                        .iter()
-                        .filter(|pod| is_terminating(pod) && !is_terminal(pod));
-                    taken.extend(going.filter_map(|pod| indexes::of(pod)));
-                }
-                (0..completions)
-                    .filter(|index| !taken.contains(index))
-                    .take(missing)
-                    .map(Some)
-                    .collect()
-            }
-        };
-    }
-
     fn condition(&self, type_: &str) -> bool {
         let conditions = self.plan.status.conditions.as_deref().unwrap_or_default();
         conditions
@@ -459,7 +476,11 @@ impl Round<'_> {
     }
 }
 
-fn number(count: usize) -> i32 {
+fn some(uids: Vec<String>) -> Option<Vec<String>> {
+    Some(uids).filter(|uids| !uids.is_empty())
+}
+
+pub(super) fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::plan::{Plan, plan};
-use super::{TRACKING, failure, indexes, is_finished, template};
+use super::{TRACKING, failure, index_failures, indexes, is_finished, template};
 
 struct World {
     job: Job,
@@ -368,5 +368,122 @@ fn index_sets_have_a_short_text() {
             canonical,
             "{text}"
         );
+    }
+}
+
+#[test]
+fn indexes_fail_one_by_one() {
+    let spec = json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed",
+        "backoffLimitPerIndex": 1, "backoffLimit": i32::MAX});
+    let mut world = World::new(spec);
+    assert_eq!(world.step(), (3, 0));
+    world.end("p1", "Failed", 1);
+    world.end("p2", "Succeeded", 0);
+    assert_eq!(world.step(), (0, 0), "index 0 waits for its backoff");
+    assert_eq!(world.plan().again.unwrap().as_secs(), 10);
+    assert!(
+        world.plan().release.is_empty(),
+        "the failed pod stays until its count is handed on"
+    );
+    assert_eq!(world.counts(), (1, 0));
+    world.now += 10;
+    // The process dies after the pod is made and before anything else: nothing is lost.
+    assert_eq!(world.step(), (1, 0));
+    let annotations = world.pods.last().unwrap().metadata.annotations.clone();
+    assert_eq!(annotations.unwrap()[index_failures::COUNTED], "1");
+    world.settle();
+    assert_eq!(world.counts(), (1, 1));
+    world.end("p4", "Failed", 1);
+    world.settle();
+    let status = world.job.status.clone().unwrap();
+    assert_eq!(status.failed_indexes.as_deref(), Some("0"));
+    assert_eq!(world.reasons(), Vec::<String>::new(), "index 2 still runs");
+    world.end("p3", "Succeeded", 0);
+    world.settle();
+    assert_eq!(
+        world.reasons(),
+        ["FailureTarget FailedIndexes", "Failed FailedIndexes"]
+    );
+    assert_eq!(world.counts(), (2, 2));
+    assert_eq!(world.serial, 4);
+}
+
+#[test]
+fn too_many_failed_indexes_end_the_job() {
+    let spec = json!({"completions": 4, "parallelism": 4, "completionMode": "Indexed",
+        "backoffLimitPerIndex": 0, "maxFailedIndexes": 1, "backoffLimit": i32::MAX});
+    let mut world = World::new(spec);
+    world.step();
+    world.end("p1", "Failed", 1);
+    world.settle();
+    assert!(world.reasons().is_empty());
+    world.end("p3", "Failed", 1);
+    world.settle();
+    assert_eq!(
+        world.reasons(),
+        [
+            "FailureTarget MaxFailedIndexesExceeded",
+            "Failed MaxFailedIndexesExceeded"
+        ]
+    );
+    assert_eq!(world.counts(), (0, 4), "those stopped count as failed");
+    let status = world.job.status.clone().unwrap();
+    assert_eq!(status.failed_indexes.as_deref(), Some("0,2"));
+}
+
+#[test]
+fn a_rule_may_fail_the_index_or_not_count() {
+    let policy = json!({"rules": [
+        {"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [42]}},
+        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [7]}},
+    ]});
+    let spec = json!({"completions": 2, "parallelism": 2, "completionMode": "Indexed",
+        "backoffLimitPerIndex": 1, "backoffLimit": i32::MAX, "podFailurePolicy": policy});
+    let mut world = World::new(spec);
+    world.step();
+    world.end("p1", "Failed", 42);
+    world.end("p2", "Failed", 7);
+    world.now += 10;
+    world.settle();
+    let status = world.job.status.clone().unwrap();
+    assert_eq!(status.failed_indexes.as_deref(), Some("0"));
+    let annotations = world.pods.last().unwrap().metadata.annotations.clone();
+    let annotations = annotations.unwrap();
+    assert_eq!(annotations[index_failures::COUNTED], "0");
+    assert_eq!(annotations[index_failures::IGNORED], "1");
+    assert_eq!(world.counts(), (0, 1), "what is ignored is not counted");
+}
+
+#[test]
+fn pods_stopped_by_success_are_no_failures() {
+    let policy = json!({"rules": [{"succeededCount": 1}]});
+    let spec = json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed",
+        "successPolicy": policy});
+    let mut world = World::new(spec);
+    world.step();
+    world.end("p2", "Succeeded", 0);
+    assert_eq!(world.step(), (0, 2));
+    world.settle();
+    assert_eq!(
+        world.reasons(),
+        ["SuccessCriteriaMet SuccessPolicy", "Complete SuccessPolicy"]
+    );
+    assert_eq!(world.counts(), (1, 0));
+}
+
+#[test]
+fn names_keep_the_index() {
+    let mut world = World::new(json!({"completions": 1, "completionMode": "Indexed"}));
+    let new = template::NewPod {
+        index: Some(12),
+        failures: None,
+    };
+    for (name, prefix) in [
+        ("j".to_owned(), "j-12-".to_owned()),
+        ("x".repeat(63), "x".repeat(54) + "-12-"),
+    ] {
+        world.job.metadata.name = Some(name);
+        let pod = template::pod(&world.job, new);
+        assert_eq!(pod.metadata.generate_name, Some(prefix));
     }
 }
