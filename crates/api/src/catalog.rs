@@ -7,7 +7,7 @@ use schema::table::{Table, TypeId};
 
 use crate::{
     quantity, registry,
-    resource::{Gvk, Resource, Subresource},
+    resource::{Behaviour, Gvk, Resource, Subresource, Types},
 };
 
 const TYPES: &str = include_str!("../tables/types.tsv");
@@ -383,12 +383,15 @@ impl Catalog {
                 short_names: words(short),
                 categories: words(categories),
                 subresources: Vec::new(),
+                list_kind: format!("{kind}List").into(),
+                types: Types::Builtin,
                 ty,
                 storage_version: if event { "v1" } else { storage_version }.into(),
                 storage_group: if event { "" } else { group }.into(),
                 storage_plural: name.into(),
                 secret: group.is_empty() && kind == "Secret",
-                strategy: registry::strategy(group, kind),
+                scale: None,
+                strategy: Behaviour::Static(registry::strategy(group, kind)),
             });
         }
         Ok(())
@@ -491,7 +494,7 @@ impl Catalog {
         self.type_of(
             &resource.gvk.group,
             &resource.gvk.version,
-            &resource.list_kind(),
+            &resource.list_kind,
         )
     }
 

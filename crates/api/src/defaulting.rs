@@ -6,12 +6,14 @@ use crate::{catalog, quantity::QuantityError, resource::Resource};
 
 /// Fills in defaults. Idempotent. A quantity that is none is left for validation to name.
 pub fn apply(resource: &Resource, object: &mut Value) {
-    let catalog = catalog::builtin();
-    // What cannot be read is reported by validation, which knows the path.
-    let _ = catalog.quantities.canonicalize(resource.ty, object);
+    if resource.types.is_builtin() {
+        // What cannot be read is reported by validation, which knows the path.
+        let _ = canonicalize(resource, object);
+    }
+    let table = resource.table();
     // A zero value that upstream's types cannot tell from none is none, and defaults like it.
-    schema::decode::normalize(&catalog.table, resource.ty, object);
-    schema::default::apply(&catalog.table, resource.ty, object);
+    schema::decode::normalize(table, resource.ty, object);
+    schema::default::apply(table, resource.ty, object);
     resource.strategy.default(object);
 }
 

@@ -9,7 +9,7 @@ use crate::{meta, object::Object, resource::Resource, strategy::Part};
 /// Before a create: what clients may not set is dropped or set. The uid is given, since chance comes
 /// from outside.
 pub fn create(resource: &Resource, object: &mut Value, uid: &str, now: Timestamp) {
-    let strategy = resource.strategy;
+    let strategy = &resource.strategy;
     let metadata = meta::metadata_mut(object);
     for field in [
         "resourceVersion",
@@ -25,7 +25,7 @@ pub fn create(resource: &Resource, object: &mut Value, uid: &str, now: Timestamp
         "creationTimestamp".to_owned(),
         crate::clock::rfc3339(now).into(),
     );
-    if !strategy.generation().is_empty() {
+    if strategy.has_generation() {
         metadata.insert("generation".to_owned(), 1.into());
     }
     if resource.has_status() {
@@ -43,7 +43,7 @@ pub fn update(
     old: &Value,
     now: Timestamp,
 ) {
-    let strategy = resource.strategy;
+    let strategy = &resource.strategy;
     let metadata = meta::metadata_mut(object);
     let before = old.at("metadata");
     for field in [
@@ -69,14 +69,13 @@ pub fn update(
         _ => {}
     }
     strategy.prepare_update(part, object, old, now);
-    let counted = strategy.generation();
     // The status is no wish, and neither is the node that the scheduler chose.
-    if counted.is_empty() || matches!(part, Part::Status | Part::Sub("binding")) {
+    if !strategy.has_generation() || matches!(part, Part::Status | Part::Sub("binding")) {
         return;
     }
     // What the writer left out is no change.
     crate::defaulting::apply(resource, object);
-    if counted.iter().any(|path| object.at(path) != old.at(path)) {
+    if strategy.moves_generation(object, old) {
         object.set("metadata.generation", meta::generation(old) + 1);
     }
 }

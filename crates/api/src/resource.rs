@@ -1,6 +1,15 @@
-//! A resource as a row: what is served under which name, with which verbs.
+//! A resource as a row: what is served under which name, with which verbs. Rows come from the
+//! catalog's tables or, at run time, from definitions of custom resources.
 
-use schema::table::TypeId;
+use std::{
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
+
+use schema::{
+    Value,
+    table::{Table, TypeId},
+};
 
 use crate::strategy::Strategy;
 
@@ -33,7 +42,11 @@ pub struct Resource {
     pub categories: Vec<Box<str>>,
     /// Subresources by name.
     pub subresources: Vec<Subresource>,
-    /// The object's type in [`crate::catalog::Catalog::table`]; none for a custom resource without schema.
+    /// `PodList`.
+    pub list_kind: Box<str>,
+    /// Where [`Resource::ty`] is.
+    pub types: Types,
+    /// The object's type.
     pub ty: TypeId,
     /// The version in which the store keeps these objects.
     pub storage_version: Box<str>,
@@ -43,8 +56,87 @@ pub struct Resource {
     pub storage_plural: Box<str>,
     /// Values are encrypted at rest.
     pub secret: bool,
+    /// Where the scale of an object is; none for the places built-in kinds have it at.
+    pub scale: Option<ScalePaths>,
     /// What this kind does specially.
-    pub strategy: &'static dyn Strategy,
+    pub strategy: Behaviour,
+}
+
+/// What a kind does specially: part of the program, or made from a definition.
+pub enum Behaviour {
+    /// Part of the program.
+    Static(&'static dyn Strategy),
+    /// Made at run time.
+    Shared(Arc<dyn Strategy>),
+}
+
+impl Deref for Behaviour {
+    type Target = dyn Strategy;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Behaviour::Static(strategy) => *strategy,
+            Behaviour::Shared(strategy) => &**strategy,
+        }
+    }
+}
+
+/// Where the types of a resource are.
+#[derive(Clone)]
+pub enum Types {
+    /// In the built-in catalog.
+    Builtin,
+    /// In a table of its own, made when first asked for: most of many custom resources are idle.
+    Own(Arc<LateTable>),
+}
+
+impl Types {
+    /// The table.
+    pub fn table(&self) -> &Table {
+        match self {
+            Types::Builtin => &crate::catalog::builtin().table,
+            Types::Own(late) => late.table(),
+        }
+    }
+
+    /// Are they the program's own, with a protobuf form and patch strategies?
+    pub fn is_builtin(&self) -> bool {
+        matches!(self, Types::Builtin)
+    }
+}
+
+/// A table that is made when it is first looked into.
+pub struct LateTable {
+    schema: Option<Value>,
+    make: fn(Option<&Value>) -> Table,
+    table: OnceLock<Table>,
+}
+
+impl LateTable {
+    /// `make` makes the table of `schema`.
+    pub fn new(schema: Option<Value>, make: fn(Option<&Value>) -> Table) -> Self {
+        LateTable {
+            schema,
+            make,
+            table: OnceLock::new(),
+        }
+    }
+
+    /// The table, made now if it has not been.
+    pub fn table(&self) -> &Table {
+        self.table.get_or_init(|| (self.make)(self.schema.as_ref()))
+    }
+}
+
+/// Where the parts of an `autoscaling/v1 Scale` are in an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// `spec.replicas`.
+    pub replicas: Box<str>,
+    /// `status.replicas`.
+    pub status_replicas: Box<str>,
+    /// A selector as text: `status.selector`.
+    pub selector: Option<Box<str>>,
 }
 
 /// One subresource of a [`Resource`].
@@ -92,9 +184,9 @@ impl Resource {
         self.verbs.iter().any(|known| &**known == verb)
     }
 
-    /// `PodList`.
-    pub fn list_kind(&self) -> String {
-        format!("{}List", self.gvk.kind)
+    /// Where its types are.
+    pub fn table(&self) -> &Table {
+        self.types.table()
     }
 
     /// `deployments.apps`, or `pods`: how messages name the resource.

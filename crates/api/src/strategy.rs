@@ -83,7 +83,7 @@ pub trait Strategy: Send + Sync {
             .collect()
     }
     /// The names `fields` may answer, also for objects that lack them.
-    fn field_names(&self) -> &'static [&'static str] {
+    fn field_names(&self) -> &[&'static str] {
         &[]
     }
     /// How a delete with this grace period (none: the kind's default) treats the object.
@@ -94,6 +94,20 @@ pub trait Strategy: Send + Sync {
     fn generation(&self) -> &'static [&'static str] {
         &[]
     }
+    /// Has the kind a generation?
+    fn has_generation(&self) -> bool {
+        !self.generation().is_empty()
+    }
+    /// Does this change move the generation?
+    fn moves_generation(&self, object: &Value, old: &Value) -> bool {
+        self.generation()
+            .iter()
+            .any(|path| object.at(path) != old.at(path))
+    }
+    /// The columns of a table and what stands in them; none where [`crate::columns`] has them.
+    fn columns(&self) -> Option<&dyn Columns> {
+        None
+    }
     /// May a PUT create the object when it does not exist (upstream's `AllowCreateOnUpdate`)?
     fn create_on_update(&self) -> bool {
         false
@@ -102,6 +116,14 @@ pub trait Strategy: Send + Sync {
     fn unconditional_update(&self) -> bool {
         true
     }
+}
+
+/// How a kind is shown that brings its own columns.
+pub trait Columns {
+    /// `TableColumnDefinition`s.
+    fn definitions(&self) -> Vec<Value>;
+    /// A cell per column.
+    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value>;
 }
 
 /// A kind without peculiarities.
@@ -194,7 +216,7 @@ impl Strategy for Simple {
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         (self.name)(name, prefix)
     }
-    fn field_names(&self) -> &'static [&'static str] {
+    fn field_names(&self) -> &[&'static str] {
         self.fields
     }
     fn generation(&self) -> &'static [&'static str] {

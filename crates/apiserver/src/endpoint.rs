@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use api::catalog::Catalog;
 use api::resource::Resource;
+use api::status::Status;
+use futures::future::BoxFuture;
 use parking_lot::RwLock;
-use schema::table::{Table, TypeId};
+use serde_json::Value;
 use store::Key;
 
 /// A resource that lives as long as the program (built in) or until its definition goes.
@@ -29,39 +31,27 @@ impl Deref for Held {
     }
 }
 
-/// The types of a resource.
-pub enum HeldTable {
-    /// Of the built-in catalog.
-    Static(&'static Table),
-    /// Compiled from a definition at run time.
-    Shared(Arc<Table>),
-}
-
-impl Deref for HeldTable {
-    type Target = Table;
-
-    fn deref(&self) -> &Table {
-        match self {
-            HeldTable::Static(table) => table,
-            HeldTable::Shared(table) => table,
-        }
-    }
+/// Brings objects from the form they rest in into the one that is served, and back, where the
+/// program's own conversions do not: custom resources.
+pub trait Form: Send + Sync {
+    /// From the store, whatever version each of them rests in.
+    fn to_served(&self, objects: Vec<Value>) -> BoxFuture<'_, Result<Vec<Value>, Status>>;
+    /// For the store.
+    fn to_storage(&self, object: Value) -> BoxFuture<'_, Result<Value, Status>>;
 }
 
 /// One served version of one resource.
 pub struct Endpoint {
     /// The resource.
     pub resource: Held,
-    /// Where its type is.
-    pub table: HeldTable,
     /// `v1`, `apps/v1`.
     pub api_version: String,
     /// `/<group>/<plural>/`
     pub prefix: String,
-    /// The type of what the store keeps.
-    pub storage_type: TypeId,
-    /// Objects rest in another version than this one.
+    /// Objects rest in another form than they are served in.
     pub converts: bool,
+    /// What converts them; none for the program's own conversions.
+    pub form: Option<Arc<dyn Form>>,
     /// The resource has `/status`.
     pub has_status: bool,
     /// Objects rest (reviews do not).
@@ -69,16 +59,15 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    fn builtin(catalog: &'static Catalog, resource: &'static Resource) -> Endpoint {
+    fn builtin(resource: &'static Resource) -> Endpoint {
         let group = &resource.gvk.group;
         let converts = resource.storage_version != resource.gvk.version
             || resource.storage_group != resource.gvk.group;
         Endpoint {
-            table: HeldTable::Static(&catalog.table),
             api_version: api::meta::join_api_version(group, &resource.gvk.version),
             prefix: Key::prefix_of(&resource.storage_group, &resource.storage_plural),
-            storage_type: catalog.storage_type(resource),
             converts,
+            form: None,
             has_status: resource.subresources.iter().any(|s| &*s.name == "status"),
             stored: resource.verbs.iter().any(|v| &**v == "watch"),
             resource: Held::Static(resource),
@@ -116,7 +105,7 @@ impl Endpoints {
         for resource in catalog.resources() {
             map.entry(resource.plural.clone())
                 .or_default()
-                .push(Arc::new(Endpoint::builtin(catalog, resource)));
+                .push(Arc::new(Endpoint::builtin(resource)));
         }
         Endpoints {
             map: RwLock::new(map),
@@ -144,6 +133,17 @@ impl Endpoints {
         let list = map.entry(endpoint.resource.plural.clone()).or_default();
         list.retain(|e| Self::path(e) != path);
         list.push(endpoint);
+    }
+
+    /// Takes the endpoint of a path away.
+    pub fn remove(&self, group: &str, version: &str, plural: &str) {
+        let mut map = self.map.write();
+        if let Some(list) = map.get_mut(plural) {
+            list.retain(|e| *e.resource.gvk.version != *version || *e.resource.gvk.group != *group);
+            if list.is_empty() {
+                map.remove(plural);
+            }
+        }
     }
 
     fn path(endpoint: &Endpoint) -> Path {

@@ -107,6 +107,9 @@ pub fn table(resource: &Resource) -> Printer {
 
 /// The column definitions of a resource's `Table`.
 pub fn definitions(resource: &Resource) -> Value {
+    if let Some(own) = resource.strategy.columns() {
+        return Value::Array(own.definitions());
+    }
     table(resource)
         .columns
         .iter()
@@ -116,7 +119,10 @@ pub fn definitions(resource: &Resource) -> Value {
 
 /// One object's cells.
 pub fn row(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> {
-    (table(resource).row)(object, now)
+    match resource.strategy.columns() {
+        Some(own) => own.row(object, now),
+        None => (table(resource).row)(object, now),
+    }
 }
 
 /// How kinds without columns of their own are shown.

@@ -32,17 +32,13 @@ pub async fn delete_collection(call: &Call, body: &[u8]) -> Result<Response<Body
     while deletes.try_next().await?.is_some() {}
     drop(deletes);
     let endpoint = &call.endpoint;
-    let items: Vec<_> = list
-        .items
-        .iter()
-        .map(|entry| serialize::live(endpoint, entry))
-        .collect::<Result<_, _>>()?;
+    let items = serialize::live_all(endpoint, &list.items).await?;
     let mut metadata = json!({"resourceVersion": list.revision.to_string()});
     if let Some(next) = next {
         metadata["continue"] = next.into();
     }
     let value = json!({
-        "kind": endpoint.resource.list_kind(),
+        "kind": endpoint.resource.list_kind,
         "apiVersion": endpoint.api_version,
         "metadata": metadata,
         "items": items,

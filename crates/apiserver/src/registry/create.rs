@@ -69,7 +69,7 @@ pub(super) async fn create_managed(
     let mut tries = 1;
     let entry = loop {
         let key = endpoint.key(meta::namespace(&object), meta::name(&object));
-        let rest = serialize::to_storage(endpoint, &object);
+        let rest = serialize::to_storage(endpoint, &object).await?;
         let mut stored = serialize::stored(resource, &rest)?;
         stored.ttl = time_to_live(call);
         match call.server.store.create(key, stored).await {

@@ -247,7 +247,7 @@ pub async fn delete(
         let entry = store
             .get(&key)
             .ok_or_else(|| Status::not_found(resource, name))?;
-        let live = serialize::live(endpoint, &entry)?;
+        let live = serialize::live(endpoint, &entry).await?;
         preconditions(resource, name, options, &live)?;
         let mut admission = Admission::write(call, Operation::Delete, "", options.dry_run);
         admission.name = name;
@@ -277,7 +277,7 @@ pub async fn delete(
             Plan::Mark(object) if options.dry_run => return Ok((Written::Value(object), false)),
             Plan::Mark(object) => object,
         };
-        let rest = serialize::to_storage(endpoint, &object);
+        let rest = serialize::to_storage(endpoint, &object).await?;
         let stored = serialize::stored(resource, &rest)?;
         match store
             .update(key.clone(), Expect::At(entry.revision), stored)

@@ -33,14 +33,14 @@ pub async fn dispatch(call: Call, body: Bytes) -> Result<Response<Body>, Status>
         "patch" => {
             let (written, created) =
                 patch::patch(&call, &call.info.name, Part::Main, &body).await?;
-            respond::written(&call, code(created), &written)
+            respond::written(&call, code(created), &written).await
         }
         "delete" => {
             let options = delete::DeleteOptions::read(&call, &body)?;
             let name = call.info.name.as_str();
             let (written, gone) = delete::delete(&call, name, &options).await?;
             let answer = delete::answer(&call, name, written, gone)?;
-            respond::written(&call, StatusCode::OK, &answer)
+            respond::written(&call, StatusCode::OK, &answer).await
         }
         "deletecollection" => collection::delete_collection(&call, &body).await,
         _ => Err(Status::method_not_allowed()),
@@ -65,13 +65,13 @@ async fn post(call: &Call, body: &[u8]) -> Result<Response<Body>, Status> {
     let object = decode::body(
         call,
         &resource.gvk,
-        &endpoint.table,
+        endpoint.resource.table(),
         resource.ty,
         body,
         options.field_validation,
     )?;
     let written = create::create(call, object, &options).await?;
-    respond::written(call, StatusCode::CREATED, &written)
+    respond::written(call, StatusCode::CREATED, &written).await
 }
 
 async fn put(call: &Call, body: &[u8]) -> Result<Response<Body>, Status> {
@@ -81,13 +81,13 @@ async fn put(call: &Call, body: &[u8]) -> Result<Response<Body>, Status> {
     let object = decode::body(
         call,
         &resource.gvk,
-        &endpoint.table,
+        endpoint.resource.table(),
         resource.ty,
         body,
         options.field_validation,
     )?;
     let (written, created) = replace(call, object, Part::Main, &options).await?;
-    respond::written(call, code(created), &written)
+    respond::written(call, code(created), &written).await
 }
 
 /// Puts `object` in the place of the one the path names.

@@ -31,7 +31,7 @@ pub fn record(
 ) {
     let manager = manager(call, options, Operation::Update, subresource);
     schema::managed::update(
-        &call.endpoint.table,
+        call.endpoint.resource.table(),
         call.endpoint.resource.ty,
         live,
         object,

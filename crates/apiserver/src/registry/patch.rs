@@ -63,7 +63,7 @@ pub async fn patch(
     }
     let endpoint = &call.endpoint;
     let patcher = Patcher {
-        table: &endpoint.table,
+        table: endpoint.resource.table(),
         ty: endpoint.resource.ty,
         format,
         body,
@@ -215,8 +215,8 @@ async fn apply(
     }
     let refused =
         |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding YAML: {e}"));
-    let decoded =
-        schema::decode::yaml(&endpoint.table, resource.ty, body).map_err(|e| refused(&e))?;
+    let decoded = schema::decode::yaml(endpoint.resource.table(), resource.ty, body)
+        .map_err(|e| refused(&e))?;
     let mut problems = decoded.duplicate;
     problems.extend(decoded.unknown);
     if !problems.is_empty() {
@@ -279,7 +279,7 @@ async fn apply(
         managed: true,
         propose: Box::new(|live| {
             let mut object = schema::managed::apply(
-                &endpoint.table,
+                endpoint.resource.table(),
                 resource.ty,
                 live,
                 &applied,

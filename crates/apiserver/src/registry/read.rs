@@ -33,7 +33,7 @@ pub async fn get(call: &Call) -> Result<Response<Body>, Status> {
         .store
         .get(&key)
         .ok_or_else(|| Status::not_found(&*call.endpoint.resource, &call.info.name))?;
-    respond::entry(call, StatusCode::OK, &entry)
+    respond::entry(call, StatusCode::OK, &entry).await
 }
 
 /// The `resourceVersion` of the query; none where absent or 0.
@@ -256,11 +256,15 @@ fn expired(page: &Page, call: &Call) -> Status {
 /// A collection.
 pub async fn list(call: &Call) -> Result<Response<Body>, Status> {
     let (list, next) = select(call).await?;
-    answer(call, &list, next)
+    answer(call, &list, next).await
 }
 
 /// A collection as an answer.
-pub fn answer(call: &Call, list: &List, next: Option<String>) -> Result<Response<Body>, Status> {
+pub async fn answer(
+    call: &Call,
+    list: &List,
+    next: Option<String>,
+) -> Result<Response<Body>, Status> {
     let mut metadata = json!({"resourceVersion": list.revision.to_string()});
     if let Some(next) = next {
         metadata["continue"] = next.into();
@@ -274,16 +278,14 @@ pub fn answer(call: &Call, list: &List, next: Option<String>) -> Result<Response
     let endpoint = &call.endpoint;
     if call.accept.shape == Shape::Object {
         match call.accept.encoding {
-            Encoding::Json if !respond::pretty(call) => return json_list(call, list, &metadata),
-            Encoding::Protobuf => return protobuf_list(call, list, &metadata),
+            Encoding::Json if !respond::pretty(call) => {
+                return json_list(call, list, &metadata).await;
+            }
+            Encoding::Protobuf => return protobuf_list(call, list, &metadata).await,
             _ => {}
         }
     }
-    let objects: Vec<Value> = list
-        .items
-        .iter()
-        .map(|entry| serialize::live(endpoint, entry))
-        .collect::<Result<_, _>>()?;
+    let objects = serialize::live_all(endpoint, &list.items).await?;
     let value = match call.accept.shape {
         Shape::Table => respond::table(call, &objects, metadata, true),
         Shape::Metadata => json!({
@@ -293,7 +295,7 @@ pub fn answer(call: &Call, list: &List, next: Option<String>) -> Result<Response
             "items": objects.iter().map(respond::metadata).collect::<Vec<_>>(),
         }),
         _ => json!({
-            "kind": endpoint.resource.list_kind(),
+            "kind": endpoint.resource.list_kind,
             "apiVersion": endpoint.api_version,
             "metadata": metadata,
             "items": objects,
@@ -302,25 +304,26 @@ pub fn answer(call: &Call, list: &List, next: Option<String>) -> Result<Response
     respond::encode(call, StatusCode::OK, &value)
 }
 
-fn json_list(call: &Call, list: &List, metadata: &Value) -> Result<Response<Body>, Status> {
+async fn json_list(call: &Call, list: &List, metadata: &Value) -> Result<Response<Body>, Status> {
     let endpoint = &call.endpoint;
     let head = format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
-        endpoint.resource.list_kind(),
-        endpoint.api_version
+        endpoint.resource.list_kind, endpoint.api_version
     );
     let mut pieces: Vec<Bytes> = Vec::with_capacity(list.items.len() * 2 + 2);
     pieces.push(head.into());
+    let converted = if endpoint.converts {
+        serialize::live_all(endpoint, &list.items).await?
+    } else {
+        Vec::new()
+    };
     for (at, entry) in list.items.iter().enumerate() {
         if at > 0 {
             pieces.push(Bytes::from_static(b","));
         }
-        pieces.push(if endpoint.converts {
-            serde_json::to_vec(&serialize::live(endpoint, entry)?)
-                .map_err(Status::internal)?
-                .into()
-        } else {
-            entry.json.clone()
+        pieces.push(match converted.get(at) {
+            Some(object) => serde_json::to_vec(object).map_err(Status::internal)?.into(),
+            None => entry.json.clone(),
         });
     }
     pieces.push(Bytes::from_static(b"]}\n"));
@@ -332,7 +335,11 @@ fn json_list(call: &Call, list: &List, metadata: &Value) -> Result<Response<Body
     ))
 }
 
-fn protobuf_list(call: &Call, list: &List, metadata: &Value) -> Result<Response<Body>, Status> {
+async fn protobuf_list(
+    call: &Call,
+    list: &List,
+    metadata: &Value,
+) -> Result<Response<Body>, Status> {
     let endpoint = &call.endpoint;
     let catalog = call.server.catalog;
     let meta_type = catalog
@@ -347,8 +354,8 @@ fn protobuf_list(call: &Call, list: &List, metadata: &Value) -> Result<Response<
         .map(|entry| respond::raw(call, entry))
         .collect::<Result<_, _>>()?;
     let raw = schema::proto::list(&meta, items.iter().map(|item| &item[..]));
-    let kind = endpoint.resource.list_kind();
-    let wrapped = schema::proto::envelope::wrap(&endpoint.api_version, &kind, &raw);
+    let kind = &endpoint.resource.list_kind;
+    let wrapped = schema::proto::envelope::wrap(&endpoint.api_version, kind, &raw);
     let content_type = Encoding::Protobuf.content_type();
     Ok(respond::response(
         call,

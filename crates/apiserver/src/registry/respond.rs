@@ -15,15 +15,19 @@ use crate::http::body::Body;
 use crate::request::accept::{Accept, Encoding, Shape};
 
 /// Answers a write or a get.
-pub fn written(call: &Call, code: StatusCode, written: &Written) -> Result<Response<Body>, Status> {
+pub async fn written(
+    call: &Call,
+    code: StatusCode,
+    written: &Written,
+) -> Result<Response<Body>, Status> {
     match written {
-        Written::Entry(entry) => self::entry(call, code, entry),
+        Written::Entry(entry) => self::entry(call, code, entry).await,
         Written::Value(value) => self::value(call, code, value),
     }
 }
 
 /// Answers one stored object.
-pub fn entry(call: &Call, code: StatusCode, entry: &Entry) -> Result<Response<Body>, Status> {
+pub async fn entry(call: &Call, code: StatusCode, entry: &Entry) -> Result<Response<Body>, Status> {
     let endpoint = &call.endpoint;
     if call.accept.shape == Shape::Object && !pretty(call) {
         match call.accept.encoding {
@@ -39,15 +43,15 @@ pub fn entry(call: &Call, code: StatusCode, entry: &Entry) -> Result<Response<Bo
             _ => {}
         }
     }
-    value(call, code, &serialize::live(endpoint, entry)?)
+    value(call, code, &serialize::live(endpoint, entry).await?)
 }
 
 /// The object as a protobuf message, without envelope. Made once where it rests in this version.
 pub fn raw(call: &Call, entry: &Entry) -> Result<Bytes, Status> {
     let endpoint = &call.endpoint;
     let encode = || -> Result<Bytes, Status> {
-        let object = serialize::live(endpoint, entry)?;
-        let bytes = schema::proto::encode(&endpoint.table, endpoint.resource.ty, &object);
+        let object = serialize::native(endpoint, entry)?;
+        let bytes = schema::proto::encode(endpoint.resource.table(), endpoint.resource.ty, &object);
         Ok(bytes.map_err(Status::internal)?.into())
     };
     if endpoint.converts {
@@ -113,14 +117,10 @@ pub fn table(call: &Call, objects: &[Value], metadata: Value, headers: bool) -> 
             row
         })
         .collect();
-    let columns: Vec<Value> = if headers {
-        api::columns::table(resource)
-            .columns
-            .iter()
-            .map(api::columns::Column::to_value)
-            .collect()
+    let columns = if headers {
+        api::columns::definitions(resource)
     } else {
-        Vec::new()
+        json!([])
     };
     json!({
         "kind": "Table",

@@ -1,5 +1,7 @@
 //! Between values and the bytes the store keeps.
 
+use std::sync::Arc;
+
 use api::meta;
 use api::object::Object;
 use api::resource::Resource;
@@ -75,7 +77,34 @@ fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), Status> {
 }
 
 /// The stored object as a value in the endpoint's version.
-pub fn live(endpoint: &Endpoint, entry: &Entry) -> Result<Value, Status> {
+pub async fn live(endpoint: &Endpoint, entry: &Entry) -> Result<Value, Status> {
+    match &endpoint.form {
+        Some(form) if endpoint.converts => {
+            let mut objects = form.to_served(vec![parse(&entry.json)?]).await?;
+            objects
+                .pop()
+                .ok_or_else(|| Status::internal("a conversion gave no object"))
+        }
+        _ => native(endpoint, entry),
+    }
+}
+
+/// [`live`] of many: what converts outside the server is asked once for all of them.
+pub async fn live_all(endpoint: &Endpoint, entries: &[Arc<Entry>]) -> Result<Vec<Value>, Status> {
+    match &endpoint.form {
+        Some(form) if endpoint.converts => {
+            let objects = entries.iter().map(|entry| parse(&entry.json));
+            form.to_served(objects.collect::<Result<_, _>>()?).await
+        }
+        _ => entries
+            .iter()
+            .map(|entry| native(endpoint, entry))
+            .collect(),
+    }
+}
+
+/// [`live`] of kinds that the program itself converts.
+pub fn native(endpoint: &Endpoint, entry: &Entry) -> Result<Value, Status> {
     let value = parse(&entry.json)?;
     Ok(if endpoint.converts {
         api::convert::from_storage(&endpoint.resource, value)
@@ -91,11 +120,13 @@ pub fn parse(json: &[u8]) -> Result<Value, Status> {
 }
 
 /// The object in the version it rests in.
-pub fn to_storage(endpoint: &Endpoint, object: &Value) -> Value {
-    if endpoint.converts {
-        api::convert::to_storage(&endpoint.resource, object.clone())
-    } else {
-        object.clone()
+pub async fn to_storage(endpoint: &Endpoint, object: &Value) -> Result<Value, Status> {
+    if !endpoint.converts {
+        return Ok(object.clone());
+    }
+    match &endpoint.form {
+        Some(form) => form.to_storage(object.clone()).await,
+        None => Ok(api::convert::to_storage(&endpoint.resource, object.clone())),
     }
 }
 

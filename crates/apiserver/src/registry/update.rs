@@ -50,7 +50,7 @@ pub async fn update(
                 .await
                 .map(|w| (w, true));
         };
-        let live = serialize::live(endpoint, &entry)?;
+        let live = serialize::live(endpoint, &entry).await?;
         let object = (change.propose)(Some(&live))?;
         if let Some(written) = attempt(call, &mut change, options, &entry, &live, object).await? {
             return Ok((written, false));
@@ -147,7 +147,7 @@ async fn attempt(
     if options.dry_run {
         return Ok(Some(Written::Value(object)));
     }
-    let rest = serialize::to_storage(endpoint, &object);
+    let rest = serialize::to_storage(endpoint, &object).await?;
     let mut stored = serialize::stored(resource, &rest)?;
     if serialize::same(entry, &stored.bytes, stored.rv_at) {
         // Nothing changed: nothing is written, and no watcher hears of it.

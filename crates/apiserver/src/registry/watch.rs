@@ -111,7 +111,7 @@ pub async fn watch(call: Call) -> Result<Response<Body>, Status> {
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         interval
     });
-    let plain = selection_is_scope(&selection, call.endpoint.resource.strategy.field_names())
+    let plain = selection_is_scope(&selection)
         && !call.endpoint.converts
         && call.accept.shape == Shape::Object
         && call.accept.encoding != Encoding::Yaml
@@ -140,7 +140,7 @@ pub async fn watch(call: Call) -> Result<Response<Body>, Status> {
 }
 
 /// May every event of the store's scope be sent as it is? Only where the scope alone selects.
-fn selection_is_scope(selection: &Selection, _known: &[&'static str]) -> bool {
+fn selection_is_scope(selection: &Selection) -> bool {
     selection.is_everything()
 }
 
@@ -193,13 +193,13 @@ impl Watch {
             return None;
         }
         loop {
-            if let Some(frame) = self.beginning() {
+            if let Some(frame) = self.beginning().await {
                 return frame.map_or_else(|status| self.fail(&status), Some);
             }
             tokio::select! {
                 biased;
                 batch = self.stream.next() => match batch? {
-                    Ok(events) => match self.events(&events) {
+                    Ok(events) => match self.events(&events).await {
                         Ok(frame) if frame.is_empty() => {}
                         Ok(frame) => return Some(frame),
                         Err(status) => return self.fail(&status),
@@ -223,14 +223,14 @@ impl Watch {
     }
 
     /// What comes before the first change.
-    fn beginning(&mut self) -> Option<Result<Bytes, Status>> {
+    async fn beginning(&mut self) -> Option<Result<Bytes, Status>> {
         if !self.initial.is_empty() {
             let mut out = BytesMut::new();
             while out.len() < FRAME {
                 let Some(entry) = self.initial.pop_front() else {
                     break;
                 };
-                if let Err(status) = self.write(&mut out, "ADDED", &entry) {
+                if let Err(status) = self.write(&mut out, "ADDED", &entry).await {
                     return Some(Err(status));
                 }
             }
@@ -245,16 +245,16 @@ impl Watch {
         error_frame(&self.call, status).ok()
     }
 
-    fn events(&mut self, events: &[Arc<Event>]) -> Result<Bytes, Status> {
+    async fn events(&mut self, events: &[Arc<Event>]) -> Result<Bytes, Status> {
         if let [event] = events
             && self.plain
         {
-            return self.shared(event);
+            return self.shared(event).await;
         }
         let mut out = BytesMut::new();
         for event in events {
             if self.plain {
-                out.put(self.shared(event)?);
+                out.put(self.shared(event).await?);
                 continue;
             }
             let after = event.kind == EventKind::Put && self.selection.matches(&event.entry);
@@ -263,16 +263,16 @@ impl Watch {
                 .as_ref()
                 .is_some_and(|p| self.selection.matches(p));
             match (before, after) {
-                (false, true) => self.write(&mut out, "ADDED", &event.entry)?,
-                (true, true) => self.write(&mut out, "MODIFIED", &event.entry)?,
+                (false, true) => self.write(&mut out, "ADDED", &event.entry).await?,
+                (true, true) => self.write(&mut out, "MODIFIED", &event.entry).await?,
                 (true, false) if event.kind == EventKind::Delete => {
-                    self.write(&mut out, "DELETED", &event.entry)?;
+                    self.write(&mut out, "DELETED", &event.entry).await?;
                 }
                 // It left the selection: the client is shown what it knew, at the new revision.
                 (true, false) => {
                     if let Some(previous) = &event.previous {
                         let last = previous.at(event.revision());
-                        self.write(&mut out, "DELETED", &last)?;
+                        self.write(&mut out, "DELETED", &last).await?;
                     }
                 }
                 (false, false) => {}
@@ -282,7 +282,7 @@ impl Watch {
     }
 
     /// The frame of a change as everybody sees it who selects everything.
-    fn shared(&mut self, event: &Event) -> Result<Bytes, Status> {
+    async fn shared(&mut self, event: &Event) -> Result<Bytes, Status> {
         let kind = match (event.kind, &event.previous) {
             (EventKind::Delete, _) => "DELETED",
             (EventKind::Put, None) => "ADDED",
@@ -296,11 +296,11 @@ impl Watch {
             return Ok(frame.clone());
         }
         let mut out = BytesMut::new();
-        self.write(&mut out, kind, &event.entry)?;
+        self.write(&mut out, kind, &event.entry).await?;
         Ok(cell.get_or_init(|| out.freeze()).clone())
     }
 
-    fn write(&mut self, out: &mut BytesMut, kind: &str, entry: &Entry) -> Result<(), Status> {
+    async fn write(&mut self, out: &mut BytesMut, kind: &str, entry: &Entry) -> Result<(), Status> {
         let call = &self.call;
         let endpoint = &call.endpoint;
         match (call.accept.shape, call.accept.encoding) {
@@ -321,7 +321,7 @@ impl Watch {
                 Ok(())
             }
             (shape, _) => {
-                let object = serialize::live(endpoint, entry)?;
+                let object = serialize::live(endpoint, entry).await?;
                 let object = match shape {
                     Shape::Table => {
                         let metadata = json!({"resourceVersion": entry.revision.to_string()});

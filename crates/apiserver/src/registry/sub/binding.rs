@@ -52,7 +52,7 @@ pub async fn create(call: &Call, body: &Bytes) -> Result<Response<Body>, Status>
     let binding = decode::body(
         call,
         &resource.gvk,
-        &endpoint.table,
+        endpoint.resource.table(),
         resource.ty,
         body,
         options.field_validation,

@@ -55,7 +55,7 @@ pub async fn evict(
         .store
         .get(&key)
         .ok_or_else(|| Status::not_found(&*call.endpoint.resource, name))?;
-    let pod = serialize::live(&call.endpoint, &entry)?;
+    let pod = serialize::live(&call.endpoint, &entry).await?;
     if !free_to_go(&pod) {
         budget(call, &pod, options.dry_run).await?;
     }

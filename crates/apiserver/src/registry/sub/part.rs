@@ -34,7 +34,7 @@ pub async fn dispatch(call: &Call, body: &Bytes) -> Result<Response<Body>, Statu
         "get" => read::get(call).await,
         "patch" => {
             let (written, _) = patch::patch(call, name, part, body).await?;
-            respond::written(call, StatusCode::OK, &written)
+            respond::written(call, StatusCode::OK, &written).await
         }
         "update" => {
             let endpoint = &call.endpoint;
@@ -43,7 +43,7 @@ pub async fn dispatch(call: &Call, body: &Bytes) -> Result<Response<Body>, Statu
             let object = decode::body(
                 call,
                 &resource.gvk,
-                &endpoint.table,
+                endpoint.resource.table(),
                 resource.ty,
                 body,
                 options.field_validation,
@@ -64,7 +64,7 @@ pub async fn dispatch(call: &Call, body: &Bytes) -> Result<Response<Body>, Statu
                 }),
             };
             let (written, _) = update(call, name, change, &options).await?;
-            respond::written(call, StatusCode::OK, &written)
+            respond::written(call, StatusCode::OK, &written).await
         }
         _ => Err(Status::method_not_allowed()),
     }

@@ -25,7 +25,7 @@ pub async fn create(call: &Call, body: &Bytes) -> Result<Response<Body>, Status>
     let mut review = decode::body(
         call,
         &resource.gvk,
-        &endpoint.table,
+        endpoint.resource.table(),
         resource.ty,
         body,
         options.field_validation,

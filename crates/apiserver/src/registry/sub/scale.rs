@@ -39,7 +39,7 @@ pub async fn dispatch(
             respond::value(
                 call,
                 StatusCode::OK,
-                &of(&serialize::live(&call.endpoint, &entry)?),
+                &of(&serialize::live(&call.endpoint, &entry).await?),
             )
         }
         "update" => {
@@ -124,7 +124,7 @@ async fn set(
     };
     let (written, _) = update(call, name, change, options).await?;
     let object = match &written {
-        Written::Entry(entry) => serialize::live(&call.endpoint, entry)?,
+        Written::Entry(entry) => serialize::live(&call.endpoint, entry).await?,
         Written::Value(value) => value.clone(),
     };
     respond::value(call, StatusCode::OK, &of(&object))
