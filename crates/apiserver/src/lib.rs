@@ -14,6 +14,7 @@
 //! | [`registry`] | the generic operations on objects, and the subresources |
 //! | [`discovery`] | what is served |
 //! | [`proxy`] | to kubelets, pods, services |
+//! | [`outbound`] | to webhooks and other API servers |
 //! | [`bootstrap`] | objects a cluster has from its first start |
 //! | [`pki`] | keys and certificates |
 //!
@@ -36,6 +37,7 @@ pub mod flow;
 pub mod http;
 pub mod metrics;
 pub mod objects;
+pub mod outbound;
 pub mod pki;
 pub mod proxy;
 pub mod registry;

@@ -24,6 +24,7 @@ use crate::flow::Limiter;
 use crate::http::local::LocalTransport;
 use crate::metrics::Metrics;
 use crate::objects::Objects;
+use crate::outbound::Outbound;
 use crate::proxy::Proxy;
 use crate::registry;
 use crate::service_addresses::Addresses;
@@ -72,6 +73,7 @@ pub struct ApiServer {
     pub(crate) metrics: Metrics,
     pub(crate) documents: Documents,
     pub(crate) proxy: Proxy,
+    pub(crate) outbound: Outbound,
     /// Ended when the server goes down: watches end with it.
     pub(crate) ending: CancellationToken,
     /// What `/readyz` waits for.
@@ -112,6 +114,7 @@ impl ApiServer {
             metrics: Metrics::new(store.clone()),
             documents: Documents::new(catalog),
             proxy: Proxy::new(config.kubelet_tls.clone()),
+            outbound: Outbound::new(objects.clone()),
             ending: CancellationToken::new(),
             ready: RwLock::new(false),
             catalog,
@@ -133,6 +136,11 @@ impl ApiServer {
     /// [`LocalTransport::as_user`].
     pub fn local(self: &Arc<Self>) -> LocalTransport {
         LocalTransport::new(self.clone())
+    }
+
+    /// The way to webhooks and other API servers.
+    pub fn outbound(&self) -> &Outbound {
+        &self.outbound
     }
 
     /// Ends all watches, as before the server goes down.

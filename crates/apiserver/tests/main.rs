@@ -5,7 +5,9 @@
 mod access;
 mod admission;
 mod harness;
+mod hook;
 mod objects;
+mod outbound;
 mod proxy;
 mod semantics;
 mod tls;
