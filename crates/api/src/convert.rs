@@ -11,6 +11,18 @@ use schema::Value;
 
 use crate::{meta::join_api_version, object::Object, resource::Resource};
 
+/// The name by which the attributes of a stored object know a field that this resource lets select
+/// by; none where it does not.
+pub fn field_name(resource: &Resource, name: &str) -> Option<&'static str> {
+    match (&*resource.gvk.group, &*resource.gvk.kind) {
+        ("events.k8s.io", "Event") => events::field_name(name),
+        _ => {
+            let known = resource.strategy.field_names();
+            known.iter().find(|known| **known == name).copied()
+        }
+    }
+}
+
 /// The object as the store keeps it.
 pub fn to_storage(resource: &Resource, mut object: Value) -> Value {
     let served = &resource.gvk;

@@ -84,6 +84,22 @@ impl FieldSelector {
         Ok(FieldSelector { terms })
     }
 
+    /// Calls fields by the names that `name` gives; those it does not know are refused.
+    pub fn rename<'n>(
+        mut self,
+        name: impl Fn(&str) -> Option<&'n str>,
+    ) -> Result<Self, FieldSelectorError> {
+        for term in &mut self.terms {
+            let Some(renamed) = name(&term.field) else {
+                return Err(FieldSelectorError::Unsupported(term.field.to_string()));
+            };
+            if *term.field != *renamed {
+                term.field = renamed.into();
+            }
+        }
+        Ok(self)
+    }
+
     /// Does it select everything?
     pub fn is_everything(&self) -> bool {
         self.terms.is_empty()

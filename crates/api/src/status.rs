@@ -18,6 +18,8 @@ pub struct Status {
     pub message: String,
     /// For programs.
     pub details: Option<Details>,
+    /// `metadata.continue`: where a list may go on whose token has expired; empty elsewhere.
+    pub continue_token: String,
 }
 
 /// What a failure is about.
@@ -93,6 +95,7 @@ impl Status {
             reason,
             message: message.into(),
             details: None,
+            continue_token: String::new(),
         }
     }
 
@@ -366,6 +369,9 @@ impl Status {
         });
         if !self.reason.is_empty() {
             value["reason"] = self.reason.into();
+        }
+        if !self.continue_token.is_empty() {
+            value["metadata"]["continue"] = self.continue_token.as_str().into();
         }
         if let Some(details) = &self.details {
             value["details"] = details.to_value();

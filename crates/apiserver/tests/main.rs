@@ -9,6 +9,7 @@ mod hook;
 mod objects;
 mod outbound;
 mod proxy;
+mod request_path;
 mod semantics;
 mod tls;
 mod walk;

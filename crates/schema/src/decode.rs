@@ -8,6 +8,7 @@ use crate::{
 };
 
 mod json;
+mod loose;
 mod normal;
 mod value;
 mod yaml;
@@ -25,10 +26,9 @@ pub const MAX_STRICT_ERRORS: usize = 100;
 pub struct Decoded {
     /// The object, without unknown fields and nulls.
     pub value: Value,
-    /// `unknown field "spec.foo"`, in order of appearance.
-    pub unknown: Vec<String>,
-    /// `duplicate field "spec.foo"`, in order of appearance; the last one given holds.
-    pub duplicate: Vec<String>,
+    /// `unknown field "spec.foo"` and `duplicate field "spec.foo"` (the last one given holds), in
+    /// order of appearance, as upstream tells of them. What YAML says of its own keys comes first.
+    pub strict: Vec<String>,
 }
 
 /// Why a body is no object of its type.
@@ -53,6 +53,12 @@ pub fn json(table: &Table, ty: TypeId, body: &[u8]) -> Result<Decoded, DecodeErr
 /// Decodes the first document of YAML.
 pub fn yaml(table: &Table, ty: TypeId, body: &[u8]) -> Result<Decoded, DecodeError> {
     yaml::decode(table, ty, body)
+}
+
+/// Decodes JSON of no known type (a patch, say) and tells of fields given twice, worded as
+/// `duplicate field "spec.foo"`.
+pub fn json_untyped(body: &[u8]) -> Result<(Value, Vec<String>), DecodeError> {
+    json::untyped(body)
 }
 
 /// Decodes YAML of no known type, as `kubectl` needs to find out what it is.

@@ -105,7 +105,7 @@ proptest! {
     fn json_protobuf_and_yaml_agree(spec in spec()) {
         let object = json!({"metadata": {"name": "x"}, "spec": spec});
         let from_json = decode::json(&TABLE, thing(), object.to_string().as_bytes()).unwrap();
-        prop_assert_eq!(&from_json.unknown, &Vec::<String>::new());
+        prop_assert_eq!(&from_json.strict, &Vec::<String>::new());
         let mut expected = from_json.value;
         decode::normalize(&TABLE, thing(), &mut expected);
 

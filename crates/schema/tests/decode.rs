@@ -22,18 +22,13 @@ fn unknown_and_duplicate_fields_have_full_paths() {
         "metadata":{"labels":{"a":"1","a":"2"},"name":"x","name":"y"}}"#;
     let decoded = decode::json(&TABLE, thing(), body).unwrap();
     assert_eq!(
-        decoded.unknown,
+        decoded.strict,
         [
             "unknown field \"sepc\"",
+            "duplicate field \"spec.replicas\"",
             "unknown field \"spec.replica\"",
             "unknown field \"spec.items[1].vlaue\"",
             "unknown field \"spec.items[1].inner.cuont\"",
-        ]
-    );
-    assert_eq!(
-        decoded.duplicate,
-        [
-            "duplicate field \"spec.replicas\"",
             "duplicate field \"metadata.labels.a\"",
             "duplicate field \"metadata.name\"",
         ]
@@ -50,9 +45,9 @@ fn strict_errors_are_bounded_and_told_once() {
     let fields: String = (0..300).map(|i| format!("\"f{i}\":1,")).collect();
     let body = format!("{{{fields}\"g\":1,\"g\":1}}");
     let decoded = decode::json(&TABLE, thing(), body.as_bytes()).unwrap();
-    assert_eq!(decoded.unknown.len(), decode::MAX_STRICT_ERRORS);
+    assert_eq!(decoded.strict.len(), decode::MAX_STRICT_ERRORS);
     let twice = decode::json(&TABLE, thing(), br#"{"g":1,"g":2}"#).unwrap();
-    assert_eq!(twice.unknown, ["unknown field \"g\""]);
+    assert_eq!(twice.strict, ["unknown field \"g\""]);
 }
 
 #[test]
@@ -202,10 +197,20 @@ metadata:
         b"spec:\n  replica: 1\n  paused: true\n  paused: false\n",
     )
     .unwrap();
-    assert_eq!(strict.unknown, ["unknown field \"spec.replica\""]);
     assert_eq!(
-        strict.duplicate,
-        ["yaml: unmarshal errors:\n  line 4: key \"paused\" already set in map"]
+        strict.strict,
+        [
+            "yaml: unmarshal errors:\n  line 4: key \"paused\" already set in map",
+            "unknown field \"spec.replica\"",
+        ]
+    );
+    let hidden = decode::yaml(&TABLE, thing(), b"odd:\n  a: 1\n  a: 2\n").unwrap();
+    assert_eq!(
+        hidden.strict,
+        [
+            "yaml: unmarshal errors:\n  line 3: key \"a\" already set in map",
+            "unknown field \"odd\"",
+        ]
     );
     assert_eq!(strict.value, json!({"spec": {"paused": false}}));
     let wrong = decode::yaml(&TABLE, thing(), b"metadata: {name: 5}").unwrap_err();
@@ -248,7 +253,22 @@ fn defaults_go_through_lists_and_fill_what_is_always_written() {
 #[test]
 fn values_in_memory_are_checked_like_bodies() {
     let found = decode::value(&TABLE, thing(), json!({"spec": {"a": 1, "replicas": 1}})).unwrap();
-    assert_eq!(found.unknown, ["unknown field \"spec.a\""]);
+    assert_eq!(found.strict, ["unknown field \"spec.a\""]);
     assert_eq!(found.value, json!({"spec": {"replicas": 1}}));
     assert!(decode::value(&TABLE, thing(), json!({"spec": 1})).is_err());
+}
+
+#[test]
+fn untyped_json_is_kept_whole_and_tells_of_what_comes_twice() {
+    let body = br#"{"a":{"b":1,"b":2.5},"list":[{"x":null,"x":true}],"big":18446744073709551615}"#;
+    let (value, strict) = decode::json_untyped(body).unwrap();
+    assert_eq!(
+        value,
+        json!({"a": {"b": 2.5}, "list": [{"x": true}], "big": u64::MAX})
+    );
+    assert_eq!(
+        strict,
+        ["duplicate field \"a.b\"", "duplicate field \"list[0].x\""]
+    );
+    assert!(decode::json_untyped(b"{").is_err());
 }

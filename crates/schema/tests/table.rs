@@ -109,7 +109,7 @@ fn types_can_be_added_and_replaced() {
         br#"{"metadata":{"name":"x","labels":null},"value":null,"other":{"a":null}}"#,
     )
     .unwrap();
-    assert_eq!(decoded.unknown, Vec::<String>::new());
+    assert_eq!(decoded.strict, Vec::<String>::new());
     assert_eq!(
         decoded.value,
         serde_json::json!({"metadata": {"name": "x"}, "value": null, "other": {"a": null}})
@@ -117,5 +117,5 @@ fn types_can_be_added_and_replaced() {
     custom.shape = Shape::Struct(Struct::default());
     assert_eq!(table.insert(custom), id);
     let decoded = decode::json(&table, id, br#"{"value":"x"}"#).unwrap();
-    assert_eq!(decoded.unknown, ["unknown field \"value\""]);
+    assert_eq!(decoded.strict, ["unknown field \"value\""]);
 }

@@ -181,3 +181,27 @@ async fn revisions_that_are_not_there_are_refused() {
     let unknown = store.list("//nodes/", &at(6), None).await.unwrap_err();
     assert_eq!(unknown, ListError::Unregistered("//nodes/".into()));
 }
+
+#[tokio::test]
+async fn what_the_engine_has_dropped_is_refused_where_nothing_has_changed_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let made = store.create(pod("a"), numbered(1)).await.unwrap();
+    let at = |revision| ListOptions {
+        at: Some(revision),
+        ..ListOptions::default()
+    };
+    assert_eq!(names(&list(&store, at(made.revision)).await), ["a"]);
+    store.delete(pod("a"), Expect::Present).await.unwrap();
+    let last = store.create(pod("b"), numbered(1)).await.unwrap();
+    store.compact(last.revision).await.unwrap();
+    let expired = store.list(PODS, &at(made.revision), None).await;
+    assert_eq!(
+        expired.unwrap_err(),
+        ListError::Expired {
+            requested: made.revision,
+            oldest: last.revision
+        }
+    );
+    assert_eq!(names(&list(&store, at(last.revision)).await), ["b"]);
+}

@@ -15,6 +15,28 @@ const NAMES: [(&str, &str); 7] = [
     ("reportingComponent", "reportingController"),
 ];
 
+/// The name under which a field that events.k8s.io lets select by is kept; none for other fields.
+/// As upstream's conversion of field labels.
+pub fn field_name(name: &str) -> Option<&'static str> {
+    const SELECTABLE: [(&str, &str); 10] = [
+        ("reason", "reason"),
+        ("type", "type"),
+        ("reportingController", "reportingComponent"),
+        ("regarding.kind", "involvedObject.kind"),
+        ("regarding.namespace", "involvedObject.namespace"),
+        ("regarding.name", "involvedObject.name"),
+        ("regarding.uid", "involvedObject.uid"),
+        ("regarding.apiVersion", "involvedObject.apiVersion"),
+        (
+            "regarding.resourceVersion",
+            "involvedObject.resourceVersion",
+        ),
+        ("regarding.fieldPath", "involvedObject.fieldPath"),
+    ];
+    let found = SELECTABLE.iter().find(|(served, _)| *served == name);
+    found.map(|(_, kept)| *kept)
+}
+
 /// From events.k8s.io to core.
 pub fn to_core(object: &mut Value) {
     for (core, new) in NAMES {

@@ -69,11 +69,7 @@ pub fn body(
             }
         }
     };
-    let Decoded {
-        mut value,
-        unknown,
-        duplicate,
-    } = decoded;
+    let Decoded { mut value, strict } = decoded;
     if !value.is_object() {
         return Err(refused(
             &"json: cannot unmarshal into Go value: the body is not an object",
@@ -82,29 +78,21 @@ pub fn body(
     check_kind(gvk, value.text("apiVersion"), value.text("kind"))?;
     value.set("apiVersion", gvk.api_version());
     value.set("kind", &*gvk.kind);
-    if !unknown.is_empty() || !duplicate.is_empty() {
-        match validation {
-            FieldValidation::Ignore => {}
-            FieldValidation::Warn => {
-                duplicate
-                    .iter()
-                    .chain(&unknown)
-                    .for_each(|text| call.warn(text.clone()));
-            }
-            FieldValidation::Strict => {
-                let all: Vec<&str> = duplicate
-                    .iter()
-                    .chain(&unknown)
-                    .map(String::as_str)
-                    .collect();
-                return Err(refused(&format!(
-                    "strict decoding error: {}",
-                    all.join(", ")
-                )));
-            }
-        }
-    }
+    strictly(call, validation, &strict).map_err(|text| refused(&text))?;
     Ok(value)
+}
+
+/// What becomes of fields that are unknown or given twice: nothing, warnings, or the text of the
+/// refusal.
+pub fn strictly(call: &Call, validation: FieldValidation, strict: &[String]) -> Result<(), String> {
+    match validation {
+        FieldValidation::Strict if !strict.is_empty() => {
+            return Err(format!("strict decoding error: {}", strict.join(", ")));
+        }
+        FieldValidation::Warn => strict.iter().for_each(|text| call.warn(text.clone())),
+        _ => {}
+    }
+    Ok(())
 }
 
 /// A `DeleteOptions` body; it may name any group's version.

@@ -4,16 +4,15 @@ use api::object::Object;
 use api::status::{About, Cause, Status};
 use api::strategy::Part;
 use bytes::Bytes;
-use schema::decode::Decoded;
 use schema::field_error::FieldError;
 use schema::managed::{ApplyError, Operation};
 use schema::patch::PatchError;
 use schema::table::{Table, TypeId};
 use serde_json::Value;
 
-use super::call::{Call, FieldValidation, WriteOptions};
+use super::call::{Call, WriteOptions};
 use super::update::{Change, update};
-use super::{Written, manage};
+use super::{Written, decode, manage};
 
 /// The patch formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +83,17 @@ pub async fn patch(
     update(call, name, change, &options).await
 }
 
+/// The fields of a JSON patch's operations.
+const OPERATION_FIELDS: [&str; 4] = ["op", "path", "from", "value"];
+
+/// A patch that has been read.
+pub struct Parsed {
+    /// Null for JSON patches, which are read again when applied.
+    value: Value,
+    /// Fields given twice, and those that operations do not have.
+    strict: Vec<String>,
+}
+
 /// A patch of one type.
 pub struct Patcher<'a> {
     /// Where the type is.
@@ -97,19 +107,31 @@ pub struct Patcher<'a> {
 }
 
 impl Patcher<'_> {
-    /// The patch as a value; JSON patches are read when applied.
-    pub fn parse(&self) -> Result<Value, Status> {
-        if self.format == Format::Json {
-            return Ok(Value::Null);
-        }
-        let value: Value = serde_json::from_slice(self.body)
+    /// Reads the patch once for all tries.
+    pub fn parse(&self) -> Result<Parsed, Status> {
+        let (value, mut strict) = schema::decode::json_untyped(self.body)
             .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+        if self.format == Format::Json {
+            for (at, operation) in value.as_array().into_iter().flatten().enumerate() {
+                let names = operation.as_object().into_iter().flat_map(|o| o.keys());
+                for name in names.filter(|n| !OPERATION_FIELDS.contains(&n.as_str())) {
+                    strict.push(format!("unknown field \"[{at}].{name}\""));
+                }
+            }
+            for text in &mut strict {
+                text.insert_str(0, "json patch ");
+            }
+            return Ok(Parsed {
+                value: Value::Null,
+                strict,
+            });
+        }
         if !value.is_object() {
             return Err(Status::bad_request(
                 "error decoding patch: the patch is not a JSON object",
             ));
         }
-        Ok(value)
+        Ok(Parsed { value, strict })
     }
 
     /// Applies it, and decodes what comes out as any body.
@@ -118,12 +140,12 @@ impl Patcher<'_> {
         call: &Call,
         options: &WriteOptions,
         live: &Value,
-        parsed: &Value,
+        parsed: &Parsed,
     ) -> Result<Value, Status> {
         let patched = match self.format {
             Format::Json => schema::patch::json(live, self.body),
-            Format::Merge => Ok(schema::patch::merge(live, parsed)),
-            _ => schema::patch::strategic(self.table, self.ty, live, parsed),
+            Format::Merge => Ok(schema::patch::merge(live, &parsed.value)),
+            _ => schema::patch::strategic(self.table, self.ty, live, &parsed.value),
         };
         let patched = patched.map_err(|error| match error {
             PatchError::TooLarge(_) => Status::too_large(error),
@@ -135,7 +157,7 @@ impl Patcher<'_> {
         if !patched.is_object() {
             return Err(Status::bad_request("the patched object is no JSON object"));
         }
-        self.decode(call, options, live, patched)
+        self.decode(call, options, live, parsed, patched)
     }
 
     fn decode(
@@ -143,6 +165,7 @@ impl Patcher<'_> {
         call: &Call,
         options: &WriteOptions,
         live: &Value,
+        parsed: &Parsed,
         patched: Value,
     ) -> Result<Value, Status> {
         let about = About::new("", "");
@@ -150,25 +173,15 @@ impl Patcher<'_> {
             let shown = String::from_utf8_lossy(self.body).into_owned();
             Status::invalid(about, "", vec![FieldError::invalid("patch", shown, detail)])
         };
-        let mut decoded = schema::decode::value(self.table, self.ty, patched)
+        let decoded = schema::decode::value(self.table, self.ty, patched)
             .map_err(|e| Status::bad_request(e.to_string()))?;
-        let Decoded {
-            unknown, duplicate, ..
-        } = &mut decoded;
-        let mut unknown = std::mem::take(unknown);
-        unknown.append(duplicate);
-        if !unknown.is_empty() {
-            match options.field_validation {
-                FieldValidation::Ignore => {}
-                FieldValidation::Warn => unknown.iter().for_each(|text| call.warn(text.clone())),
-                FieldValidation::Strict => {
-                    return Err(invalid(format!(
-                        "strict decoding error: {}",
-                        unknown.join(", ")
-                    )));
-                }
-            }
-        }
+        let strict: Vec<String> = parsed
+            .strict
+            .iter()
+            .cloned()
+            .chain(decoded.strict)
+            .collect();
+        decode::strictly(call, options.field_validation, &strict).map_err(invalid)?;
         let mut object = decoded.value;
         for field in ["apiVersion", "kind"] {
             if object.text(field) != live.text(field) {
@@ -217,20 +230,8 @@ async fn apply(
         |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding YAML: {e}"));
     let decoded = schema::decode::yaml(endpoint.resource.table(), resource.ty, body)
         .map_err(|e| refused(&e))?;
-    let mut problems = decoded.duplicate;
-    problems.extend(decoded.unknown);
-    if !problems.is_empty() {
-        match options.field_validation {
-            FieldValidation::Ignore => {}
-            FieldValidation::Warn => problems.iter().for_each(|text| call.warn(text.clone())),
-            FieldValidation::Strict => {
-                return Err(Status::bad_request(format!(
-                    "strict decoding error: {}",
-                    problems.join(", ")
-                )));
-            }
-        }
-    }
+    decode::strictly(call, options.field_validation, &decoded.strict)
+        .map_err(Status::bad_request)?;
     let mut applied = decoded.value;
     if applied.text("kind").is_empty() || applied.text("apiVersion").is_empty() {
         return Err(Status::bad_request(

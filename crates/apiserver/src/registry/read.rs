@@ -83,12 +83,23 @@ impl Continue {
 
     fn decode(text: &str) -> Result<Continue, Status> {
         let refused = || Status::bad_request("continue key is not valid: the token is malformed");
+        let wrong = |why: &str| {
+            Err(Status::bad_request(format!(
+                "continue key is not valid: {why} (version meta.k8s.io/v1)"
+            )))
+        };
         let bytes = URL_SAFE_NO_PAD
             .decode(text.trim_end_matches('='))
             .map_err(|_| refused())?;
         let token: Continue = serde_json::from_slice(&bytes).map_err(|_| refused())?;
         if token.v != "meta.k8s.io/v1" || token.start.contains("..") {
             return Err(refused());
+        }
+        if token.rv == 0 {
+            return wrong("incorrect encoded start resourceVersion");
+        }
+        if token.start.is_empty() {
+            return wrong("encoded start key empty");
         }
         Ok(token)
     }
@@ -240,17 +251,19 @@ fn token(call: &Call, last: &Arc<Entry>, revision: Revision) -> String {
 }
 
 fn expired(page: &Page, call: &Call) -> Status {
-    match &page.after {
-        // The client may go on without consistency by the token in this very answer; `Status` has
-        // no place for it in our form, so it starts over, as the message says it can.
-        Some(_) => Status::expired(
-            "The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter.",
-        ),
-        None => Status::expired(format!(
-            "The resourceVersion for the provided list is too old: {}",
-            call.query.get("resourceVersion").unwrap_or("")
-        )),
-    }
+    let Some(after) = &page.after else {
+        return Status::expired("The resourceVersion for the provided list is too old.");
+    };
+    let token = Continue {
+        v: "meta.k8s.io/v1".to_owned(),
+        rv: INCONSISTENT,
+        start: after.as_str()[call.endpoint.prefix.len()..].to_owned(),
+    };
+    let mut status = Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    status.continue_token = token.encode();
+    status
 }
 
 /// A collection.

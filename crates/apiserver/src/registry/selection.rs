@@ -29,10 +29,12 @@ impl Selection {
             }
             None => FieldSelector::everything(),
         };
-        let known = call.endpoint.resource.strategy.field_names();
-        fields
-            .check(|name| {
-                name == "metadata.name" || name == "metadata.namespace" || known.contains(&name)
+        let resource = &*call.endpoint.resource;
+        let fields = fields
+            .rename(|name| match name {
+                "metadata.name" => Some("metadata.name"),
+                "metadata.namespace" => Some("metadata.namespace"),
+                name => api::convert::field_name(resource, name),
             })
             .map_err(|e| Status::bad_request(e.to_string()))?;
         let path_name = (call.info.verb == "watch" && !call.info.name.is_empty())

@@ -129,12 +129,18 @@ impl ApiServer {
         }
         let query = Query::parse(query_text);
         let mut info = info::parse(&parts.method, path, &query);
-        let shapes: &[Shape] = match info.verb {
-            "get" | "list" | "watch" if info.is_resource => &[Shape::Table, Shape::Metadata],
-            "create" | "update" | "patch" | "delete" if info.is_resource => {
-                &[Shape::Table, Shape::Metadata]
-            }
-            _ => &[Shape::Discovery],
+        let endpoint = info
+            .is_resource
+            .then(|| {
+                self.endpoints
+                    .get(&info.group, &info.version, &info.resource)
+            })
+            .flatten();
+        let shapes: &[Shape] = match &endpoint {
+            _ if !info.is_resource => &[Shape::Discovery],
+            // What does not rest has no columns and no metadata worth showing.
+            Some(endpoint) if !endpoint.stored && info.verb == "create" => &[],
+            _ => &[Shape::Table, Shape::Metadata],
         };
         let wanted = accept::negotiate(
             parts
@@ -174,10 +180,7 @@ impl ApiServer {
         if !info.is_resource {
             return discovery::answer(self, &parts, &info, &query, wanted).await;
         }
-        let endpoint = self
-            .endpoints
-            .get(&info.group, &info.version, &info.resource)
-            .ok_or_else(Status::no_resource)?;
+        let endpoint = endpoint.ok_or_else(Status::no_resource)?;
         if endpoint.resource.namespaced
             && info.namespace.is_empty()
             && !matches!(info.verb, "list" | "watch" | "deletecollection")

@@ -4,10 +4,11 @@ use serde::de::DeserializeSeed;
 
 use super::{
     DecodeError, Decoded, MAX_DEPTH,
+    loose::Loose,
     value::{Findings, Node},
 };
 use crate::{
-    Path,
+    Path, Value,
     field_error::quote,
     table::{Table, TypeId},
 };
@@ -23,6 +24,22 @@ pub(super) fn decode(table: &Table, ty: TypeId, body: &[u8]) -> Result<Decoded, 
         .and_then(|value| reader.end().map(|()| value))
         .map_err(|error| DecodeError::Json(wording(&error, body)))?;
     findings.finish(value)
+}
+
+pub(super) fn untyped(body: &[u8]) -> Result<(Value, Vec<String>), DecodeError> {
+    let mut findings = Findings::default();
+    let text = std::str::from_utf8(body)
+        .map_err(|_| DecodeError::Json("invalid UTF-8 in JSON".to_owned()))?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let loose = Loose {
+        findings: &mut findings,
+        path: &Path::ROOT,
+    };
+    let value = loose
+        .deserialize(&mut reader)
+        .and_then(|value| reader.end().map(|()| value))
+        .map_err(|error| DecodeError::Json(wording(&error, body)))?;
+    Ok((value, findings.strict))
 }
 
 /// What Go's decoder says of the same text.

@@ -19,8 +19,7 @@ use crate::{
 /// What was found on the way.
 #[derive(Default)]
 pub(super) struct Findings {
-    unknown: Vec<String>,
-    duplicate: Vec<String>,
+    pub(super) strict: Vec<String>,
     wrong: Option<String>,
 }
 
@@ -30,27 +29,26 @@ impl Findings {
             Some(wrong) => Err(DecodeError::Type(wrong)),
             None => Ok(Decoded {
                 value,
-                unknown: self.unknown,
-                duplicate: self.duplicate,
+                strict: self.strict,
             }),
         }
     }
 
-    fn add(list: &mut Vec<String>, what: &str, path: &Path<'_>) {
-        if list.len() < MAX_STRICT_ERRORS {
+    fn add(&mut self, what: &str, path: &Path<'_>) {
+        if self.strict.len() < MAX_STRICT_ERRORS {
             let text = format!("{what} {}", quote(&path.to_string()));
-            if !list.contains(&text) {
-                list.push(text);
+            if !self.strict.contains(&text) {
+                self.strict.push(text);
             }
         }
     }
 
     fn unknown(&mut self, path: &Path<'_>) {
-        Self::add(&mut self.unknown, "unknown field", path);
+        self.add("unknown field", path);
     }
 
-    fn duplicate(&mut self, path: &Path<'_>) {
-        Self::add(&mut self.duplicate, "duplicate field", path);
+    pub(super) fn duplicate(&mut self, path: &Path<'_>) {
+        self.add("duplicate field", path);
     }
 
     fn wrong(&mut self, text: impl FnOnce() -> String) {

@@ -45,11 +45,16 @@ pub(super) fn decode(table: &Table, ty: TypeId, body: &[u8]) -> Result<Decoded, 
     )
     .map_err(|error| failure(&error))?;
     let mut decoded = findings.finish(value)?;
-    // Upstream's YAML library tells of such keys by line, and before anything looks at fields.
-    if !decoded.duplicate.is_empty()
+    // Upstream's YAML library tells of such keys by line, and before anything looks at fields. What
+    // is JSON as well and has shown nothing is not read again.
+    let json = body.trim_start().starts_with('{');
+    if (!json || !decoded.strict.is_empty())
         && let Some(duplicate) = duplicate(body)
     {
-        decoded.duplicate = vec![duplicate];
+        decoded
+            .strict
+            .retain(|text| !text.starts_with("duplicate field "));
+        decoded.strict.insert(0, duplicate);
     }
     Ok(decoded)
 }

@@ -103,6 +103,15 @@ impl Resource {
                 let Some(at) = options.at else {
                     return Ok(collect(self.prefix(), &state, &undo, now, options, filter));
                 };
+                // What the engine has dropped is refused also where nothing of this resource has
+                // changed since: how long a revision serves must not depend on what is listed.
+                let oldest = engine.compacted();
+                if at < oldest {
+                    return Err(ListError::Expired {
+                        requested: at,
+                        oldest,
+                    });
+                }
                 if at > now {
                     return Err(ListError::Future {
                         requested: at,

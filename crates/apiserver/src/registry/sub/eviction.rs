@@ -59,11 +59,75 @@ pub async fn evict(
     if !free_to_go(&pod) {
         budget(call, &pod, options.dry_run).await?;
     }
+    if !options.dry_run {
+        mark(call, name, &options).await?;
+    }
     delete(call, name, &options).await?;
     let value = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
     });
     respond::encode(call, StatusCode::CREATED, &value)
+}
+
+/// Says in the pod's status why it goes, under the delete's own preconditions.
+async fn mark(call: &Call, name: &str, options: &DeleteOptions) -> Result<(), Status> {
+    let resource = &*call.endpoint.resource;
+    let own = Call::internal(&call.server, call.endpoint.clone(), call.namespace());
+    let change = Change {
+        part: Part::Status,
+        subresource: "status",
+        create_missing: false,
+        managed: false,
+        propose: Box::new(|live| {
+            let live = live.ok_or_else(|| Status::not_found(resource, name))?;
+            let failed = |what: &str, wanted: &str, held: &str| {
+                let why = format!(
+                    "the {what} in the precondition ({wanted}) does not match the {what} in record ({held}). The object might have been deleted and then recreated"
+                );
+                Err(Status::conflict(resource, name, why))
+            };
+            match (&options.uid, &options.resource_version) {
+                (Some(uid), _) if uid != meta::uid(live) => failed("UID", uid, meta::uid(live)),
+                (_, Some(revision)) if revision != meta::resource_version(live) => {
+                    failed("ResourceVersion", revision, meta::resource_version(live))
+                }
+                _ => Ok(disrupted(live, call.now)),
+            }
+        }),
+    };
+    let write = WriteOptions {
+        field_manager: "corten".to_owned(),
+        ..WriteOptions::default()
+    };
+    update(&own, name, change, &write).await.map(|_| ())
+}
+
+/// The pod with the condition that an eviction leaves.
+fn disrupted(pod: &Value, now: jiff::Timestamp) -> Value {
+    let mut condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "lastTransitionTime": api::clock::rfc3339(now),
+    });
+    condition["observedGeneration"] = meta::generation(pod).into();
+    let mut pod = pod.clone();
+    let mut conditions = pod.list("status.conditions").to_vec();
+    match conditions
+        .iter_mut()
+        .find(|c| c.text("type") == "DisruptionTarget")
+    {
+        Some(held) => {
+            if held.text("status") == "True" {
+                condition.restore("lastTransitionTime", held);
+            }
+            *held = condition;
+        }
+        None => conditions.push(condition),
+    }
+    pod.set("status.conditions", conditions);
+    pod
 }
 
 /// Pods that are over, not started or going already disrupt nothing.

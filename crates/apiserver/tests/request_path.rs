@@ -1,0 +1,257 @@
+//! What upstream's suite sees of the request path: strict decoding, refused shapes, selectors by
+//! version, evictions, tokens that expire.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, config_map, namespace, pod};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strict_decoding_tells_in_the_order_of_the_document() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},
+        "foo":1,"data":{"a":"1","a":"2"},"bar":1}"#;
+    let json_type = [("content-type", "application/json")];
+    let refused = admin
+        .raw(
+            "POST",
+            &format!("{MAPS}?fieldValidation=Strict"),
+            &json_type,
+            body,
+        )
+        .await
+        .fails(400);
+    let text = refused["message"].as_str().unwrap();
+    assert!(
+        text.ends_with(
+            r#"strict decoding error: unknown field "foo", duplicate field "data.a", unknown field "bar""#
+        ),
+        "{text}"
+    );
+    let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\nfoo: 1\ndata:\n  a: '1'\n  a: '2'\n";
+    let refused = admin
+        .raw(
+            "POST",
+            &format!("{MAPS}?fieldValidation=Strict"),
+            &[("content-type", "application/yaml")],
+            yaml,
+        )
+        .await
+        .fails(400);
+    let text = refused["message"].as_str().unwrap();
+    assert!(
+        text.ends_with("line 8: key \"a\" already set in map, unknown field \"foo\""),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patches_that_name_a_field_twice_are_told_of() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.post(MAPS, &config_map("a")).await.ok();
+    let path = format!("{MAPS}/a");
+    let send = async |kind: &str, query: &str, body: &'static str| {
+        let kind = format!("application/{kind}");
+        let headers = [("content-type", kind.as_str())];
+        admin
+            .raw("PATCH", &format!("{path}{query}"), &headers, body)
+            .await
+    };
+    let twice = r#"{"data":{"x":"1","x":"2"},"odd":1}"#;
+    for kind in ["merge-patch+json", "strategic-merge-patch+json"] {
+        let refused = send(kind, "?fieldValidation=Strict", twice)
+            .await
+            .fails(422);
+        let text = refused["message"].as_str().unwrap();
+        assert!(
+            text.ends_with(
+                r#"strict decoding error: duplicate field "data.x", unknown field "odd""#
+            ),
+            "{text}"
+        );
+        assert_eq!(send(kind, "", twice).await.warnings().len(), 2);
+    }
+    let operations = r#"[{"op":"add","path":"/data/y","value":"1","extra":1}]"#;
+    let refused = send("json-patch+json", "?fieldValidation=Strict", operations)
+        .await
+        .fails(422);
+    let text = refused["message"].as_str().unwrap();
+    assert!(
+        text.ends_with(r#"json patch unknown field "[0].extra""#),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reviews_have_no_tables() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let headers = |accept: &'static str| [("content-type", "application/json"), ("accept", accept)];
+    admin
+        .raw(
+            "POST",
+            path,
+            &headers("application/json;as=Table;v=v1;g=meta.k8s.io"),
+            review.to_string(),
+        )
+        .await
+        .fails(406);
+    let fallback = headers("application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
+    let answered = admin
+        .raw("POST", path, &fallback, review.to_string())
+        .await
+        .ok();
+    assert_eq!(answered["kind"], "SelfSubjectAccessReview");
+    let made = admin
+        .raw(
+            "POST",
+            MAPS,
+            &headers("application/json;as=Table;v=v1;g=meta.k8s.io"),
+            config_map("a").to_string(),
+        )
+        .await
+        .ok();
+    assert_eq!(made["kind"], "Table");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_selected_by_the_names_of_their_version() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let events = "/apis/events.k8s.io/v1/namespaces/default/events";
+    for (name, reason) in [("a", "Started"), ("b", "Killing")] {
+        let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": name},
+            "eventTime": "2026-01-02T03:04:05.000000Z", "reportingController": "example.com/c",
+            "reportingInstance": "i", "action": "Do", "reason": reason, "type": "Normal",
+            "regarding": {"kind": "Pod", "name": format!("{name}-pod"), "namespace": "default"}});
+        admin.post(events, &event).await.ok();
+    }
+    for (path, selector, count) in [
+        (events, "reportingController=example.com/c", 2),
+        (
+            events,
+            "reportingController=example.com/c,reason=Killing",
+            1,
+        ),
+        (events, "regarding.name=a-pod,type=Normal", 1),
+        (
+            "/api/v1/namespaces/default/events",
+            "involvedObject.name=a-pod",
+            1,
+        ),
+    ] {
+        let selector = selector.replace('=', "%3D");
+        let list = admin
+            .get(&format!("{path}?fieldSelector={selector}"))
+            .await
+            .ok();
+        assert_eq!(list["items"].as_array().unwrap().len(), count, "{selector}");
+    }
+    for (path, selector) in [
+        (events, "involvedObject.name%3Da"),
+        (
+            "/api/v1/namespaces/default/events",
+            "regarding.name%3Da-pod",
+        ),
+    ] {
+        admin
+            .get(&format!("{path}?fieldSelector={selector}"))
+            .await
+            .fails(400);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_evicted_pod_says_why_it_goes() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    namespace(&admin, "default").await;
+    let mut held = pod("p");
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    let made = admin.post(PODS, &held).await.ok();
+    let path = format!("{PODS}/p/eviction");
+    let eviction = |options: Value| {
+        json!({"apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": {"name": "p"}, "deleteOptions": options})
+    };
+    admin
+        .post(
+            &format!("{path}?dryRun=All"),
+            &eviction(json!({"dryRun": ["All"]})),
+        )
+        .await
+        .ok();
+    let live = admin.get(&format!("{PODS}/p")).await.ok();
+    assert_eq!(
+        live["metadata"]["resourceVersion"],
+        made["metadata"]["resourceVersion"]
+    );
+    admin
+        .post(&path, &eviction(json!({"preconditions": {"uid": "x"}})))
+        .await
+        .fails(409);
+    admin.post(&path, &eviction(json!({}))).await.ok();
+    let live = admin.get(&format!("{PODS}/p")).await.ok();
+    assert!(live["metadata"]["deletionTimestamp"].is_string());
+    let condition = &live["status"]["conditions"][0];
+    assert_eq!(condition["type"], "DisruptionTarget");
+    assert_eq!(condition["status"], "True");
+    assert_eq!(condition["reason"], "EvictionByEvictionAPI");
+    assert_eq!(condition["message"], "Eviction API: evicting");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_brings_one_to_go_on_by() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for name in ["a", "b", "c", "d"] {
+        admin.post(MAPS, &config_map(name)).await.ok();
+    }
+    let first = admin.get(&format!("{MAPS}?limit=2")).await.ok();
+    let token = first["metadata"]["continue"].as_str().unwrap().to_owned();
+    admin.post(MAPS, &config_map("e")).await.ok();
+    cluster
+        .store
+        .compact(cluster.store.revision())
+        .await
+        .unwrap();
+    let path = format!("{MAPS}?limit=2&continue={token}");
+    let expired = admin.get(&path).await.fails(410);
+    assert_eq!(expired["reason"], "Expired");
+    let token = expired["metadata"]["continue"].as_str().unwrap().to_owned();
+    let second = admin
+        .get(&format!("{MAPS}?limit=2&continue={token}"))
+        .await
+        .ok();
+    let names = |list: &Value| -> Vec<String> {
+        list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|i| i["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&second), ["c", "d"]);
+    assert_eq!(second["metadata"]["remainingItemCount"], 1);
+    assert_ne!(
+        second["metadata"]["resourceVersion"],
+        first["metadata"]["resourceVersion"]
+    );
+    let token = second["metadata"]["continue"].as_str().unwrap();
+    let last = admin
+        .get(&format!("{MAPS}?limit=2&continue={token}"))
+        .await
+        .ok();
+    assert_eq!(names(&last), ["e"]);
+    assert_eq!(
+        last["metadata"]["resourceVersion"],
+        second["metadata"]["resourceVersion"]
+    );
+}
