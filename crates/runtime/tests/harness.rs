@@ -86,6 +86,19 @@ fn run(case: fn(Node) -> BoxFuture<'static, ()>) {
     }
 }
 
+/// A server as a process of its own, for tests that kill it.
+pub fn server(mut args: impl Iterator<Item = std::ffi::OsString>) {
+    let directory = PathBuf::from(args.next().unwrap());
+    let executor = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    executor.block_on(async {
+        let _node = Node::start(&directory).await;
+        std::future::pending::<()>().await;
+    });
+}
+
 /// A network that has nothing but loopback.
 pub struct Loopback {
     pub broken: AtomicBool,

@@ -11,6 +11,7 @@ fn main() {
     let mut args = std::env::args_os().skip(1);
     match args.next() {
         Some(word) if word == "shim" => runtime::shim::main(args),
+        Some(word) if word == "server" => harness::server(args),
         Some(word) if word == "guest" => guest::main(args),
         _ => harness::main(cases::all()),
     }

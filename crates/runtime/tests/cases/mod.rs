@@ -3,6 +3,8 @@
 pub mod archive;
 mod containers;
 mod images;
+mod oracle;
+mod registry;
 mod speed;
 mod streaming;
 
@@ -31,6 +33,15 @@ pub fn all() -> Vec<Case> {
         case!(containers::bad_commands_say_why),
         case!(containers::oom_kills_are_reported),
         case!(containers::outlive_the_server),
+        case!(containers::logs_rotate_without_losing_lines),
+        case!(containers::pods_can_share_processes_and_the_nodes_network),
+        case!(containers::limits_apply_and_can_change),
+        case!(containers::mounts_are_what_was_asked_for),
+        case!(containers::a_broken_network_fails_the_sandbox),
+        case!(containers::survive_the_kill_of_the_server),
+        case!(registry::images_are_pulled_and_run),
+        case!(registry::private_images_need_credentials),
+        case!(oracle::containers_see_the_same_as_under_runc),
         case!(streaming::exec_carries_streams_and_exit_codes),
         case!(streaming::exec_that_takes_too_long_is_killed),
         case!(streaming::attach_follows_a_running_container),
