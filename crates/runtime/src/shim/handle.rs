@@ -1,11 +1,14 @@
-//! What the shim does on each request, and when its children and their output have news.
+//! What the shim does on each request, and when a child has become its program or failed to.
+
+mod exits;
+mod flow;
 
 use std::{
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
 };
 
-use rustix::{event::epoll::EventFlags, pipe::PipeFlags};
+use rustix::event::epoll::EventFlags;
 
 use super::{
     cgroup::{self, Hierarchies},
@@ -13,7 +16,7 @@ use super::{
     fault::{Fault, Step},
     log::{Log, Stream, now},
     output::{Sink, Source},
-    protocol::{ContainerState, Event, Reply, Request, Started, State, Streams},
+    protocol::{ContainerState, Reply, Request, Started, State, Streams},
     serve::{Shim, Watched},
     spec::{ContainerSpec, Exit, Identity, PidNamespace},
 };
@@ -41,17 +44,6 @@ pub(super) struct Container {
     terminal: Option<OwnedFd>,
     sources: Vec<(u64, Source)>,
     sinks: Vec<(u64, Sink)>,
-}
-
-impl Container {
-    /// Whether an attached client keeps the output waiting.
-    pub(super) fn is_held_back(&self) -> bool {
-        self.sinks.iter().any(|(_, sink)| sink.is_full())
-    }
-
-    fn source(&mut self, stream: Stream) -> Option<usize> {
-        self.sources.iter().position(|(_, s)| s.stream == stream)
-    }
 }
 
 /// A process started in a container later.
@@ -395,235 +387,6 @@ impl Shim {
                 self.reap();
             }
         }
-    }
-
-    /// Collects ended children. One whose set-up has not been heard yet is left until it is.
-    pub(super) fn reap(&mut self) {
-        for (pid, status) in self.ended() {
-            let exit = |oom_killed| {
-                let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
-                Exit {
-                    code: match signal {
-                        Some(signal) => 128 + signal,
-                        None => libc::WEXITSTATUS(status),
-                    },
-                    signal,
-                    oom_killed,
-                    at: now(),
-                }
-            };
-            let container = self
-                .containers
-                .iter()
-                .find(|(_, c)| c.pid == pid && c.exit.is_none());
-            if let Some(id) = container.map(|(id, _)| id.clone()) {
-                self.container_ended(&id, exit);
-                continue;
-            }
-            let exec = self
-                .execs
-                .iter()
-                .find(|(_, e)| e.pid == pid)
-                .map(|(id, _)| *id);
-            if let Some(id) = exec {
-                self.execs.remove(&id);
-                self.announce(Event::ExecExited(id, exit(false)));
-            }
-        }
-    }
-
-    /// Reaps whatever may be reaped now: orphans always, own children only once they were heard.
-    fn ended(&self) -> Vec<(i32, i32)> {
-        let unheard: Vec<i32> = (self.containers.values())
-            .filter(|c| c.status.is_some())
-            .map(|c| c.pid)
-            .chain(
-                self.execs
-                    .values()
-                    .filter(|e| e.status.is_some())
-                    .map(|e| e.pid),
-            )
-            .collect();
-        let mut ended = Vec::new();
-        if unheard.is_empty() {
-            ended.extend(std::iter::from_fn(process::reap));
-            return ended;
-        }
-        let known = (self.containers.values())
-            .filter(|c| c.status.is_none() && c.exit.is_none())
-            .map(|c| c.pid)
-            .chain(
-                self.execs
-                    .values()
-                    .filter(|e| e.status.is_none())
-                    .map(|e| e.pid),
-            );
-        ended.extend(known.filter_map(|pid| Some((pid, process::reap_one(pid)?))));
-        ended
-    }
-
-    fn container_ended(&mut self, id: &str, exit: impl FnOnce(bool) -> Exit) {
-        // What it said last belongs into the log before anybody hears that it ended.
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            self.drain(id, stream);
-        }
-        let Some(container) = self.containers.get_mut(id) else {
-            return;
-        };
-        let hierarchies = Hierarchies::detect();
-        let exit = exit(cgroup::oom_kills(&hierarchies, &container.cgroup) > 0);
-        if container.pid_namespace != PidNamespace::Private {
-            cgroup::signal_all(&hierarchies, &container.cgroup, libc::SIGKILL);
-        }
-        container.exit = Some(exit.clone());
-        container.stdin = None;
-        if let Ok(text) = serde_json::to_vec(&exit) {
-            let _ = crate::state::write(&container.directory.join(EXIT_FILE), &text);
-        }
-        self.announce(Event::Exited(id.to_owned(), exit));
-    }
-
-    /// Reads output until there is no more for now; bounded, as the pipe is no longer filled.
-    fn drain(&mut self, id: &str, stream: Stream) {
-        let Some(container) = self.containers.get_mut(id) else {
-            return;
-        };
-        let Some(index) = container.source(stream) else {
-            return;
-        };
-        for _ in 0..4096 {
-            let (_, source) = &mut container.sources[index];
-            if !source.pump(&mut container.log, &mut container.sinks) {
-                break;
-            }
-        }
-        self.settle(id);
-    }
-
-    /// Output is there.
-    pub(super) fn pump(&mut self, id: &str, stream: Stream) {
-        let Some(container) = self.containers.get_mut(id) else {
-            return;
-        };
-        if let Some(index) = container.source(stream) {
-            let (_, source) = &mut container.sources[index];
-            source.pump(&mut container.log, &mut container.sinks);
-        }
-        self.settle(id);
-    }
-
-    /// A slow client takes more.
-    pub(super) fn flush(&mut self, id: &str, token: u64) {
-        let Some(container) = self.containers.get_mut(id) else {
-            return;
-        };
-        // With nothing waiting only the end of the client's side can have woken the loop.
-        container
-            .sinks
-            .retain_mut(|(t, sink)| *t != token || (!sink.is_idle() && sink.flush()));
-        self.settle(id);
-    }
-
-    /// Brings what is waited for in line with who has room, and closes what has come to its end.
-    fn settle(&mut self, id: &str) {
-        let Some(mut container) = self.containers.remove(id) else {
-            return;
-        };
-        let held = container.is_held_back();
-        for (token, source) in &container.sources {
-            match &source.fd {
-                Some(fd) => {
-                    let flags = if held {
-                        EventFlags::empty()
-                    } else {
-                        EventFlags::IN
-                    };
-                    self.rewatch(fd.as_fd(), *token, flags);
-                }
-                None => self.unwatch(None, *token),
-            }
-        }
-        container.sources.retain(|(_, source)| source.fd.is_some());
-        let open: Vec<Stream> = container.sources.iter().map(|(_, s)| s.stream).collect();
-        container
-            .sinks
-            .retain(|(_, sink)| !sink.is_idle() || open.contains(&sink.stream));
-        for (token, sink) in &container.sinks {
-            let flags = if sink.is_idle() {
-                EventFlags::empty()
-            } else {
-                EventFlags::OUT
-            };
-            self.rewatch(sink.fd.as_fd(), *token, flags);
-        }
-        self.containers.insert(id.to_owned(), container);
-    }
-
-    /// Lets go of attached clients that have taken nothing for the whole of the loop's patience.
-    pub(super) fn drop_stalled(&mut self) {
-        let ids: Vec<String> = self.containers.keys().cloned().collect();
-        for id in ids {
-            if let Some(container) = self.containers.get_mut(&id) {
-                container.sinks.retain(|(_, sink)| !sink.is_full());
-            }
-            self.settle(&id);
-        }
-    }
-
-    fn attach(
-        &mut self,
-        id: &str,
-        stdin: bool,
-        stdout: bool,
-        stderr: bool,
-    ) -> Result<(Reply, Vec<OwnedFd>), Fault> {
-        let what = || format!("attach to container {id}");
-        let container = self.container(id)?;
-        if container.exit.is_some() {
-            return Err(Fault::new(format!("container {id} is not running")));
-        }
-        let terminal = container.terminal.is_some();
-        let mut told = Streams::default();
-        let mut fds = Vec::new();
-        if stdin
-            && !terminal
-            && let Some(fd) = &container.stdin
-        {
-            fds.push(fd.try_clone().step(what)?);
-            told.stdin = true;
-        }
-        let master = match &container.terminal {
-            Some(fd) => Some(fd.try_clone().step(what)?),
-            None => None,
-        };
-        let wanted = [
-            (stdout || terminal, Stream::Stdout),
-            (stderr && !terminal, Stream::Stderr),
-        ];
-        for (_, stream) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
-            let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).step(what)?;
-            create::nonblocking(&write).step(what)?;
-            let token = self
-                .watch(
-                    write.as_fd(),
-                    EventFlags::empty(),
-                    Watched::Sink(id.to_owned()),
-                )
-                .step(what)?;
-            match stream {
-                Stream::Stdout => told.stdout = true,
-                Stream::Stderr => told.stderr = true,
-            }
-            fds.push(read);
-            self.container_mut(id)?
-                .sinks
-                .push((token, Sink::new(write, stream)));
-        }
-        if let Some(master) = master {
-            told.terminal = true;
-            fds.push(master);
-        }
-        Ok((Reply::Streams(told), fds))
     }
 
     fn delete(&mut self, id: &str) -> Result<(), Fault> {
