@@ -23,6 +23,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ! {
             0
         }
         ["exit", code] => code.parse().unwrap(),
+        ["abort"] => std::process::abort(),
+        ["calls"] => {
+            calls();
+            0
+        }
         ["cat"] => {
             let mut buffer = [0; 4096];
             loop {
@@ -137,12 +142,51 @@ fn identity() {
         let dash = fields.iter().position(|f| *f == "-").unwrap();
         println!("mount {} {} {}", fields[4], fields[5], fields[dash + 1]);
     }
-    let mut devices: Vec<String> = fs::read_dir("/dev")
-        .unwrap()
-        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    devices.sort();
-    println!("dev {}", devices.join(" "));
+    for entry in fs::read_dir("/dev").unwrap() {
+        let entry = entry.unwrap();
+        let stat = rustix::fs::lstat(entry.path()).unwrap();
+        println!(
+            "dev {} {:o} {} {} {:x}",
+            entry.file_name().display(),
+            stat.st_mode,
+            stat.st_uid,
+            stat.st_gid,
+            stat.st_rdev
+        );
+    }
+    for (key, value) in std::env::vars() {
+        println!("env {key}={value}");
+    }
+    for kind in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
+        let id = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+        println!("namespace {kind} {}", id.display());
+    }
+    for path in [
+        "/proc/self/oom_score_adj",
+        "/proc/keys",
+        "/proc/timer_list",
+        "/sys/fs/cgroup/devices/devices.list",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/cpu/cpu.shares",
+        "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
+        "/sys/fs/cgroup/pids/pids.max",
+    ] {
+        let text = fs::read_to_string(path).unwrap_or_else(|e| e.to_string());
+        text.lines().for_each(|line| println!("file {path} {line}"));
+    }
+    for path in [
+        "/",
+        "/etc/x",
+        "/proc/sys/kernel/x",
+        "/sys/x",
+        "/dev/shm/x",
+        "/dev/x",
+    ] {
+        println!(
+            "access {path} {:?}",
+            rustix::fs::access(path, rustix::fs::Access::WRITE_OK)
+        );
+    }
     print!(
         "{}",
         fs::read_to_string("/proc/self/cgroup")
@@ -151,6 +195,69 @@ fn identity() {
             .map(|l| format!("cgroup {l}\n"))
             .collect::<String>()
     );
+}
+
+/// Calls that seccomp profiles are about, and what came of each.
+fn calls() {
+    use rustix::{fs, io::Errno, process, thread};
+    let tell = |name: &str, result: Result<(), Errno>| println!("call {name} {result:?}");
+    let file = std::fs::File::create("/tmp/calls").unwrap();
+    let mode = |mode: u32| fs::fchmod(&file, fs::Mode::from_raw_mode(mode));
+    tell("mkdir", fs::mkdir("/tmp/one", 0o700.into()));
+    tell("mkdirat", fs::mkdirat(fs::CWD, "/tmp/two", 0o700.into()));
+    tell("symlinkat", fs::symlinkat("x", fs::CWD, "/tmp/link"));
+    for bits in [0o600, 0o601, 0o4600, 0o4755, 0o6755, 0o755] {
+        tell(&format!("fchmod {bits:o}"), mode(bits));
+    }
+    for length in [0, 1 << 20, (1 << 33) - 1, 1 << 33, (1 << 33) + 1, 1 << 34] {
+        tell(&format!("ftruncate {length}"), fs::ftruncate(&file, length));
+    }
+    for (offset, length) in [(0, 1), (4096, 1), (4097, 1), (8192, 1), (1 << 32, 1)] {
+        let flags = fs::FallocateFlags::KEEP_SIZE;
+        tell(
+            &format!("fallocate {offset}"),
+            fs::fallocate(&file, flags, offset, length),
+        );
+    }
+    tell("sethostname", rustix::system::sethostname(b"other"));
+    tell("setdomainname", rustix::system::setdomainname(b"other"));
+    tell("chroot", process::chroot("/"));
+    tell("mount", rustix::mount::mount_bind("/tmp", "/tmp"));
+    tell(
+        "open_tree",
+        rustix::mount::open_tree(
+            fs::CWD,
+            "/tmp",
+            rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE,
+        )
+        .map(drop),
+    );
+    tell(
+        "fsopen",
+        rustix::mount::fsopen("tmpfs", rustix::mount::FsOpenFlags::empty()).map(drop),
+    );
+    tell("finit_module", rustix::system::finit_module(&file, c"", 0));
+    tell(
+        "pidfd_open",
+        process::pidfd_open(process::getpid(), process::PidfdFlags::empty()).map(drop),
+    );
+    tell(
+        "memfd_create",
+        fs::memfd_create("x", fs::MemfdFlags::empty()).map(drop),
+    );
+    tell("sched_yield", {
+        thread::sched_yield();
+        Ok(())
+    });
+    for family in [1, 2, 16, 38, 40] {
+        let family = rustix::net::AddressFamily::from_raw(family);
+        let socket = rustix::net::socket(family, rustix::net::SocketType::DGRAM, None);
+        tell(&format!("socket {}", family.as_raw()), socket.map(drop));
+    }
+    // A thread is a clone: it has to work under any profile.
+    std::thread::spawn(|| println!("call clone"))
+        .join()
+        .unwrap();
 }
 
 fn serve(port: u16) -> ! {

@@ -99,6 +99,28 @@ pub fn server(mut args: impl Iterator<Item = std::ffi::OsString>) {
     });
 }
 
+/// Starts a [`server`] on a directory: the process, and a node to speak to it.
+pub async fn separate(node: &Node, directory: &Path) -> (std::process::Child, Node) {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .arg("server")
+        .arg(directory)
+        .spawn()
+        .unwrap();
+    loop {
+        match cri::client::connect(&directory.join("cri.sock")).await {
+            Ok((cri, images)) => {
+                let node = Node {
+                    cri,
+                    images,
+                    ..node.clone()
+                };
+                return (child, node);
+            }
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+}
+
 /// A network that has nothing but loopback.
 pub struct Loopback {
     pub broken: AtomicBool,
@@ -160,6 +182,7 @@ impl PodNetwork for Loopback {
 pub struct Node {
     pub directory: PathBuf,
     pub runtime: Arc<Runtime>,
+    pub network: Arc<Loopback>,
     pub cri: RuntimeServiceClient<Channel>,
     pub images: ImageServiceClient<Channel>,
     shutdown: CancellationToken,
@@ -195,6 +218,7 @@ impl Node {
         Self {
             directory: directory.to_owned(),
             runtime,
+            network,
             cri,
             images,
             shutdown,

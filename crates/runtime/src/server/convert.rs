@@ -36,16 +36,6 @@ impl From<RuntimeError> for tonic::Status {
     }
 }
 
-/// Whether labels fit a selector of equalities.
-pub(super) fn selected(
-    labels: &HashMap<String, String>,
-    selector: &HashMap<String, String>,
-) -> bool {
-    selector
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
-}
-
 /// User and user name of an image, as the kubelet wants them apart.
 fn image_user(image: &Image) -> (Option<v1::Int64Value>, String) {
     let user = image.config.user.split(':').next().unwrap_or_default();

@@ -1,14 +1,14 @@
 //! CRI's image service.
 
 use cri::v1::{self, image_service_server::ImageService};
-use futures::stream::{self, BoxStream};
 use tonic::{Request, Response, Status};
 
-use super::{convert, serve::Services};
+use super::{
+    convert,
+    lists::{Streamed, batches},
+    serve::Services,
+};
 use crate::images::Credentials;
-
-/// Items in one message of a streamed list.
-const BATCH: usize = 256;
 
 fn credentials(auth: Option<v1::AuthConfig>) -> Result<Credentials, Status> {
     use base64::Engine;
@@ -76,22 +76,14 @@ impl ImageService for Services {
         Ok(Response::new(v1::ListImagesResponse { images }))
     }
 
-    type StreamImagesStream = BoxStream<'static, Result<v1::StreamImagesResponse, Status>>;
+    type StreamImagesStream = Streamed<v1::StreamImagesResponse>;
 
     async fn stream_images(
         &self,
         request: Request<v1::StreamImagesRequest>,
     ) -> Result<Response<Self::StreamImagesStream>, Status> {
         let images = self.images(request.into_inner().filter)?;
-        let batches: Vec<_> = images
-            .chunks(BATCH)
-            .map(|images| {
-                Ok(v1::StreamImagesResponse {
-                    images: images.to_vec(),
-                })
-            })
-            .collect();
-        Ok(Response::new(Box::pin(stream::iter(batches))))
+        batches(images, |images| v1::StreamImagesResponse { images })
     }
 
     async fn image_status(

@@ -3,6 +3,7 @@
 mod containers;
 mod convert;
 mod image_service;
+mod lists;
 mod recover;
 mod runtime_service;
 mod sandboxes;

@@ -3,91 +3,18 @@
 use std::{collections::HashMap, time::Duration};
 
 use cri::v1::{self, runtime_service_server::RuntimeService};
-use futures::stream::{self, BoxStream};
 use tokio_stream::{StreamExt, wrappers::BroadcastStream};
 use tonic::{Request, Response, Status};
 
-use super::{convert::selected, serve::Services};
-
-/// Items in one message of a streamed list.
-const BATCH: usize = 256;
+use super::{
+    lists::{Streamed, batches},
+    serve::Services,
+};
 
 type Answer<T> = Result<Response<T>, Status>;
-type Streamed<T> = BoxStream<'static, Result<T, Status>>;
 
 fn ok<T>(value: T) -> Answer<T> {
     Ok(Response::new(value))
-}
-
-fn batches<T, M>(items: Vec<T>, message: impl Fn(Vec<T>) -> M) -> Answer<Streamed<M>>
-where
-    T: Clone,
-    M: Send + 'static,
-{
-    let list: Vec<_> = items
-        .chunks(BATCH)
-        .map(|chunk| Ok(message(chunk.to_vec())))
-        .collect();
-    ok(Box::pin(stream::iter(list)))
-}
-
-impl Services {
-    fn sandboxes(&self, filter: Option<v1::PodSandboxFilter>) -> Vec<v1::PodSandbox> {
-        let filter = filter.unwrap_or_default();
-        let all: Vec<_> = self.runtime().sandboxes.read().values().cloned().collect();
-        all.iter()
-            .map(|s| self.runtime().sandbox_summary(s))
-            .filter(|s| s.id.starts_with(&filter.id))
-            .filter(|s| {
-                filter
-                    .state
-                    .as_ref()
-                    .is_none_or(|wanted| wanted.state == s.state)
-            })
-            .filter(|s| selected(&s.labels, &filter.label_selector))
-            .collect()
-    }
-
-    fn containers(&self, filter: Option<v1::ContainerFilter>) -> Vec<v1::Container> {
-        let filter = filter.unwrap_or_default();
-        let all: Vec<_> = self.runtime().containers.read().values().cloned().collect();
-        all.iter()
-            .map(|c| self.runtime().container_summary(c))
-            .filter(|c| {
-                c.id.starts_with(&filter.id) && c.pod_sandbox_id.starts_with(&filter.pod_sandbox_id)
-            })
-            .filter(|c| {
-                filter
-                    .state
-                    .as_ref()
-                    .is_none_or(|wanted| wanted.state == c.state)
-            })
-            .filter(|c| selected(&c.labels, &filter.label_selector))
-            .collect()
-    }
-
-    fn container_stats(&self, filter: Option<v1::ContainerStatsFilter>) -> Vec<v1::ContainerStats> {
-        let filter = filter.unwrap_or_default();
-        let all: Vec<_> = self.runtime().containers.read().values().cloned().collect();
-        all.iter()
-            .filter(|c| c.is_running())
-            .filter(|c| {
-                c.id.starts_with(&filter.id) && c.sandbox.starts_with(&filter.pod_sandbox_id)
-            })
-            .filter(|c| selected(&c.config.lock().labels, &filter.label_selector))
-            .map(|c| self.runtime().container_stats(c))
-            .collect()
-    }
-
-    fn sandbox_stats(&self, filter: Option<v1::PodSandboxStatsFilter>) -> Vec<v1::PodSandboxStats> {
-        let filter = filter.unwrap_or_default();
-        let all: Vec<_> = self.runtime().sandboxes.read().values().cloned().collect();
-        all.iter()
-            .filter(|s| s.is_ready() && s.id.starts_with(&filter.id))
-            .filter(|s| selected(&s.config.lock().labels, &filter.label_selector))
-            .map(|s| self.runtime().sandbox_stats(s))
-            .collect()
-    }
 }
 
 #[tonic::async_trait]
@@ -382,7 +309,7 @@ impl RuntimeService for Services {
         &self,
         request: Request<v1::ListContainerStatsRequest>,
     ) -> Answer<v1::ListContainerStatsResponse> {
-        let stats = self.container_stats(request.into_inner().filter);
+        let stats = self.containers_stats(request.into_inner().filter);
         ok(v1::ListContainerStatsResponse { stats })
     }
 
@@ -392,7 +319,7 @@ impl RuntimeService for Services {
         &self,
         request: Request<v1::StreamContainerStatsRequest>,
     ) -> Answer<Self::StreamContainerStatsStream> {
-        let stats = self.container_stats(request.into_inner().filter);
+        let stats = self.containers_stats(request.into_inner().filter);
         batches(stats, |container_stats| v1::StreamContainerStatsResponse {
             container_stats,
         })
@@ -414,7 +341,7 @@ impl RuntimeService for Services {
         &self,
         request: Request<v1::ListPodSandboxStatsRequest>,
     ) -> Answer<v1::ListPodSandboxStatsResponse> {
-        let stats = self.sandbox_stats(request.into_inner().filter);
+        let stats = self.sandboxes_stats(request.into_inner().filter);
         ok(v1::ListPodSandboxStatsResponse { stats })
     }
 
@@ -424,7 +351,7 @@ impl RuntimeService for Services {
         &self,
         request: Request<v1::StreamPodSandboxStatsRequest>,
     ) -> Answer<Self::StreamPodSandboxStatsStream> {
-        let stats = self.sandbox_stats(request.into_inner().filter);
+        let stats = self.sandboxes_stats(request.into_inner().filter);
         batches(stats, |pod_sandbox_stats| {
             v1::StreamPodSandboxStatsResponse { pod_sandbox_stats }
         })
@@ -540,7 +467,7 @@ impl RuntimeService for Services {
         &self,
         _: Request<v1::ListPodSandboxMetricsRequest>,
     ) -> Answer<v1::ListPodSandboxMetricsResponse> {
-        let pod_metrics = crate::stats::metrics::of(&self.sandbox_stats(None));
+        let pod_metrics = crate::stats::metrics::of(&self.sandboxes_stats(None));
         ok(v1::ListPodSandboxMetricsResponse { pod_metrics })
     }
 
@@ -550,7 +477,7 @@ impl RuntimeService for Services {
         &self,
         _: Request<v1::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        let metrics = crate::stats::metrics::of(&self.sandbox_stats(None));
+        let metrics = crate::stats::metrics::of(&self.sandboxes_stats(None));
         batches(metrics, |pod_sandbox_metrics| {
             v1::StreamPodSandboxMetricsResponse {
                 pod_sandbox_metrics,

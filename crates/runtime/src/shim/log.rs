@@ -109,11 +109,12 @@ impl Lines {
         out
     }
 
-    /// The last, unfinished line.
+    /// The last, unfinished line. It stays a part, so that a reader does not give it a newline
+    /// that the container never wrote.
     pub fn finish(&mut self, now: i64) -> Vec<u8> {
         let mut out = Vec::new();
         if !self.rest.is_empty() {
-            self.write(&mut out, &[], "F", now);
+            self.write(&mut out, &[], "P", now);
         }
         out
     }
@@ -200,7 +201,7 @@ mod tests {
             format!("{T} stdout F two\n{T} stdout F \n").into_bytes()
         );
         assert_eq!(lines.push(b"end", 0), b"");
-        assert_eq!(lines.finish(0), format!("{T} stdout F end\n").into_bytes());
+        assert_eq!(lines.finish(0), format!("{T} stdout P end\n").into_bytes());
         assert_eq!(lines.finish(0), b"");
     }
 

@@ -183,3 +183,33 @@ pub fn oci(path: &Path, name: &str, layers: &[Vec<u8>], gzip: bool) {
     add(&mut tar, "index.json", index.to_string().as_bytes());
     tar.into_inner().unwrap().flush().unwrap();
 }
+
+/// The parts of an image as a registry takes them: configuration, layers, manifest.
+pub fn parts(layers: &[Vec<u8>]) -> (Vec<u8>, Vec<Vec<u8>>, Vec<u8>) {
+    let config = configuration(layers);
+    let layers: Vec<Vec<u8>> = layers
+        .iter()
+        .map(|layer| {
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(layer).unwrap();
+            encoder.finish().unwrap()
+        })
+        .collect();
+    let descriptor = |data: &[u8], kind: &str| json!({"mediaType": kind, "digest": digest(data), "size": data.len()});
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": descriptor(&config, "application/vnd.docker.container.image.v1+json"),
+        "layers": layers
+            .iter()
+            .map(|l| descriptor(l, "application/vnd.docker.image.rootfs.diff.tar.gzip"))
+            .collect::<Vec<_>>(),
+    });
+    (config, layers, manifest.to_string().into_bytes())
+}
+
+/// The digest of some content.
+pub fn digest_of(data: &[u8]) -> String {
+    digest(data)
+}

@@ -2,6 +2,7 @@
 
 pub mod archive;
 mod containers;
+mod cri;
 mod images;
 mod oracle;
 mod registry;
@@ -39,8 +40,14 @@ pub fn all() -> Vec<Case> {
         case!(containers::mounts_are_what_was_asked_for),
         case!(containers::a_broken_network_fails_the_sandbox),
         case!(containers::survive_the_kill_of_the_server),
+        case!(cri::the_runtime_tells_about_itself),
+        case!(cri::images_are_listed_inspected_and_removed),
+        case!(cri::pods_and_containers_live_from_call_to_call),
+        case!(cri::refusals_have_the_codes_clients_know),
         case!(registry::images_are_pulled_and_run),
         case!(registry::private_images_need_credentials),
+        case!(registry::broken_transfers_are_made_again),
+        case!(registry::pulls_cut_by_a_kill_leave_nothing_and_can_be_made_again),
         case!(oracle::containers_see_the_same_as_under_runc),
         case!(streaming::exec_carries_streams_and_exit_codes),
         case!(streaming::exec_that_takes_too_long_is_killed),

@@ -2,14 +2,19 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
 };
 
 use cri::v1;
 
-use super::archive;
-use crate::harness::{Node, guest_layer};
+use super::archive::{self, Layer};
+use crate::harness::{self, Node, guest_layer};
 
 const USER: &str = "someone";
 const PASSWORD: &str = "s3cret";
@@ -149,7 +154,8 @@ pub async fn images_are_pulled_and_run(node: Node) {
         println!("skipped: docker-registry is not installed");
         return;
     };
-    let digest = registry.push("group/guest", "v1", &[guest_layer()]);
+    let (program, command) = program();
+    let digest = registry.push("group/guest", "v1", &[program]);
     let name = format!("{}/group/guest", registry.address);
     let id = pull(&node, &format!("{name}:v1"), None).await.unwrap();
     assert_eq!(
@@ -165,7 +171,8 @@ pub async fn images_are_pulled_and_run(node: Node) {
         [&format!("{name}@{digest}")]
     );
     let sandbox = node.sandbox("pulled").await;
-    let mut config = node.container_config(&["echo", "pulled"]);
+    let mut config = node.container_config(&[]);
+    config.command = command.iter().map(|s| (*s).to_owned()).collect();
     config.image.as_mut().unwrap().image = id;
     let container = node.run(&sandbox, config).await;
     let status = node.ended(&container).await;
@@ -173,6 +180,7 @@ pub async fn images_are_pulled_and_run(node: Node) {
         (status.exit_code, status.image_ref),
         (0, format!("{name}@{digest}"))
     );
+    assert_eq!(node.log("pulled")[0].2, "pulled");
 
     let missing = pull(&node, &format!("{name}:none"), None)
         .await
@@ -206,27 +214,179 @@ pub async fn images_are_pulled_and_run(node: Node) {
     registry.push(
         "group/damaged",
         "v1",
-        &[archive::Layer::new().file("x", 0o644, b"fresh").finish()],
+        &[Layer::new().file("x", 0o644, b"fresh").finish()],
     );
-    let (_, layers, _) =
-        archive::parts(&[archive::Layer::new().file("x", 0o644, b"fresh").finish()]);
+    let (_, layers, _) = archive::parts(&[Layer::new().file("x", 0o644, b"fresh").finish()]);
     let hex = archive::digest_of(&layers[0]).replace("sha256:", "");
     let path = blobs.join(&hex[..2]).join(&hex).join("data");
-    let mut data = std::fs::read(&path).unwrap();
-    let last = data.len() - 1;
-    data[last] ^= 1;
-    std::fs::write(&path, data).unwrap();
-    let damaged = pull(
+    let whole = std::fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let cut = whole[..whole.len() / 2].to_vec();
+    for data in [flipped, cut, Vec::new()] {
+        std::fs::write(&path, data).unwrap();
+        let name = format!("{}/group/damaged:v1", registry.address);
+        let damaged = pull(&node, &name, None).await.unwrap_err();
+        assert!(
+            damaged.message().to_lowercase().contains("digest"),
+            "{damaged}"
+        );
+        assert!(node.store().find(&name).unwrap().is_none());
+    }
+    std::fs::write(&path, whole).unwrap();
+    pull(
         &node,
         &format!("{}/group/damaged:v1", registry.address),
         None,
     )
     .await
-    .unwrap_err();
-    assert!(
-        damaged.message().to_lowercase().contains("digest"),
-        "{damaged}"
-    );
+    .unwrap();
+}
+
+/// A layer with a program that says "pulled": busybox where it is there and static, as it is a
+/// twentieth of this test program, which is the other choice.
+fn program() -> (Vec<u8>, &'static [&'static str]) {
+    let busybox = std::fs::read("/usr/bin/busybox").unwrap_or_default();
+    let dynamic = busybox.windows(9).any(|w| w == b"/ld-linux");
+    if busybox.is_empty() || dynamic {
+        return (guest_layer(), &["/guest", "guest", "echo", "pulled"]);
+    }
+    let layer = Layer::new().file("busybox", 0o755, &busybox).finish();
+    (layer, &["/busybox", "echo", "pulled"])
+}
+
+/// Bytes that do not compress.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// Stands between a node and its registry, and has one large answer stop on its way.
+struct Relay {
+    address: String,
+    /// Told when the answer has stopped.
+    stopped: mpsc::Receiver<()>,
+    open: Arc<(Mutex<bool>, Condvar)>,
+}
+
+/// What becomes of the answer that is stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// The connection breaks.
+    Breaks,
+    /// Nothing comes until the relay is opened.
+    Stalls,
+}
+
+impl Relay {
+    const AFTER: usize = 1 << 20;
+
+    fn start(to: &str, trouble: Trouble) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (tell, stopped) = mpsc::channel();
+        let open = Arc::new((Mutex::new(false), Condvar::new()));
+        let (to, gate) = (to.to_owned(), Arc::clone(&open));
+        let done = Arc::new(AtomicBool::new(false));
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let server = TcpStream::connect(&to).unwrap();
+                let (mut up, mut back) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut up, &mut back);
+                    let _ = back.shutdown(Shutdown::Write);
+                });
+                let (tell, gate, done) = (tell.clone(), Arc::clone(&gate), Arc::clone(&done));
+                std::thread::spawn(move || {
+                    let (mut from, mut into) = (server, client);
+                    let (mut passed, mut buffer) = (0, vec![0; 16 << 10]);
+                    while let Ok(count @ 1..) = from.read(&mut buffer) {
+                        if into.write_all(&buffer[..count]).is_err() {
+                            break;
+                        }
+                        passed += count;
+                        if passed < Self::AFTER || done.swap(true, Ordering::SeqCst) {
+                            continue;
+                        }
+                        let _ = tell.send(());
+                        if trouble == Trouble::Breaks {
+                            break;
+                        }
+                        let (open, bell) = &*gate;
+                        drop(bell.wait_while(open.lock().unwrap(), |open| !*open));
+                    }
+                    let _ = into.shutdown(Shutdown::Both);
+                    let _ = from.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        Self {
+            address,
+            stopped,
+            open,
+        }
+    }
+
+    fn open(&self) {
+        *self.open.0.lock().unwrap() = true;
+        self.open.1.notify_all();
+    }
+}
+
+pub async fn broken_transfers_are_made_again(node: Node) {
+    let Some(registry) = Registry::start(&node, false) else {
+        println!("skipped: docker-registry is not installed");
+        return;
+    };
+    let layer = Layer::new().file("large", 0o644, &noise(3 << 20)).finish();
+    registry.push("large", "v1", &[layer]);
+    let relay = Relay::start(&registry.address, Trouble::Breaks);
+    let name = format!("{}/large:v1", relay.address);
+    pull(&node, &name, None).await.unwrap();
+    relay.stopped.try_recv().unwrap();
+    assert!(node.store().find(&name).unwrap().is_some());
+}
+
+/// The server is killed with half of a layer there.
+pub async fn pulls_cut_by_a_kill_leave_nothing_and_can_be_made_again(node: Node) {
+    let Some(registry) = Registry::start(&node, false) else {
+        println!("skipped: docker-registry is not installed");
+        return;
+    };
+    let layer = Layer::new().file("large", 0o644, &noise(3 << 20)).finish();
+    registry.push("large", "v1", &[layer]);
+    let relay = Relay::start(&registry.address, Trouble::Stalls);
+    let name = format!("{}/large:v1", relay.address);
+    let directory = node.directory.join("killed");
+    std::fs::create_dir(&directory).unwrap();
+    let (mut server, victim) = harness::separate(&node, &directory).await;
+    let cut = tokio::spawn({
+        let (victim, name) = (victim.clone(), name.clone());
+        async move { pull(&victim, &name, None).await }
+    });
+    let relay = tokio::task::spawn_blocking(move || {
+        relay.stopped.recv().unwrap();
+        relay
+    })
+    .await
+    .unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    cut.await.unwrap().unwrap_err();
+    relay.open();
+    let again = Node::start(&directory).await;
+    assert!(again.store().find(&name).unwrap().is_none());
+    pull(&again, &name, None).await.unwrap();
+    let ingest = directory.join("root/images/ingest");
+    assert_eq!(std::fs::read_dir(ingest).unwrap().count(), 0);
+    assert!(again.store().find(&name).unwrap().is_some());
+    again.clean().await;
 }
 
 pub async fn private_images_need_credentials(node: Node) {
@@ -237,7 +397,7 @@ pub async fn private_images_need_credentials(node: Node) {
     registry.push(
         "private/app",
         "v1",
-        &[archive::Layer::new().file("x", 0o644, b"x").finish()],
+        &[Layer::new().file("x", 0o644, b"x").finish()],
     );
     let name = format!("{}/private/app:v1", registry.address);
     let auth = |password: &str| {
