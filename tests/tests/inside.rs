@@ -1,6 +1,6 @@
 //! What a pod can reach: Services by address and by name, the outside, the API.
 
-use std::{io::Read, net::TcpListener, process::Stdio};
+use std::{io::Read, process::Stdio};
 
 use corten_tests::{Cluster, cluster, eventually, world};
 
@@ -157,7 +157,6 @@ fn the_outside_is_reached_through_the_host() {
         answer.contains(&format!("peer: {}", world::NODE)),
         "masqueraded as the node: {answer}"
     );
-    drop(TcpListener::bind(("127.0.0.1", 0)));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{agent::Agent, node::conditions::Pressure, pods::manager::Pods};
 mod disk;
 mod eviction;
 mod images;
-mod logs;
+pub(crate) mod logs;
 mod storage;
 
 /// Time between looks at memory, disk and logs.

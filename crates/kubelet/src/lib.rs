@@ -12,6 +12,7 @@ pub mod agent;
 pub mod config;
 pub mod housekeeping;
 mod kubelet;
+mod log_lines;
 pub mod metrics;
 pub mod node;
 pub mod pods;

@@ -1,4 +1,5 @@
-//! The runtime's log lines (`time stream tag text`) as the client wants them. Pure.
+//! The runtime's log lines (`time stream tag text`) as whoever asks wants them: `kubectl logs`, or
+//! the last words of a container that ended. Pure.
 
 use jiff::Timestamp;
 

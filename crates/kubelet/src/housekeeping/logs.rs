@@ -1,5 +1,6 @@
-//! Rotates container logs by size: the current file is renamed, the runtime opens a new one, the
-//! oldest ones go.
+//! Rotates container logs by size, as upstream's kubelet does: the current file is renamed and the
+//! runtime opens a new one; of the renamed ones the newest stays as it is (a reader may be at its
+//! end), older ones are compressed, and the oldest go.
 
 use std::{
     io,
@@ -7,6 +8,7 @@ use std::{
 };
 
 use cri::v1;
+use flate2::{Compression, write::GzEncoder};
 
 use crate::{agent::Agent, pods::observed::keys};
 
@@ -55,6 +57,11 @@ fn log_path(agent: &Agent, container: &v1::Container) -> Option<PathBuf> {
 }
 
 async fn rotate_one(agent: &Agent, id: &str, path: &Path) -> io::Result<()> {
+    let (directory, files) = rotations(path).await?;
+    let tidying = plan(&files, agent.config.log_max_files);
+    tokio::task::spawn_blocking(move || tidy(&directory, &tidying))
+        .await
+        .map_err(io::Error::other)??;
     // Names sort by time.
     let stamp = agent.now().strftime("%Y%m%d-%H%M%S").to_string();
     let mut name = path.as_os_str().to_owned();
@@ -72,31 +79,147 @@ async fn rotate_one(agent: &Agent, id: &str, path: &Path) -> io::Result<()> {
         tokio::fs::rename(&rotated, path).await?;
         return Err(io::Error::other(error.to_string()));
     }
-    let keep = usize::try_from(agent.config.log_max_files.max(2)).unwrap_or(2) - 1;
-    let old = rotations(path).await?;
-    for path in old.iter().take(old.len().saturating_sub(keep)) {
-        tokio::fs::remove_file(path).await?;
+    Ok(())
+}
+
+const COMPRESSED: &str = ".gz";
+const UNFINISHED: &str = ".tmp";
+
+/// What happens to a log's rotated files before the next one joins them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tidying {
+    remove: Vec<String>,
+    compress: Vec<String>,
+}
+
+/// Leaves room for the current file, and for the one that is about to be made of it.
+fn plan(files: &[String], most: u32) -> Tidying {
+    let (mut kept, unused): (Vec<String>, Vec<String>) = files.iter().cloned().partition(|file| {
+        let twin = format!("{file}{COMPRESSED}");
+        !file.ends_with(UNFINISHED) && !files.contains(&twin)
+    });
+    kept.sort();
+    let room = usize::try_from(most.saturating_sub(2)).unwrap_or(usize::MAX);
+    let excess = kept.len().saturating_sub(room);
+    let mut remove = unused;
+    remove.extend(kept.drain(..excess));
+    kept.retain(|file| !file.ends_with(COMPRESSED));
+    Tidying {
+        remove,
+        compress: kept,
+    }
+}
+
+fn tidy(directory: &Path, tidying: &Tidying) -> io::Result<()> {
+    for file in &tidying.remove {
+        std::fs::remove_file(directory.join(file))?;
+    }
+    for file in &tidying.compress {
+        compress(
+            &directory.join(file),
+            &directory.join(format!("{file}{UNFINISHED}")),
+        )?;
     }
     Ok(())
 }
 
-/// The rotated files of a log, the oldest first.
-pub async fn rotations(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
-        return Ok(Vec::new());
+/// Compresses a file by way of another one, so that a crash leaves the one or the other whole.
+fn compress(path: &Path, unfinished: &Path) -> io::Result<()> {
+    let mut from = std::fs::File::open(path)?;
+    let to = std::fs::File::create(unfinished)?;
+    to.set_permissions(from.metadata()?.permissions())?;
+    let mut encoder = GzEncoder::new(to, Compression::default());
+    io::copy(&mut from, &mut encoder)?;
+    encoder.finish()?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(COMPRESSED);
+    std::fs::rename(unfinished, name)?;
+    std::fs::remove_file(path)
+}
+
+/// A log's directory, and the names of its rotated files in it.
+async fn rotations(path: &Path) -> io::Result<(PathBuf, Vec<String>)> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
     };
-    let prefix = format!("{name}.");
-    let mut out = Vec::new();
-    let mut entries = tokio::fs::read_dir(dir).await?;
+    let prefix = format!("{}.", name.to_string_lossy());
+    let mut files = Vec::new();
+    let mut entries = tokio::fs::read_dir(directory).await?;
     while let Some(entry) = entries.next_entry().await? {
-        if entry
-            .file_name()
-            .to_str()
-            .is_some_and(|n| n.starts_with(&prefix))
-        {
-            out.push(entry.path());
+        files.extend(
+            entry
+                .file_name()
+                .into_string()
+                .ok()
+                .filter(|name| name.starts_with(&prefix)),
+        );
+    }
+    Ok((directory.to_owned(), files))
+}
+
+/// Removes a log with its rotated files. None there is fine.
+pub async fn remove(path: &Path) {
+    let mut gone = vec![path.to_owned()];
+    if let Ok((directory, files)) = rotations(path).await {
+        gone.extend(files.iter().map(|file| directory.join(file)));
+    }
+    for path in gone {
+        // What stays goes with the pod's directory.
+        let _ = tokio::fs::remove_file(path).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_files_are_compressed_and_the_oldest_go() {
+        let names = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let cases: [(&[&str], u32, &[&str], &[&str]); 5] = [
+            (&[], 5, &[], &[]),
+            (&["0.log.1"], 5, &[], &["0.log.1"]),
+            (
+                &["0.log.4", "0.log.1.gz", "0.log.2.gz", "0.log.3.gz"],
+                5,
+                &["0.log.1.gz"],
+                &["0.log.4"],
+            ),
+            // A crash while compressing left these.
+            (
+                &["0.log.1", "0.log.1.gz", "0.log.2", "0.log.2.tmp"],
+                5,
+                &["0.log.1", "0.log.2.tmp"],
+                &["0.log.2"],
+            ),
+            (&["0.log.1", "0.log.2"], 2, &["0.log.1", "0.log.2"], &[]),
+        ];
+        for (files, most, remove, compress) in cases {
+            let mut planned = plan(&names(files), most);
+            planned.remove.sort();
+            assert_eq!(planned.remove, names(remove), "{files:?}");
+            assert_eq!(planned.compress, names(compress), "{files:?}");
         }
     }
-    out.sort();
-    Ok(out)
+
+    #[test]
+    fn compressed_files_hold_what_the_log_held() {
+        use std::io::Read;
+        let home = tempfile::tempdir().expect("a directory");
+        let log = home.path().join("0.log.1");
+        std::fs::write(&log, "said\n".repeat(1000)).expect("written");
+        let tidying = plan(&["0.log.1".to_owned()], 5);
+        tidy(home.path(), &tidying).expect("tidied");
+        let left: Vec<_> = std::fs::read_dir(home.path())
+            .expect("read")
+            .map(|e| e.expect("entry").file_name())
+            .collect();
+        assert_eq!(left, ["0.log.1.gz"]);
+        let mut text = String::new();
+        let file = std::fs::File::open(home.path().join("0.log.1.gz")).expect("there");
+        flate2::read::GzDecoder::new(file)
+            .read_to_string(&mut text)
+            .expect("gzip");
+        assert_eq!(text, "said\n".repeat(1000));
+    }
 }

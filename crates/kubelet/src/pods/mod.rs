@@ -9,6 +9,7 @@ pub mod env;
 pub mod expand;
 pub mod fields;
 pub mod hooks;
+mod last_words;
 pub mod manager;
 pub mod observed;
 pub mod plan;

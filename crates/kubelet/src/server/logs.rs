@@ -1,7 +1,6 @@
 //! /containerLogs: a container's log, from the file the runtime writes, following it as it grows
 //! and through rotations. Growth is told by inotify, the container's end by the runtime's events.
 
-mod line;
 mod watch;
 
 use std::{
@@ -29,8 +28,10 @@ use super::{
     route::{Query, Target},
     text,
 };
-use crate::pods::{cri_config, observed::State};
-use line::{Filter, Writer};
+use crate::{
+    log_lines::{Filter, Writer},
+    pods::{cri_config, observed::State},
+};
 
 /// Pieces on their way to the client; more wait for it to read.
 const PIECES: usize = 16;
@@ -229,6 +230,7 @@ async fn read(
     let mut pending: Vec<u8> = Vec::new();
     let mut buffer = vec![0; CHUNK];
     let mut running = log.running && options.follow;
+    let mut next = None;
     loop {
         let read = file.read(&mut buffer).await?;
         if read > 0 {
@@ -238,8 +240,14 @@ async fn read(
             }
             continue;
         }
-        if let Some(next) = rotated(&file, &log.path).await {
+        // The runtime wrote to the old file until the new one was there: only a look at it after
+        // that has seen all of it.
+        if let Some(next) = next.take() {
             file = next;
+            continue;
+        }
+        next = rotated(&file, &log.path).await;
+        if next.is_some() {
             continue;
         }
         let (Some(watch), true) = (&watch, running) else {

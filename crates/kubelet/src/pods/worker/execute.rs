@@ -7,6 +7,7 @@ use cri::v1;
 
 use super::{Worker, news::Done};
 use crate::{
+    housekeeping::logs,
     pods::{
         cri_config,
         hooks::{image, resize, sandbox, start, stop, volumes},
@@ -110,8 +111,7 @@ impl Worker {
                         _ => Ok(()),
                     };
                     if let (Ok(()), Some(log)) = (&result, log) {
-                        // Rotated parts go with the pod's directory at the latest.
-                        let _ = tokio::fs::remove_file(log).await;
+                        logs::remove(&log).await;
                     }
                     Done::Removed(id, result)
                 });

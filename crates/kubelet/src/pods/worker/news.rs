@@ -1,6 +1,6 @@
 //! Taking in news: from the API, from the runtime, from probes, and from the worker's own steps.
 
-use std::{path::Path, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use client::events::EventType;
 use cri::v1;
@@ -17,6 +17,7 @@ use crate::{
             observe,
             start::{StartError, Started},
         },
+        last_words,
         observed::{Observed, Run, State, keys},
         plan::{Failure, Image, ProbeResults, Step, Stop, active_deadline},
         status::Verdict,
@@ -66,12 +67,6 @@ pub enum Done {
     /// The API object's deletion.
     Deleted(Result<(), kube::Error>),
 }
-
-/// Most of a termination message.
-const MAX_MESSAGE: usize = 4096;
-/// Most of a log that stands in for one.
-const MAX_FALLBACK: usize = 2048;
-const MAX_FALLBACK_LINES: usize = 80;
 
 impl Worker {
     /// Finds again what an earlier kubelet left running.
@@ -551,52 +546,14 @@ impl Worker {
                 .map(String::as_str);
             let log =
                 cri_config::termination_log(&self.agent, &self.pod, &run.name, run.restart_count);
-            let mut words = tail(&log, MAX_MESSAGE);
-            if words.is_empty()
-                && policy == Some("FallbackToLogsOnError")
-                && run.status.exit_code != 0
-            {
-                let path = cri_config::log_dir(&self.agent, &self.pod)
+            let fall_back = policy == Some("FallbackToLogsOnError") && run.status.exit_code != 0;
+            let output = fall_back.then(|| {
+                cri_config::log_dir(&self.agent, &self.pod)
                     .join(&run.name)
-                    .join(format!("{}.log", run.restart_count));
-                words = last_lines(&path);
-            }
+                    .join(format!("{}.log", run.restart_count))
+            });
+            let words = last_words::read(&log, output.as_deref());
             self.observed.runs[index].message = Some(words);
         }
     }
-}
-
-/// The end of a file.
-fn tail(path: &Path, most: usize) -> String {
-    use std::io::{Read, Seek, SeekFrom};
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(most as u64)))?;
-        let mut bytes = Vec::new();
-        file.take(most as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
-}
-
-/// The last lines of a container's log, without the runtime's prefix.
-fn last_lines(path: &Path) -> String {
-    let text = tail(path, MAX_FALLBACK * 2);
-    let mut lines: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.splitn(4, ' ').nth(3))
-        .collect();
-    if lines.len() > MAX_FALLBACK_LINES {
-        lines.drain(..lines.len() - MAX_FALLBACK_LINES);
-    }
-    let mut out = lines.join("\n");
-    if !out.is_empty() {
-        out.push('\n');
-    }
-    let mut cut = out.len().saturating_sub(MAX_FALLBACK);
-    while !out.is_char_boundary(cut) {
-        cut += 1;
-    }
-    out.split_off(cut)
 }
