@@ -1,5 +1,6 @@
 //! The built-in pod network against the kernel.
 
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use network::bridge::{Bridge, Config};
 use network::netlink::route::Route;
 use network::netlink::socket::{Family, Socket};
 use runtime::network::{Attachment, Bandwidth, PodNetwork, PortMapping};
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::namespace::{Namespace, ask, cable, instance, on_node, serve};
 
@@ -345,5 +347,44 @@ fn udp_clients_follow_a_host_port_to_its_next_pod() {
             assert_eq!(&buffer[..length], name.as_bytes());
             node.network.del(&attachment).await.unwrap();
         }
+    });
+}
+
+#[test]
+fn pods_share_a_host_port_on_different_addresses() {
+    on_node(|| async {
+        let outside = Namespace::new();
+        cable(&outside, "192.0.2.1/24", "192.0.2.9/24");
+        let node = Node::new();
+        let addresses = ["127.0.0.1", "192.0.2.1"];
+        let mut pods = Vec::new();
+        for ip in addresses {
+            let namespace = Namespace::new();
+            let mut mapping = host_port("TCP", 8084, 80);
+            mapping.host_ip = Some(ip.parse().unwrap());
+            node.network
+                .add(&attachment(&namespace, ip, vec![mapping]))
+                .await
+                .unwrap();
+            namespace.serve(80, ip);
+            pods.push(namespace);
+        }
+        for ip in addresses {
+            assert_eq!(ask(at(ip.parse().unwrap(), 8084)).unwrap().0, ip);
+        }
+        // As a client does that binds to the node's address.
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &at("192.0.2.1".parse().unwrap(), 0)).unwrap();
+        rustix::net::connect(&socket, &at("127.0.0.1".parse().unwrap(), 8084)).unwrap();
+        let mut text = String::new();
+        std::net::TcpStream::from(socket)
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "127.0.0.1 192.0.2.1");
+
+        let namespace = Namespace::new();
+        let taken = attachment(&namespace, "third", vec![host_port("TCP", 8084, 80)]);
+        let error = node.network.add(&taken).await.unwrap_err().to_string();
+        assert!(error.contains("host port 8084 is held"), "{error}");
     });
 }
