@@ -181,3 +181,49 @@ impl Sources {
         self.take(objects);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn slice(owner: &str) -> Arc<EndpointSlice> {
+        let labels = json!({SERVICE_NAME_LABEL: owner});
+        let object = json!({
+            "metadata": {"namespace": "ns", "name": "s", "labels": labels},
+            "addressType": "IPv4", "endpoints": [],
+        });
+        Arc::new(serde_json::from_value(object).unwrap())
+    }
+
+    fn named(name: &str) -> Key {
+        Key {
+            namespace: "ns".into(),
+            name: name.into(),
+        }
+    }
+
+    #[test]
+    fn a_slice_that_changes_its_service_changes_both() {
+        let mut objects = Objects::default();
+        let (old, new) = (slice("a"), slice("b"));
+        objects.slice_changed(Change::Applied {
+            old: None,
+            new: old.clone(),
+        });
+        assert_eq!(objects.take_changed(), BTreeSet::from([named("a")]));
+        objects.slice_changed(Change::Applied {
+            old: Some(old),
+            new: new.clone(),
+        });
+        assert_eq!(
+            objects.take_changed(),
+            BTreeSet::from([named("a"), named("b")])
+        );
+        assert!(objects.slices(&named("a")).is_none());
+        assert_eq!(objects.slices(&named("b")).map(BTreeMap::len), Some(1));
+        objects.slice_changed(Change::Deleted(new));
+        assert!(objects.slices(&named("b")).is_none() && !objects.is_unchanged());
+    }
+}
