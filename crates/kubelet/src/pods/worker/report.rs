@@ -49,7 +49,7 @@ impl Worker {
         }
         let quiet = self.waiting.is_empty() && self.stop.is_none() && self.verdict.is_none();
         let pending = self.generated.phase.as_deref() == Some("Pending");
-        if quiet && pending && now < self.hold_status {
+        if quiet && (pending || self.is_settling()) && now < self.hold_status {
             return Some(self.hold_status);
         }
         let patch = patch::between(self.pod.uid(), &self.sent, &self.generated)?;
@@ -64,6 +64,18 @@ impl Worker {
             Done::Reported(status, result)
         });
         None
+    }
+
+    /// Whether a first readiness result is still to come: most come with the first quick tries.
+    fn is_settling(&self) -> bool {
+        self.observed.running().any(|run| {
+            let probed = self
+                .pod
+                .container(&run.name)
+                .is_some_and(|(c, _)| c.readiness_probe.is_some());
+            let results = self.progress.probes.get(&run.id);
+            probed && results.is_none_or(|r| r.readiness.is_none())
+        })
     }
 
     fn count_start(&mut self, now: Timestamp) {
