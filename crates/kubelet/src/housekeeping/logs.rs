@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn older_files_are_compressed_and_the_oldest_go() {
         let names = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        let cases: [(&[&str], u32, &[&str], &[&str]); 5] = [
+        type Case<'a> = (&'a [&'a str], u32, &'a [&'a str], &'a [&'a str]);
+        let cases: [Case<'_>; 5] = [
             (&[], 5, &[], &[]),
             (&["0.log.1"], 5, &[], &["0.log.1"]),
             (

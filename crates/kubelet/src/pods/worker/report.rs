@@ -66,15 +66,16 @@ impl Worker {
         None
     }
 
-    /// Whether a first readiness result is still to come: most come with the first quick tries.
+    /// Whether a first readiness result may come with the probe's first quick tries, so that it and
+    /// the containers' start are one write.
     fn is_settling(&self) -> bool {
         self.observed.running().any(|run| {
-            let probed = self
-                .pod
-                .container(&run.name)
-                .is_some_and(|(c, _)| c.readiness_probe.is_some());
+            let at_once = self.pod.container(&run.name).is_some_and(|(c, _)| {
+                let probe = c.readiness_probe.as_ref();
+                probe.is_some_and(|p| p.initial_delay_seconds.unwrap_or(0) == 0)
+            });
             let results = self.progress.probes.get(&run.id);
-            probed && results.is_none_or(|r| r.readiness.is_none())
+            at_once && results.is_none_or(|r| r.readiness.is_none())
         })
     }
 
