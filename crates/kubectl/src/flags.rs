@@ -151,6 +151,12 @@ pub struct Describe {
     /// Which.
     #[command(flatten)]
     pub selection: Selection,
+    /// Show the events about the object; the default for one object, not for several.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub show_events: Option<bool>,
+    /// Accepted for kubectl's sake: lists are asked for whole.
+    #[arg(long, default_value_t = 500)]
+    pub chunk_size: i64,
 }
 
 /// `apply`.

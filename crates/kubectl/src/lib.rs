@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod commands;
+pub mod describe;
 pub mod error;
 pub mod flags;
 pub mod manifest;

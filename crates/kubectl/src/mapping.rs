@@ -76,6 +76,13 @@ impl Resource {
         }
     }
 
+    /// An item of a list with the kind and version that lists leave out.
+    pub fn typed(&self, mut object: Value) -> Value {
+        object["apiVersion"] = self.api_version().into();
+        object["kind"] = self.kind.clone().into();
+        object
+    }
+
     /// The path of an object.
     pub fn object(&self, namespace: &str, name: &str) -> String {
         format!("{}/{name}", self.path(Some(namespace)))

@@ -120,7 +120,7 @@ fn pod(object: &Value, usage: &mut Usage) {
 
 /// What the pod asks for as a whole: its containers (and restartable init containers) together, or
 /// more where an init container needs it, and its overhead.
-fn totals(pod: &Value, kind: &str) -> Usage {
+pub fn totals(pod: &Value, kind: &str) -> Usage {
     let mut sum = Usage::new();
     let add = |sum: &mut Usage, list: &Value| {
         for (name, amount) in list.as_object().into_iter().flatten() {

@@ -150,15 +150,12 @@ pub async fn objects(session: &Session, selection: &Selection) -> Result<(Vec<Fo
                 resource: target.resource,
                 object,
             }),
-            Ok(list) => {
-                let (api_version, kind) =
-                    (target.resource.api_version(), target.resource.kind.clone());
-                for mut object in list["items"].as_array().cloned().unwrap_or_default() {
-                    object["apiVersion"] = api_version.clone().into();
-                    object["kind"] = kind.clone().into();
+            Ok(mut list) => {
+                let items = list["items"].as_array_mut().map(std::mem::take);
+                for object in items.unwrap_or_default() {
                     found.push(Found {
+                        object: target.resource.typed(object),
                         resource: target.resource.clone(),
-                        object,
                     });
                 }
             }

@@ -2,6 +2,7 @@
 
 pub mod jsonpath;
 pub mod table;
+pub mod tabs;
 pub mod yaml;
 
 use serde_json::{Value, json};

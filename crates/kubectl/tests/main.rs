@@ -1,0 +1,4 @@
+//! The command line through its public face.
+#![allow(clippy::unwrap_used)]
+
+mod describe;
