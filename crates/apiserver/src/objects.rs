@@ -1,21 +1,34 @@
 //! Reading objects for the server's own decisions: authentication, authorization and admission look
 //! here, past authorization and encoding.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use parking_lot::Mutex;
 use serde_json::Value;
-use store::{Entry, Key, ListOptions, Store};
+use store::{Entry, Key, ListOptions, Revision, Store};
+
+/// Parsed objects kept; at the bound all of them go, and those asked for again come back.
+const KEPT: usize = 256;
+/// Of longer lists no parsed objects are kept: whoever walks thousands does so rarely.
+const KEPT_OF_LIST: usize = 32;
 
 /// The objects as they are now.
 pub struct Objects {
     store: Arc<Store>,
+    /// Every write asks for the same few (its namespace, its account, the classes), which change
+    /// rarely.
+    parsed: Mutex<HashMap<Key, (Revision, Arc<Value>)>>,
 }
 
 impl Objects {
     /// Over this store.
     pub fn new(store: Arc<Store>) -> Objects {
-        Objects { store }
+        Objects {
+            store,
+            parsed: Mutex::default(),
+        }
     }
 
     /// One object; `namespace` is empty for the cluster's.
@@ -34,8 +47,30 @@ impl Objects {
     }
 
     /// One object, parsed.
-    pub fn value(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-        serde_json::from_slice(&self.entry(group, plural, namespace, name)?.json).ok()
+    pub fn value(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Value>> {
+        self.kept(&*self.entry(group, plural, namespace, name)?)
+    }
+
+    /// The entry, parsed now or before.
+    fn kept(&self, entry: &Entry) -> Option<Arc<Value>> {
+        if let Some((revision, value)) = self.parsed.lock().get(&entry.key)
+            && *revision == entry.revision
+        {
+            return Some(value.clone());
+        }
+        let value = Arc::new(serde_json::from_slice(&entry.json).ok()?);
+        let mut parsed = self.parsed.lock();
+        if parsed.len() >= KEPT && !parsed.contains_key(&entry.key) {
+            parsed.clear();
+        }
+        parsed.insert(entry.key.clone(), (entry.revision, Arc::clone(&value)));
+        Some(value)
     }
 
     /// All objects of a resource, or those of one namespace.
@@ -73,10 +108,15 @@ impl Objects {
     }
 
     /// `list`, parsed.
-    pub fn values(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Value> {
-        self.list(group, plural, namespace)
+    pub fn values(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
+        let entries = self.list(group, plural, namespace);
+        let few = entries.len() <= KEPT_OF_LIST;
+        entries
             .iter()
-            .filter_map(|entry| serde_json::from_slice(&entry.json).ok())
+            .filter_map(|entry| match few {
+                true => self.kept(entry),
+                false => serde_json::from_slice(&entry.json).ok().map(Arc::new),
+            })
             .collect()
     }
 }

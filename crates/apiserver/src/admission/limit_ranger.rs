@@ -1,5 +1,7 @@
 //! LimitRanger: defaults and bounds of what containers, pods and claims ask for.
 
+use std::sync::Arc;
+
 use api::meta;
 use api::object::Object;
 use api::quantity::Quantity;
@@ -70,7 +72,7 @@ impl Plugin for LimitRanger {
     }
 }
 
-fn ranges(admission: &Admission<'_>) -> Vec<Value> {
+fn ranges(admission: &Admission<'_>) -> Vec<Arc<Value>> {
     admission
         .objects()
         .values("", "limitranges", Some(admission.call.namespace()))

@@ -1,5 +1,7 @@
 //! RuntimeClass: a pod gets the overhead, node selector and tolerations of its class.
 
+use std::sync::Arc;
+
 use api::meta;
 use api::object::Object;
 use api::status::Status;
@@ -10,7 +12,7 @@ use super::{Admission, Operation, Plugin};
 /// See the module.
 pub struct RuntimeClass;
 
-fn class(admission: &Admission<'_>, pod: &Value) -> Result<Option<Value>, Status> {
+fn class(admission: &Admission<'_>, pod: &Value) -> Result<Option<Arc<Value>>, Status> {
     let name = pod.text("spec.runtimeClassName");
     if !admission.is("", "pods") || admission.operation != Operation::Create || name.is_empty() {
         return Ok(None);

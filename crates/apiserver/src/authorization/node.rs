@@ -4,7 +4,7 @@
 //! Upstream keeps a graph of references. Here the pods of the node are looked through when the
 //! question comes: a node has few pods, and its kubelet asks for one object once per watch.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use api::object::Object;
 use serde_json::Value;
@@ -305,7 +305,7 @@ fn claims(pod: &Value) -> impl Iterator<Item = String> {
     })
 }
 
-fn volume_of(namespace: &str, claim: &str, objects: &Objects) -> Option<Value> {
+fn volume_of(namespace: &str, claim: &str, objects: &Objects) -> Option<Arc<Value>> {
     let claim = objects.value("", "persistentvolumeclaims", namespace, claim)?;
     objects.value("", "persistentvolumes", "", claim.text("spec.volumeName"))
 }

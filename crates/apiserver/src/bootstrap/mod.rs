@@ -194,7 +194,7 @@ async fn reconcile(
     if merged.len() == live.list(field).len() {
         return Ok(());
     }
-    let mut whole = live.clone();
+    let mut whole = Value::clone(&live);
     whole.set(field, merged);
     ensure_same(server, path, namespace, name, whole, &[field]).await
 }

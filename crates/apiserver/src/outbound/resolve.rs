@@ -1,6 +1,8 @@
 //! From a Service to addresses: its cluster address, the name an `ExternalName` service stands for, or,
 //! where a service has no address of its own, its ready endpoints.
 
+use std::sync::Arc;
+
 use std::net::{IpAddr, SocketAddr};
 
 use api::meta;
@@ -59,7 +61,7 @@ pub(super) fn service(
 fn plan(
     service: &Value,
     target: &ServiceTarget,
-    slices: impl FnOnce() -> Vec<Value>,
+    slices: impl FnOnce() -> Vec<Arc<Value>>,
 ) -> Result<Addresses, OutboundError> {
     let name = &target.name;
     if service.text("spec.type") == "ExternalName" {
@@ -132,7 +134,7 @@ mod tests {
                 {"addresses": ["10.0.0.1"], "conditions": {"ready": false}},
                 {"addresses": ["10.0.0.2"], "conditions": {"ready": true}},
                 {"addresses": ["10.0.0.3"]}]});
-        plan(service, &target, || vec![slice]).map_err(|e| e.to_string())
+        plan(service, &target, || vec![slice.into()]).map_err(|e| e.to_string())
     }
 
     #[test]

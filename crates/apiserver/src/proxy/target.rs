@@ -1,6 +1,7 @@
 //! Where a proxied request goes.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use api::meta;
 use api::object::Object;
@@ -147,7 +148,7 @@ fn stream_query(query: &Query, subresource: &str) -> Vec<(String, String)> {
     pairs
 }
 
-fn pod(call: &Call, name: &str) -> Result<Value, Status> {
+fn pod(call: &Call, name: &str) -> Result<Arc<Value>, Status> {
     call.server
         .objects
         .value("", "pods", &call.info.namespace, name)

@@ -1,5 +1,6 @@
 //! Between values and the bytes the store keeps.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use api::meta;
@@ -120,14 +121,18 @@ pub fn parse(json: &[u8]) -> Result<Value, Status> {
 }
 
 /// The object in the version it rests in.
-pub async fn to_storage(endpoint: &Endpoint, object: &Value) -> Result<Value, Status> {
+pub async fn to_storage<'a>(
+    endpoint: &Endpoint,
+    object: &'a Value,
+) -> Result<Cow<'a, Value>, Status> {
     if !endpoint.converts {
-        return Ok(object.clone());
+        return Ok(Cow::Borrowed(object));
     }
-    match &endpoint.form {
-        Some(form) => form.to_storage(object.clone()).await,
-        None => Ok(api::convert::to_storage(&endpoint.resource, object.clone())),
-    }
+    let object = object.clone();
+    Ok(Cow::Owned(match &endpoint.form {
+        Some(form) => form.to_storage(object).await?,
+        None => api::convert::to_storage(&endpoint.resource, object),
+    }))
 }
 
 /// Is the object, but for its resourceVersion, what the entry holds?
