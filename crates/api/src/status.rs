@@ -1,5 +1,6 @@
 //! What goes wrong with a request, as the `Status` object that upstream answers.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use schema::{Value, field_error::FieldError};
@@ -13,7 +14,7 @@ pub struct Status {
     /// HTTP status code.
     pub code: u16,
     /// `NotFound`, …; empty when there is none.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// For people.
     pub message: String,
     /// For programs.
@@ -89,10 +90,10 @@ impl<'a> From<&'a crate::resource::Resource> for About<'a> {
 }
 
 impl Status {
-    fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+    fn new(code: u16, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Status {
             code,
-            reason,
+            reason: reason.into(),
             message: message.into(),
             details: None,
             continue_token: String::new(),
@@ -353,7 +354,11 @@ impl Status {
     }
 
     /// Any other code, with its own reason and message.
-    pub fn other(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn other(
+        code: u16,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
         Status::new(code, reason, message)
     }
 
@@ -368,7 +373,7 @@ impl Status {
             "code": self.code,
         });
         if !self.reason.is_empty() {
-            value["reason"] = self.reason.into();
+            value["reason"] = (*self.reason).into();
         }
         if !self.continue_token.is_empty() {
             value["metadata"]["continue"] = self.continue_token.as_str().into();

@@ -1,10 +1,12 @@
 //! Audit: who did what with which outcome, at metadata level, appended to a file as JSON lines.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::authentication::UserInfo;
@@ -39,6 +41,25 @@ pub struct Outcome<'a> {
     pub user_agent: &'a str,
     /// Identifier of the request.
     pub id: &'a str,
+    /// What admission noted.
+    pub annotations: &'a Annotations,
+}
+
+/// Notes about one request, for its event.
+#[derive(Default)]
+pub struct Annotations(Mutex<BTreeMap<String, String>>);
+
+/// Notes about one request; further ones are left out.
+const MAX_ANNOTATIONS: usize = 100;
+
+impl Annotations {
+    /// Adds a note; the first under a key stays.
+    pub fn add(&self, key: String, value: String) {
+        let mut notes = self.0.lock();
+        if notes.len() < MAX_ANNOTATIONS {
+            notes.entry(key).or_insert(value);
+        }
+    }
 }
 
 impl Audit {
@@ -121,6 +142,11 @@ impl Audit {
                 "apiGroup": info.group, "apiVersion": info.version, "subresource": info.subresource,
             });
         }
+        let notes = outcome.annotations.0.lock();
+        if !notes.is_empty() {
+            event["annotations"] = json!(&*notes);
+        }
+        drop(notes);
         if let Err(TrySendError::Full(_)) = sender.try_send(event) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -121,6 +121,18 @@ impl Endpoints {
             .cloned()
     }
 
+    /// The other endpoints of the same objects: further versions, or another group.
+    pub fn equivalent(&self, endpoint: &Endpoint) -> Vec<Arc<Endpoint>> {
+        let map = self.map.read();
+        let own = &endpoint.resource;
+        map.get(&own.plural)
+            .into_iter()
+            .flatten()
+            .filter(|e| e.stored && e.prefix == endpoint.prefix && e.resource.gvk != own.gvk)
+            .cloned()
+            .collect()
+    }
+
     /// All of them, one per served version.
     pub fn all(&self) -> Vec<Arc<Endpoint>> {
         self.map.read().values().flatten().cloned().collect()

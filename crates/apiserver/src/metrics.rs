@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use store::Store;
 
+use crate::admission::metrics::AdmissionMetrics;
 use crate::endpoint::Endpoint;
 use crate::request::info::RequestInfo;
 
@@ -43,6 +44,8 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<VerbLabels, Histogram, fn() -> Histogram>,
     watchers: Family<WatchLabels, Gauge>,
+    /// What admission counts.
+    pub(crate) admission: AdmissionMetrics,
     store: Arc<Store>,
     revision: Gauge,
     objects: Gauge,
@@ -90,7 +93,9 @@ impl Metrics {
             "About how many bytes objects and recent changes take",
             bytes.clone(),
         );
+        let admission = AdmissionMetrics::new(&mut registry);
         Metrics {
+            admission,
             registry,
             requests,
             durations,

@@ -128,6 +128,7 @@ impl ApiServer {
         bootstrap::ensure(&server).await?;
         // After the first roles are written, so that nobody is refused for roles not seen yet.
         follow_rbac(&server.store, &rbac, &server.ending);
+        server.admission.follow(&server.store, &server.ending);
         *server.ready.write() = true;
         Ok(server)
     }

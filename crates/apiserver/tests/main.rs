@@ -13,3 +13,4 @@ mod request_path;
 mod semantics;
 mod tls;
 mod walk;
+mod webhooks;

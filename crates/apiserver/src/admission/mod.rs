@@ -1,31 +1,42 @@
 //! Shall it be so? An ordered chain between decoding and storing: first the plugins that may change
 //! the object, then those that only judge. Each is one small file.
 //!
-//! The order is upstream's recommended one. Webhooks and policies come in as further plugins: their
-//! place is after the built-in mutating ones, and before [`quota`], which must count what will be
-//! stored.
+//! The order is upstream's recommended one: the built-in plugins, then policies, then webhooks, and
+//! last [`quota`], which must count what will be stored. Policies and webhooks wait for others and see
+//! every operation; the built-in plugins look at memory alone.
 
+mod attributes;
 mod certificate_identity;
 mod default_classes;
 mod default_tolerations;
+mod expression;
 mod limit_ranger;
+pub mod metrics;
 mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 mod pod_security;
 mod priority;
 mod quota;
 mod rbac_escalation;
+mod rules;
 mod runtime_class;
 mod service_account;
 mod storage_in_use;
 mod taint_nodes;
+mod webhook;
+
+use std::sync::Arc;
 
 use api::status::Status;
 use serde_json::Value;
+use store::Store;
+use tokio_util::sync::CancellationToken;
 
 use crate::authentication::UserInfo;
+use crate::bootstrap::follow::Follower;
 use crate::objects::Objects;
 use crate::registry::call::Call;
+use webhook::{Reinvoked, Step, Webhooks};
 
 /// What is being done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +63,8 @@ pub struct Admission<'a> {
     pub name: &'a str,
     /// Nothing will be stored: plugins must not either.
     pub dry_run: bool,
+    /// The options of a delete; those of writes are the call's.
+    pub options: Option<&'a Value>,
 }
 
 impl<'a> Admission<'a> {
@@ -68,6 +81,7 @@ impl<'a> Admission<'a> {
             subresource,
             name: &call.info.name,
             dry_run,
+            options: None,
         }
     }
 
@@ -130,9 +144,21 @@ pub trait Plugin: Send + Sync {
     }
 }
 
-/// The plugins in order.
+/// One request's way through the steps that may change its object.
+#[derive(Default)]
+pub(crate) struct Round {
+    /// The chain runs for the second and last time.
+    second: bool,
+    /// Somebody changed the object: those before may want to see it again.
+    again: bool,
+    webhooks: Reinvoked,
+    policies: Reinvoked,
+}
+
+/// The plugins in order, and what decides beside them.
 pub struct Chain {
     plugins: Vec<Box<dyn Plugin>>,
+    webhooks: Arc<Webhooks>,
 }
 
 impl Chain {
@@ -154,22 +180,64 @@ impl Chain {
                 Box::new(default_classes::DefaultClasses),
                 Box::new(rbac_escalation::Escalation),
             ],
+            webhooks: Arc::default(),
         }
     }
 
-    /// Lets every plugin change the object.
+    /// Keeps webhooks in step with their configurations, until `ending`.
+    pub fn follow(&self, store: &Arc<Store>, ending: &CancellationToken) {
+        for step in [Step::Admit, Step::Validate] {
+            let group = "admissionregistration.k8s.io";
+            let webhooks = self.webhooks.clone();
+            let seen = move |_: &str, name: &str, object: Option<&Value>| {
+                webhooks.observe(step, name, object);
+            };
+            Follower::new(store.clone(), group, step.plural()).start(seen, ending.clone());
+        }
+    }
+
+    /// Lets everybody change the object who may. Says whether anything but a built-in plugin did:
+    /// what was prepared by the old object is then to be prepared anew.
     pub async fn mutate(
         &self,
         admission: &Admission<'_>,
         object: &mut Value,
         old: Option<&Value>,
-    ) -> Result<(), Status> {
+    ) -> Result<bool, Status> {
         self.plugins
             .iter()
-            .try_for_each(|plugin| plugin.mutate(admission, object, old))
+            .try_for_each(|plugin| plugin.mutate(admission, object, old))?;
+        let mut round = Round::default();
+        let mut held = Some(std::mem::take(object));
+        let mut dirty = self
+            .others_mutate(admission, &mut held, old, &mut round)
+            .await?;
+        if round.again {
+            round.second = true;
+            if let Some(object) = &mut held {
+                self.plugins
+                    .iter()
+                    .try_for_each(|plugin| plugin.mutate(admission, object, old))?;
+            }
+            dirty |= self
+                .others_mutate(admission, &mut held, old, &mut round)
+                .await?;
+        }
+        *object = held.unwrap_or_default();
+        Ok(dirty)
     }
 
-    /// Lets every plugin judge the object; quotas count last, since they record what they admit.
+    async fn others_mutate(
+        &self,
+        admission: &Admission<'_>,
+        object: &mut Option<Value>,
+        old: Option<&Value>,
+        round: &mut Round,
+    ) -> Result<bool, Status> {
+        self.webhooks.mutate(admission, object, old, round).await
+    }
+
+    /// Lets everybody judge the object; quotas count last, since they record what they admit.
     pub async fn validate(
         &self,
         admission: &Admission<'_>,
@@ -179,6 +247,27 @@ impl Chain {
         self.plugins
             .iter()
             .try_for_each(|plugin| plugin.validate(admission, object, old))?;
+        self.others_validate(admission, Some(object), old).await?;
         quota::admit(admission, object, old).await
+    }
+
+    async fn others_validate(
+        &self,
+        admission: &Admission<'_>,
+        object: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        self.webhooks.validate(admission, object, old).await
+    }
+
+    /// Lets everybody judge a delete. There is no object then, only what goes.
+    pub async fn delete(&self, admission: &Admission<'_>, live: &Value) -> Result<(), Status> {
+        let mut round = Round::default();
+        self.others_mutate(admission, &mut None, Some(live), &mut round)
+            .await?;
+        self.plugins
+            .iter()
+            .try_for_each(|plugin| plugin.validate(admission, live, Some(live)))?;
+        self.others_validate(admission, None, Some(live)).await
     }
 }

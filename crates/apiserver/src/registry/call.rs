@@ -6,6 +6,7 @@ use api::status::Status;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use crate::audit::Annotations;
 use crate::authentication::UserInfo;
 use crate::endpoint::Endpoint;
 use crate::request::accept::Accept;
@@ -33,8 +34,12 @@ pub struct Call {
     pub user_agent: String,
     /// When it came in.
     pub now: Timestamp,
+    /// When it is given up, whatever it waits for.
+    pub deadline: tokio::time::Instant,
     /// `Warning` headers of the answer.
     pub warnings: Mutex<Vec<String>>,
+    /// What the audit log is told of it.
+    pub annotations: Arc<Annotations>,
 }
 
 /// Warnings of one answer; further ones are left out.
@@ -63,6 +68,11 @@ pub struct WriteOptions {
     pub field_validation: FieldValidation,
     /// Server-side apply takes fields from other managers.
     pub force: bool,
+}
+
+/// When a request that starts now is given up.
+pub(crate) fn deadline() -> tokio::time::Instant {
+    tokio::time::Instant::now() + crate::request::chain::REQUEST_PATIENCE
 }
 
 impl Call {
@@ -103,7 +113,9 @@ impl Call {
             content_type: String::new(),
             user_agent: "corten-apiserver".to_owned(),
             now: server.clock.now(),
+            deadline: deadline(),
             warnings: Mutex::default(),
+            annotations: Arc::default(),
             endpoint,
         }
     }

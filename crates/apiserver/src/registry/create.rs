@@ -46,11 +46,22 @@ pub(super) async fn create_managed(
         manage::record(call, options, "", None, &mut object);
     }
 
-    let admission = Admission::write(call, Operation::Create, "", options.dry_run);
-    call.server
-        .admission
-        .mutate(&admission, &mut object, None)
-        .await?;
+    // A generated name is not known yet where the object may still change.
+    let sent = if generated {
+        String::new()
+    } else {
+        meta::name(&object).to_owned()
+    };
+    let mut admission = Admission::write(call, Operation::Create, "", options.dry_run);
+    admission.name = &sent;
+    let chain = &call.server.admission;
+    let changed = chain.mutate(&admission, &mut object, None).await?;
+    if changed {
+        // What others made of the object passes what a sent one does.
+        namespace_of(call, &mut object)?;
+        api::prepare::create(resource, &mut object, &uid, call.now);
+        api::defaulting::apply(resource, &mut object);
+    }
     for warning in resource.strategy.warnings(&object) {
         call.warn(warning);
     }
@@ -59,10 +70,9 @@ pub(super) async fn create_managed(
     if !errors.is_empty() {
         return Err(invalid(call, &object, errors));
     }
-    call.server
-        .admission
-        .validate(&admission, &object, None)
-        .await?;
+    let name = meta::name(&object).to_owned();
+    admission.name = &name;
+    chain.validate(&admission, &object, None).await?;
     if options.dry_run {
         return Ok(Written::Value(object));
     }

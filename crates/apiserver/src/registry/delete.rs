@@ -6,7 +6,7 @@ use api::resource::Resource;
 use api::status::{About, Status};
 use api::strategy::Deletion;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::{Expect, WriteError};
 
 use super::call::Call;
@@ -29,6 +29,8 @@ pub struct DeleteOptions {
     pub resource_version: Option<String>,
     /// Do everything but delete.
     pub dry_run: bool,
+    /// Admission has been asked already, about what the delete is a part of.
+    pub admitted: bool,
 }
 
 /// What becomes of dependents.
@@ -106,6 +108,34 @@ impl DeleteOptions {
         options.resource_version = text("preconditions.resourceVersion");
         options.dry_run |= value.texts("dryRun").any(|v| v == "All");
         Ok(options)
+    }
+}
+
+impl DeleteOptions {
+    /// As an object.
+    fn to_value(&self) -> Value {
+        let mut value = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        if let Some(seconds) = self.grace_seconds {
+            value["gracePeriodSeconds"] = seconds.into();
+        }
+        if let Some(uid) = &self.uid {
+            value["preconditions"]["uid"] = uid.as_str().into();
+        }
+        if let Some(revision) = &self.resource_version {
+            value["preconditions"]["resourceVersion"] = revision.as_str().into();
+        }
+        if let Some(propagation) = self.propagation {
+            value["propagationPolicy"] = match propagation {
+                Propagation::Orphan => "Orphan",
+                Propagation::Background => "Background",
+                Propagation::Foreground => "Foreground",
+            }
+            .into();
+        }
+        if self.dry_run {
+            value["dryRun"] = json!(["All"]);
+        }
+        value
     }
 }
 
@@ -249,12 +279,13 @@ pub async fn delete(
             .ok_or_else(|| Status::not_found(resource, name))?;
         let live = serialize::live(endpoint, &entry).await?;
         preconditions(resource, name, options, &live)?;
-        let mut admission = Admission::write(call, Operation::Delete, "", options.dry_run);
-        admission.name = name;
-        call.server
-            .admission
-            .validate(&admission, &live, Some(&live))
-            .await?;
+        if !options.admitted {
+            let mut admission = Admission::write(call, Operation::Delete, "", options.dry_run);
+            let shown = options.to_value();
+            admission.name = name;
+            admission.options = Some(&shown);
+            call.server.admission.delete(&admission, &live).await?;
+        }
         if &*resource.gvk.group == "batch"
             && &*resource.gvk.kind == "Job"
             && options.propagation.is_none()

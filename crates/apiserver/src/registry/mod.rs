@@ -21,6 +21,7 @@ pub use delete::{DeleteOptions, delete};
 pub use dispatch::dispatch;
 pub(crate) use respond::failure;
 pub use serialize::{attributes, live};
+pub(crate) use serialize::{served, to_storage};
 pub use update::{Change, update};
 
 use std::sync::Arc;

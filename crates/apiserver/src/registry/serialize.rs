@@ -90,6 +90,20 @@ pub async fn live(endpoint: &Endpoint, entry: &Entry) -> Result<Value, Status> {
     }
 }
 
+/// An object in the version it rests in, as a value in the endpoint's version.
+pub async fn served(endpoint: &Endpoint, rest: Value) -> Result<Value, Status> {
+    match &endpoint.form {
+        _ if !endpoint.converts => Ok(rest),
+        Some(form) => {
+            let mut objects = form.to_served(vec![rest]).await?;
+            objects
+                .pop()
+                .ok_or_else(|| Status::internal("a conversion gave no object"))
+        }
+        None => Ok(api::convert::from_storage(&endpoint.resource, rest)),
+    }
+}
+
 /// [`live`] of many: what converts outside the server is asked once for all of them.
 pub async fn live_all(endpoint: &Endpoint, entries: &[Arc<Entry>]) -> Result<Vec<Value>, Status> {
     match &endpoint.form {

@@ -9,7 +9,7 @@ use store::{Entry, Expect, Revision, WriteError};
 
 use super::call::{Call, WriteOptions};
 use super::create::{create_managed, invalid, namespace_of, store_error};
-use super::{Written, manage, serialize};
+use super::{Written, manage, serialize, sub};
 use crate::admission::{Admission, Operation};
 
 /// Tries of a write that does not insist on a revision.
@@ -106,10 +106,22 @@ async fn attempt(
     }
 
     let admission = Admission::write(call, Operation::Update, change.subresource, options.dry_run);
-    call.server
-        .admission
-        .mutate(&admission, &mut object, Some(live))
-        .await?;
+    let scale = change.subresource == "scale";
+    let chain = &call.server.admission;
+    if scale {
+        // Who judges a scale sees a scale.
+        let mut shown = sub::scale::of(&object);
+        let old = sub::scale::of(live);
+        if chain.mutate(&admission, &mut shown, Some(&old)).await? {
+            object.restore("spec.replicas", &shown);
+        }
+    } else if chain.mutate(&admission, &mut object, Some(live)).await? {
+        // What others made of the object passes what a sent one does.
+        namespace_of(call, &mut object)?;
+        object.set("metadata.resourceVersion", entry.revision.to_string());
+        api::prepare::update(resource, change.part, &mut object, live, call.now);
+        api::defaulting::apply(resource, &mut object);
+    }
     for warning in resource.strategy.warnings(&object) {
         call.warn(warning);
     }
@@ -121,10 +133,12 @@ async fn attempt(
     if !errors.is_empty() {
         return Err(invalid(call, &object, errors));
     }
-    call.server
-        .admission
-        .validate(&admission, &object, Some(live))
-        .await?;
+    if scale {
+        let (shown, old) = (sub::scale::of(&object), sub::scale::of(live));
+        chain.validate(&admission, &shown, Some(&old)).await?;
+    } else {
+        chain.validate(&admission, &object, Some(live)).await?;
+    }
 
     if ends_deletion(&object) {
         if options.dry_run {

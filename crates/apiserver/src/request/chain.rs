@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::accept::{self, Accept, Shape};
 use super::info::{self, RequestInfo};
 use super::query::Query;
-use crate::audit::Outcome;
+use crate::audit::{Annotations, Outcome};
 use crate::authentication::service_account::Live;
 use crate::authentication::{Peer, UserInfo, impersonation};
 use crate::authorization::Attributes;
@@ -29,7 +29,7 @@ pub const MAX_BODY: usize = 3 * 1024 * 1024;
 /// A body that takes longer to come is given up.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
 /// A request that does not wait by its nature (watch, proxy) is given up after this long.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
 /// Paths anybody may read.
 const PUBLIC: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
 
@@ -40,6 +40,7 @@ struct Record {
     real_user: Option<Arc<UserInfo>>,
     accept: Accept,
     info: RequestInfo,
+    annotations: Arc<Annotations>,
 }
 
 impl ApiServer {
@@ -99,6 +100,7 @@ impl ApiServer {
                 },
                 user_agent: &agent,
                 id: &id,
+                annotations: &record.annotations,
             });
         }
         // Between processes of one machine the network is free and the processor is not.
@@ -213,7 +215,9 @@ impl ApiServer {
             content_type: text(&parts.headers, header::CONTENT_TYPE).to_owned(),
             user_agent: agent.to_owned(),
             now: self.clock.now(),
+            deadline: crate::registry::call::deadline(),
             warnings: Mutex::default(),
+            annotations: record.annotations.clone(),
         };
         if proxy::is_proxied(&call.info) {
             let request = Request::from_parts(parts, body);

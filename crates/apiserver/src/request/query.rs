@@ -36,6 +36,11 @@ impl Query {
         Query { pairs }
     }
 
+    /// Of these parameters.
+    pub fn from_pairs(pairs: Vec<(String, String)>) -> Query {
+        Query { pairs }
+    }
+
     /// The first value of `key`; none where absent or empty.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.pairs

@@ -27,7 +27,7 @@ pub async fn bind(
         .type_of(&gvk.group, &gvk.version, &gvk.kind)
         .ok_or_else(|| Status::internal("the type Binding is missing"))?;
     let options = call.write_options()?;
-    let binding = decode::body(
+    let mut binding = decode::body(
         call,
         gvk,
         &catalog.table,
@@ -41,6 +41,7 @@ pub async fn bind(
             "name in URL does not match name in Binding object",
         ));
     }
+    super::admit(call, "binding", options.dry_run, &mut binding).await?;
     assign(call, &call.info.name, &binding).await
 }
 
@@ -49,7 +50,7 @@ pub async fn create(call: &Call, body: &Bytes) -> Result<Response<Body>, Status>
     let endpoint = &call.endpoint;
     let options = call.write_options()?;
     let resource = &endpoint.resource;
-    let binding = decode::body(
+    let mut binding = decode::body(
         call,
         &resource.gvk,
         endpoint.resource.table(),
@@ -57,6 +58,7 @@ pub async fn create(call: &Call, body: &Bytes) -> Result<Response<Body>, Status>
         body,
         options.field_validation,
     )?;
+    super::admit(call, "", options.dry_run, &mut binding).await?;
     let pods = call
         .server
         .endpoints

@@ -29,14 +29,16 @@ pub async fn evict(
         .ok_or_else(|| Status::internal("the type Eviction is missing"))?;
     let name = call.info.name.as_str();
     let write = call.write_options()?;
-    let eviction = decode::body(call, gvk, &catalog.table, ty, body, write.field_validation)?;
+    let mut eviction = decode::body(call, gvk, &catalog.table, ty, body, write.field_validation)?;
     let sent = meta::name(&eviction);
     if !sent.is_empty() && sent != name {
         return Err(Status::bad_request(
             "name in URL does not match name in Eviction object",
         ));
     }
+    super::admit(call, "eviction", write.dry_run, &mut eviction).await?;
     let mut options = DeleteOptions {
+        admitted: true,
         dry_run: write.dry_run || eviction.texts("deleteOptions.dryRun").any(|d| d == "All"),
         grace_seconds: eviction.int("deleteOptions.gracePeriodSeconds"),
         ..DeleteOptions::default()

@@ -4,14 +4,16 @@ mod binding;
 mod eviction;
 mod part;
 mod review;
-mod scale;
+pub(super) mod scale;
 mod token;
 
 use api::status::Status;
 use bytes::Bytes;
 use http::Response;
+use serde_json::Value;
 
 use super::call::Call;
+use crate::admission::{Admission, Operation};
 use crate::http::body::Body;
 
 /// Does what the call asks of a subresource.
@@ -34,6 +36,19 @@ pub async fn dispatch(call: Call, body: Bytes) -> Result<Response<Body>, Status>
         "token" => token::request(&call, subresource, &body).await,
         _ => part::dispatch(&call, &body).await,
     }
+}
+
+/// Admission of a body that is posted and does not rest: an eviction, a binding, a question.
+async fn admit(
+    call: &Call,
+    subresource: &str,
+    dry_run: bool,
+    body: &mut Value,
+) -> Result<(), Status> {
+    let admission = Admission::write(call, Operation::Create, subresource, dry_run);
+    let chain = &call.server.admission;
+    chain.mutate(&admission, body, None).await?;
+    chain.validate(&admission, body, None).await
 }
 
 /// Does what the call asks of a resource whose objects do not rest.

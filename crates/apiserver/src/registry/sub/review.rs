@@ -30,6 +30,7 @@ pub async fn create(call: &Call, body: &Bytes) -> Result<Response<Body>, Status>
         body,
         options.field_validation,
     )?;
+    super::admit(call, "", options.dry_run, &mut review).await?;
     let status = match &*resource.plural {
         "selfsubjectreviews" => json!({"userInfo": &*call.user}),
         "tokenreviews" => token_review(call, &review)?,

@@ -51,6 +51,7 @@ pub async fn request(
         .value("", "serviceaccounts", namespace, name)
         .ok_or_else(|| Status::not_found(&*call.endpoint.resource, name))?;
     crate::admission::node_restriction::token(call, &request)?;
+    super::admit(call, "token", options.dry_run, &mut request).await?;
 
     let wanted = request.int("spec.expirationSeconds").unwrap_or(3600);
     let mut errors = Vec::new();
