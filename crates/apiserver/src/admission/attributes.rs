@@ -202,7 +202,8 @@ pub(super) async fn convert<'a>(
         return Ok(Cow::Borrowed(object));
     }
     let rest = crate::registry::to_storage(from, object).await?;
-    crate::registry::served(to, rest).await.map(Cow::Owned)
+    let converted = crate::registry::served(to, rest.into_owned()).await;
+    converted.map(Cow::Owned)
 }
 
 /// Does the selector match either form of the object?
