@@ -11,6 +11,7 @@ mod outbound;
 mod proxy;
 mod request_path;
 mod semantics;
+mod service_addresses;
 mod tls;
 mod walk;
 mod webhooks;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{Cluster, namespace, pod};
-use crate::tls::serve;
+use crate::tls::{Served, serve};
 
 /// Answers logs with the path it was asked for, and echoes upgraded connections.
 async fn kubelet(cluster: &Cluster) -> u16 {
@@ -146,10 +146,10 @@ async fn logs_come_from_the_kubelet() {
         .fails(403);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_is_passed_through() {
-    let (cluster, _) = prepared().await;
-    let served = serve(&cluster).await;
+async fn admin_connection(
+    cluster: &Cluster,
+    served: &Served,
+) -> hyper::client::conn::http1::SendRequest<Full<Bytes>> {
     let identity = cluster
         .pki
         .issue_client("admin", &["system:masters"], jiff::Timestamp::now())
@@ -161,10 +161,131 @@ async fn an_upgrade_is_passed_through() {
         .connect(name, stream)
         .await
         .unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .unwrap();
     tokio::spawn(connection.with_upgrades());
+    sender
+}
+
+fn websocket(path: &str, protocol: &str) -> Request<Full<Bytes>> {
+    Request::get(path)
+        .header("host", "localhost")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-protocol", protocol)
+        .body(Full::default())
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_and_watches_come_over_websocket_too() {
+    let (cluster, _) = prepared().await;
+    let served = serve(&cluster).await;
+    let log = "/api/v1/namespaces/default/pods/p/log";
+    for (protocol, expected) in [
+        (
+            "binary.k8s.io",
+            &b"\x82\x00\x82\x1a/containerLogs/default/p/c\x88\x02\x03\xe8"[..],
+        ),
+        (
+            "base64.binary.k8s.io",
+            b"\x81\x00\x81\x24L2NvbnRhaW5lckxvZ3MvZGVmYXVsdC9wL2M=\x88\x02\x03\xe8",
+        ),
+    ] {
+        let mut sender = admin_connection(&cluster, &served).await;
+        let mut response = sender.send_request(websocket(log, protocol)).await.unwrap();
+        assert_eq!(response.status(), 101);
+        assert_eq!(response.headers()["sec-websocket-protocol"], protocol);
+        let mut io = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
+        let mut found = Vec::new();
+        io.read_to_end(&mut found).await.unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&found),
+            String::from_utf8_lossy(expected)
+        );
+    }
+    let mut sender = admin_connection(&cluster, &served).await;
+    let refused = sender.send_request(websocket(log, "other")).await.unwrap();
+    assert_eq!(refused.status(), 403);
+
+    let watch = "/api/v1/namespaces?watch=true&fieldSelector=metadata.name%3Ddefault";
+    let mut request = websocket(watch, "");
+    request.headers_mut().remove("sec-websocket-protocol");
+    let mut sender = admin_connection(&cluster, &served).await;
+    let mut response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 101);
+    let mut io = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
+    assert_eq!(io.read_u16().await.unwrap(), 0x817e);
+    let length = io.read_u16().await.unwrap();
+    let mut event = vec![0; length.into()];
+    io.read_exact(&mut event).await.unwrap();
+    let event: serde_json::Value = serde_json::from_slice(&event).unwrap();
+    assert_eq!(event["object"]["metadata"]["name"], "default");
+    drop(io);
+    served.shutdown.cancel();
+    served.task.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_serve_needs_no_proof_and_its_links_stay_within() {
+    let (cluster, _) = prepared().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Signed by nobody whom the server knows.
+    let stranger = apiserver::pki::Authority::generate("stranger", jiff::Timestamp::now()).unwrap();
+    let identity = stranger
+        .issue_server("x", &["example.com".to_owned()], jiff::Timestamp::now())
+        .unwrap();
+    let acceptor =
+        tokio_rustls::TlsAcceptor::from(tls_config(&identity, cluster.pki.ca_pem()).unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let stream = acceptor.accept(stream).await.unwrap();
+            let client = stream.get_ref().1.peer_certificates().map(<[_]>::len);
+            assert_eq!(
+                client, None,
+                "the API server shows its identity to kubelets alone"
+            );
+            let service = hyper::service::service_fn(|request: Request<_>| {
+                let _: &hyper::body::Incoming = request.body();
+                let page = format!(
+                    "<a href='/x'>{} {} {}</a>",
+                    request.method(),
+                    request.uri(),
+                    request.headers()["x-forwarded-uri"].to_str().unwrap(),
+                );
+                let response = Response::builder().header("content-type", "text/html");
+                async move { Ok::<_, Infallible>(response.body(Full::<Bytes>::from(page)).unwrap()) }
+            });
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+    });
+    let admin = cluster.admin();
+    let proxy = format!("/api/v1/nodes/https:n:{port}/proxy");
+    for method in ["GET", "OPTIONS"] {
+        let answer = admin
+            .raw(method, &format!("{proxy}/a%20b/?q=%2F"), &[], "")
+            .await;
+        assert_eq!(
+            String::from_utf8_lossy(&answer.body),
+            format!("<a href='{proxy}/x'>{method} /a%20b/?q=%2F {proxy}/a%20b/</a>")
+        );
+    }
+    let moved = admin.get(&proxy).await;
+    assert_eq!(moved.code, 301);
+    assert_eq!(moved.headers["location"], format!("{proxy}/"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_is_passed_through() {
+    let (cluster, _) = prepared().await;
+    let served = serve(&cluster).await;
+    let mut sender = admin_connection(&cluster, &served).await;
     let request =
         Request::get("/api/v1/namespaces/default/pods/p/exec?command=sh&stdin=true&stdout=true")
             .header("host", "localhost")

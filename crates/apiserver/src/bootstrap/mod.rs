@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::registry::call::{Call, WriteOptions};
 use crate::registry::{Change, create, update};
 use crate::server::{ApiServer, StartError};
+use crate::service_addresses;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -77,7 +78,58 @@ pub async fn ensure(server: &Arc<ApiServer>) -> Result<(), StartError> {
         &["data"],
     )
     .await?;
+    service_network(server).await?;
+    service_addresses::repair(server).await?;
     kubernetes_service(server).await
+}
+
+/// The ServiceCIDR that Services have addresses from unless others are added: the network the server
+/// was configured with. One that exists is left as it is, as upstream does.
+async fn service_network(server: &Arc<ApiServer>) -> Result<(), StartError> {
+    let path = ("networking.k8s.io", "v1", "servicecidrs");
+    let name = "kubernetes";
+    let network = server.addresses.network().to_string();
+    let object = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+        "metadata": {"name": name}, "spec": {"cidrs": [network]},
+    });
+    missing(server, path, "", name, object).await?;
+    let Some(live) = server.objects.value(path.0, path.2, "", name) else {
+        return Ok(());
+    };
+    if live.texts("spec.cidrs").next() != Some(&network) {
+        tracing::warn!(
+            configured = network,
+            "the default ServiceCIDR has another network"
+        );
+        return Ok(());
+    }
+    if api::meta::condition(&live, "Ready").is_some() || api::meta::is_terminating(&live) {
+        return Ok(());
+    }
+    let condition = json!({
+        "type": "Ready", "status": "True", "reason": "",
+        "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": api::clock::rfc3339(server.clock.now()),
+    });
+    let change = Change {
+        part: Part::Status,
+        subresource: "status",
+        create_missing: false,
+        managed: false,
+        propose: Box::new(move |live| {
+            let mut object = live.cloned().unwrap_or_default();
+            object.set("status.conditions", json!([condition]));
+            Ok(object)
+        }),
+    };
+    update(&call(server, path, "")?, name, change, &options())
+        .await
+        .map(|_| ())
+        .map_err(|status| StartError::Bootstrap {
+            what: format!("status of {} {name}", path.2),
+            reason: status.message,
+        })
 }
 
 type Path<'a> = (&'a str, &'a str, &'a str);

@@ -91,7 +91,7 @@ impl Tls {
         self.id
     }
 
-    pub(super) fn config(&self) -> Arc<rustls::ClientConfig> {
+    pub(crate) fn config(&self) -> Arc<rustls::ClientConfig> {
         self.config.clone()
     }
 }

@@ -16,21 +16,19 @@ use crate::http::body::{BoxError, RequestBody};
 /// A backend that takes longer to answer the call is not there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Calls the backend, over TLS where a set-up is given.
 pub(super) async fn connect(
     target: &Target,
-    tls: Option<&Arc<ClientConfig>>,
+    tls: Option<Arc<ClientConfig>>,
 ) -> Result<SendRequest<RequestBody>, BoxError> {
     let dial = async {
         let stream = TcpStream::connect(target.address).await?;
         stream.set_nodelay(true)?;
-        if !target.tls {
+        let Some(tls) = tls else {
             return handshake(TokioIo::new(stream)).await;
-        }
-        let tls = tls.ok_or("no TLS identity towards kubelets is configured")?;
+        };
         let name = ServerName::IpAddress(target.address.ip().into());
-        let stream = TlsConnector::from(tls.clone())
-            .connect(name, stream)
-            .await?;
+        let stream = TlsConnector::from(tls).connect(name, stream).await?;
         handshake(TokioIo::new(stream)).await
     };
     tokio::time::timeout(PATIENCE, dial)

@@ -3,34 +3,62 @@
 //! SPDY) are passed through as raw bytes after the other side's own 101.
 
 mod connect;
+mod html;
+mod log;
 mod options;
+mod rewrite;
 mod target;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::status::Status;
 use http::header::{self, HeaderName};
-use http::{Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 
 use crate::http::body::{Body, BoxError, RequestBody};
 use crate::http::listen::TlsError;
+use crate::http::websocket;
+use crate::outbound::{Tls, Trust};
 use crate::pki::Identity;
 use crate::registry::call::Call;
 use crate::request::info::RequestInfo;
-use target::Target;
+use target::{Channel, Target};
 
 /// The way to kubelets, pods and services.
 pub struct Proxy {
-    tls: Option<Arc<ClientConfig>>,
+    kubelets: Option<Arc<ClientConfig>>,
+    others: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Proxy {
     /// With this TLS towards kubelets.
-    pub fn new(tls: Option<Arc<ClientConfig>>) -> Proxy {
-        Proxy { tls }
+    pub fn new(kubelets: Option<Arc<ClientConfig>>) -> Proxy {
+        Proxy {
+            kubelets,
+            others: OnceLock::new(),
+        }
+    }
+
+    /// The TLS towards a backend, none where it is called without.
+    fn tls(&self, channel: Channel) -> Result<Option<Arc<ClientConfig>>, BoxError> {
+        match channel {
+            Channel::Plain => Ok(None),
+            Channel::Kubelet => match &self.kubelets {
+                Some(tls) => Ok(Some(tls.clone())),
+                None => Err("no TLS identity towards kubelets is configured".into()),
+            },
+            Channel::Unverified => {
+                if let Some(tls) = self.others.get() {
+                    return Ok(Some(tls.clone()));
+                }
+                let tls = Tls::new(&Trust::Unchecked, None)?.config();
+                Ok(Some(self.others.get_or_init(|| tls).clone()))
+            }
+        }
     }
 }
 
@@ -88,35 +116,55 @@ pub async fn forward(
 ) -> Result<Response<Body>, Status> {
     let subresource = call.endpoint.resource.subresource(&call.info.subresource);
     let subresource = subresource.ok_or_else(Status::no_resource)?;
-    if !subresource
-        .verbs
-        .iter()
-        .any(|verb| &**verb == call.info.verb)
-    {
+    let served = subresource.verbs.iter().any(|v| &**v == call.info.verb);
+    let passes = call.info.subresource == "proxy" && request.method() == Method::OPTIONS;
+    if !served && !passes {
         return Err(Status::method_not_allowed());
     }
     if call.info.subresource != "log" {
         options::admit(&mut call).await?;
     }
-    let Some(target) = target::find(&call)? else {
+    let raw_query = request.uri().query().unwrap_or("").to_owned();
+    let Some(target) = target::find(&call, &raw_query)? else {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         return Ok(response);
     };
+    if call.info.subresource == "proxy"
+        && call.info.rest.is_none()
+        && matches!(*request.method(), Method::GET | Method::HEAD)
+    {
+        return rewrite::to_root(request.uri());
+    }
+    let listening = call.info.subresource == "log" && websocket::is_wanted(request.headers());
+    if listening {
+        return log::stream(&call, &target, request).await;
+    }
+    let upgrades = request.headers().contains_key(header::UPGRADE);
+    let rewritten = target.rewritten && !upgrades;
     let unreachable = |e: &dyn std::fmt::Display| {
+        if rewritten {
+            return Status::service_unavailable(format!("error trying to reach service: {e}"));
+        }
         Status::other(
             500,
             "InternalError",
             format!("Internal error occurred: error dialing backend: {e}"),
         )
     };
-    let mut sender = connect::connect(&target, call.server.proxy.tls.as_ref())
+    let mut sender = call
+        .server
+        .proxy
+        .dial(&target)
         .await
         .map_err(|e| unreachable(&e))?;
 
-    let upgrades = request.headers().contains_key(header::UPGRADE);
     let upgraded = upgrades.then(|| hyper::upgrade::on(&mut request));
-    let outgoing = outgoing(request, &target, upgrades)?;
+    let links = rewritten.then(|| rewrite::links(&call, &target, &request));
+    let mut outgoing = outgoing(request, &target, upgrades)?;
+    if let Some(links) = &links {
+        rewrite::tell(links, &mut outgoing);
+    }
     let mut response = sender
         .send_request(outgoing)
         .await
@@ -145,7 +193,17 @@ pub async fn forward(
     strip(response.headers_mut());
     let (parts, body) = response.into_parts();
     let stream = http_body_util::BodyDataStream::new(body.map_err(|e| Box::new(e) as BoxError));
-    Ok(Response::from_parts(parts, Body::stream(stream)))
+    let response = Response::from_parts(parts, Body::stream(stream));
+    match &links {
+        Some(links) => rewrite::answer(links, response).await,
+        None => Ok(response),
+    }
+}
+
+impl Proxy {
+    async fn dial(&self, target: &Target) -> Result<SendRequest<RequestBody>, BoxError> {
+        connect::connect(target, self.tls(target.channel)?).await
+    }
 }
 
 fn outgoing(
@@ -154,6 +212,7 @@ fn outgoing(
     upgrades: bool,
 ) -> Result<Request<RequestBody>, Status> {
     let (mut parts, body) = request.into_parts();
+    let asked = parts.uri.authority().map(ToString::to_string);
     parts.uri = target
         .path
         .parse::<Uri>()
@@ -173,12 +232,18 @@ fn outgoing(
     impersonation.into_iter().for_each(|name| {
         parts.headers.remove(name);
     });
-    let host = format!("{}", target.address);
-    parts.headers.insert(
-        header::HOST,
-        host.parse()
-            .map_err(|_| Status::internal("the backend's address is no header value"))?,
-    );
+    // Backends behind the proxy subresource see the host that the client asked for, as upstream's.
+    if !target.rewritten || !parts.headers.contains_key(header::HOST) {
+        let host = match &asked {
+            Some(asked) if target.rewritten => asked.clone(),
+            _ => target.address.to_string(),
+        };
+        parts.headers.insert(
+            header::HOST,
+            host.parse()
+                .map_err(|_| Status::internal("the backend's address is no header value"))?,
+        );
+    }
     if let Some(upgrade) = upgrade.filter(|_| upgrades) {
         parts.headers.insert(header::UPGRADE, upgrade);
         parts.headers.insert(

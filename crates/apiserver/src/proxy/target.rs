@@ -11,13 +11,37 @@ use serde_json::Value;
 use crate::registry::call::Call;
 use crate::request::query::Query;
 
+/// How a backend is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Without TLS.
+    Plain,
+    /// With TLS, this server's identity, and the kubelet's verified.
+    Kubelet,
+    /// With TLS that asks for no proof and shows none: what pods serve has certificates of their own.
+    Unverified,
+}
+
+impl Channel {
+    /// By the scheme in front of a proxied name.
+    fn of_scheme(scheme: &str) -> Channel {
+        if scheme == "https" {
+            Channel::Unverified
+        } else {
+            Channel::Plain
+        }
+    }
+}
+
 /// Where a proxied request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The backend.
     pub address: SocketAddr,
-    /// With TLS and this server's identity.
-    pub tls: bool,
+    /// How it is called.
+    pub channel: Channel,
+    /// Links and redirects of its answers are made to lead through this server again.
+    pub rewritten: bool,
     /// It is a kubelet's own answer, whose errors become a `Status`.
     pub kubelet: bool,
     /// Path and query there.
@@ -25,12 +49,13 @@ pub struct Target {
 }
 
 /// Finds the backend of a proxied request; none when the answer is known to be empty.
-pub fn find(call: &Call) -> Result<Option<Target>, Status> {
+pub fn find(call: &Call, raw_query: &str) -> Result<Option<Target>, Status> {
     let info = &call.info;
+    let path = rest(info.rest.as_deref().unwrap_or(""), raw_query);
     match (info.resource.as_str(), info.subresource.as_str()) {
-        ("nodes", _) => node_proxy(call).map(Some),
-        ("services", _) => service_proxy(call).map(Some),
-        ("pods", "proxy") => pod_proxy(call).map(Some),
+        ("nodes", _) => node_proxy(call, path).map(Some),
+        ("services", _) => service_proxy(call, path).map(Some),
+        ("pods", "proxy") => pod_proxy(call, path).map(Some),
         _ => container(call),
     }
 }
@@ -224,7 +249,8 @@ fn kubelet(call: &Call, node: &str, path: String) -> Result<Target, Status> {
         .unwrap_or(10250);
     Ok(Target {
         address: SocketAddr::new(address, port),
-        tls: true,
+        channel: Channel::Kubelet,
+        rewritten: false,
         kubelet: true,
         path,
     })
@@ -240,48 +266,46 @@ fn split_name(name: &str) -> (&str, &str, &str) {
     }
 }
 
-/// The path and query behind `/proxy`.
-fn rest(call: &Call, raw_query: &str) -> String {
-    let path = format!("/{}", call.info.rest.as_deref().unwrap_or(""));
-    let path = path.split('/').map(encode).collect::<Vec<_>>().join("/");
+/// The path and query behind `/proxy`, as they were sent.
+fn rest(rest: &str, raw_query: &str) -> String {
     if raw_query.is_empty() {
-        path
+        format!("/{rest}")
     } else {
-        format!("{path}?{raw_query}")
+        format!("/{rest}?{raw_query}")
     }
 }
 
-fn raw_query(call: &Call) -> String {
-    call.query
-        .pairs()
-        .map(|(k, v)| format!("{}={}", encode(k), encode(v)))
-        .collect::<Vec<_>>()
-        .join("&")
+/// Addresses that stand for this machine or its link must not be reached through the proxy, whatever
+/// a Pod's status or an EndpointSlice says. As upstream's `IsProxyableIP`.
+fn is_proxyable(ip: IpAddr) -> bool {
+    let local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !(local || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast())
 }
 
-fn node_proxy(call: &Call) -> Result<Target, Status> {
-    let (_, name, port) = split_name(&call.info.name);
-    let mut target = kubelet(call, name, rest(call, &raw_query(call)))?;
+fn node_proxy(call: &Call, path: String) -> Result<Target, Status> {
+    let (scheme, name, port) = split_name(&call.info.name);
+    let mut target = kubelet(call, name, path)?;
     target.kubelet = false;
+    target.rewritten = true;
     if let Ok(port) = port.parse::<u16>()
         && port != target.address.port()
     {
         target.address.set_port(port);
-        target.tls = false;
+        target.channel = Channel::of_scheme(scheme);
     }
     Ok(target)
 }
 
-fn pod_proxy(call: &Call) -> Result<Target, Status> {
+fn pod_proxy(call: &Call, path: String) -> Result<Target, Status> {
     let (scheme, name, port) = split_name(&call.info.name);
     let pod = pod(call, name)?;
-    let ip = pod.text("status.podIP").parse::<IpAddr>().map_err(|_| {
-        Status::other(
-            503,
-            "ServiceUnavailable",
-            format!("address not allowed: pod {name} has no address"),
-        )
-    })?;
+    let ip = pod.text("status.podIP").parse::<IpAddr>().ok();
+    let ip = ip
+        .filter(|ip| is_proxyable(*ip))
+        .ok_or_else(|| Status::bad_request("address not allowed"))?;
     let first = || {
         pod.list("spec.containers")
             .iter()
@@ -293,16 +317,16 @@ fn pod_proxy(call: &Call) -> Result<Target, Status> {
         Ok(port) => port,
         Err(_) => first().unwrap_or(80),
     };
-    let tls = scheme == "https";
     Ok(Target {
         address: SocketAddr::new(ip, port),
-        tls,
+        channel: Channel::of_scheme(scheme),
+        rewritten: true,
         kubelet: false,
-        path: rest(call, &raw_query(call)),
+        path,
     })
 }
 
-fn service_proxy(call: &Call) -> Result<Target, Status> {
+fn service_proxy(call: &Call, path: String) -> Result<Target, Status> {
     let (scheme, name, port) = split_name(&call.info.name);
     let namespace = &call.info.namespace;
     let about = About::new("", "services");
@@ -340,7 +364,8 @@ fn service_proxy(call: &Call) -> Result<Target, Status> {
             if endpoint.at("conditions.ready").as_bool().unwrap_or(true) {
                 let ips = endpoint
                     .texts("addresses")
-                    .filter_map(|a| a.parse::<IpAddr>().ok());
+                    .filter_map(|a| a.parse::<IpAddr>().ok())
+                    .filter(|ip| is_proxyable(*ip));
                 backends.extend(ips.map(|ip| SocketAddr::new(ip, number)));
             }
         }
@@ -359,9 +384,10 @@ fn service_proxy(call: &Call) -> Result<Target, Status> {
     };
     Ok(Target {
         address,
-        tls: scheme == "https",
+        channel: Channel::of_scheme(scheme),
+        rewritten: true,
         kubelet: false,
-        path: rest(call, &raw_query(call)),
+        path,
     })
 }
 
@@ -400,6 +426,23 @@ mod tests {
                 .message
                 .contains("container c is not valid")
         );
+    }
+
+    #[test]
+    fn addresses_of_the_machine_itself_are_not_reached() {
+        for (ip, allowed) in [
+            ("10.0.0.1", true),
+            ("2001:db8::1", true),
+            ("127.0.0.1", false),
+            ("169.254.169.254", false),
+            ("0.0.0.0", false),
+            ("224.0.0.1", false),
+            ("::1", false),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(is_proxyable(ip.parse().unwrap()), allowed, "{ip}");
+        }
+        assert_eq!(rest("a%20b/", "x=%2F"), "/a%20b/?x=%2F");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::call::{Call, WriteOptions};
 use super::{Written, manage, serialize};
 use crate::admission::{Admission, Operation};
 use crate::server::new_uid;
+use crate::service_addresses;
 
 /// Names tried for an object with `generateName`.
 const GENERATED_TRIES: usize = 8;
@@ -65,7 +66,9 @@ pub(super) async fn create_managed(
     for warning in resource.strategy.warnings(&object) {
         call.warn(warning);
     }
-    let addresses = call.server.addresses.reserve(resource, &mut object, None)?;
+    let addresses =
+        service_addresses::reserve(&call.server, resource, &mut object, None, options.dry_run)
+            .await?;
     let errors = api::validation::create(resource, &object);
     if !errors.is_empty() {
         return Err(invalid(call, &object, errors));
@@ -100,7 +103,7 @@ pub(super) async fn create_managed(
             Err(error) => return Err(store_error(call, error)),
         }
     };
-    addresses.keep();
+    addresses.keep().await;
     Ok(Written::Entry(entry))
 }
 

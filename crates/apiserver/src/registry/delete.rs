@@ -13,6 +13,7 @@ use super::call::Call;
 use super::create::store_error;
 use super::{Written, serialize};
 use crate::admission::{Admission, Operation};
+use crate::service_addresses;
 
 const TRIES: usize = 16;
 
@@ -299,7 +300,7 @@ pub async fn delete(
             Plan::Remove if options.dry_run => return Ok((Written::Value(live), true)),
             Plan::Remove => match store.delete(key.clone(), Expect::At(entry.revision)).await {
                 Ok(_) => {
-                    call.server.addresses.release(resource, &live);
+                    service_addresses::release(&call.server, resource, &live).await;
                     return Ok((Written::Value(live), true));
                 }
                 Err(WriteError::Conflict { .. } | WriteError::NotFound { .. }) => continue,

@@ -11,6 +11,7 @@ use super::call::{Call, WriteOptions};
 use super::create::{create_managed, invalid, namespace_of, store_error};
 use super::{Written, manage, serialize, sub};
 use crate::admission::{Admission, Operation};
+use crate::service_addresses;
 
 /// Tries of a write that does not insist on a revision.
 const TRIES: usize = 16;
@@ -125,10 +126,14 @@ async fn attempt(
     for warning in resource.strategy.warnings(&object) {
         call.warn(warning);
     }
-    let addresses = call
-        .server
-        .addresses
-        .reserve(resource, &mut object, Some(live))?;
+    let addresses = service_addresses::reserve(
+        &call.server,
+        resource,
+        &mut object,
+        Some(live),
+        options.dry_run,
+    )
+    .await?;
     let errors = api::validation::update(resource, change.part, &object, live);
     if !errors.is_empty() {
         return Err(invalid(call, &object, errors));
@@ -151,7 +156,7 @@ async fn attempt(
             .await
         {
             Ok(_) => {
-                call.server.addresses.release(resource, live);
+                service_addresses::release(&call.server, resource, live).await;
                 Ok(Some(Written::Value(object)))
             }
             Err(WriteError::Conflict { .. } | WriteError::NotFound { .. }) => Ok(None),
@@ -180,7 +185,7 @@ async fn attempt(
         .await
     {
         Ok(entry) => {
-            addresses.keep();
+            addresses.keep().await;
             Ok(Some(Written::Entry(entry)))
         }
         Err(WriteError::Conflict { .. } | WriteError::NotFound { .. }) => Ok(None),

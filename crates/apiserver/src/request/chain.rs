@@ -12,7 +12,7 @@ use http::header::{self, HeaderValue};
 use http::{Request, Response};
 use parking_lot::Mutex;
 
-use super::accept::{self, Accept, Shape};
+use super::accept::{self, Accept, Encoding, Shape};
 use super::info::{self, RequestInfo};
 use super::query::Query;
 use crate::audit::{Annotations, Outcome};
@@ -20,6 +20,7 @@ use crate::authentication::service_account::Live;
 use crate::authentication::{Peer, UserInfo, impersonation};
 use crate::authorization::Attributes;
 use crate::http::body::{self, Body, ReadError, RequestBody};
+use crate::http::websocket;
 use crate::registry::call::Call;
 use crate::server::{ApiServer, new_uid};
 use crate::{discovery, proxy, registry};
@@ -224,6 +225,9 @@ impl ApiServer {
             return proxy::forward(call, request).await;
         }
         if call.info.verb == "watch" {
+            if websocket::is_wanted(&parts.headers) {
+                return socket(call, Request::from_parts(parts, body)).await;
+            }
             return registry::dispatch(call, Bytes::new()).await;
         }
         let body = if writes {
@@ -282,6 +286,23 @@ impl ApiServer {
             }
         }
     }
+}
+
+/// A watch over WebSocket: each event is a message of text.
+async fn socket(
+    mut call: Call,
+    mut request: Request<RequestBody>,
+) -> Result<Response<Body>, Status> {
+    call.accept.encoding = Encoding::Json;
+    let (answer, _) = websocket::accept(request.headers(), &[])?;
+    let events = registry::dispatch(call, Bytes::new()).await?;
+    let stream = http_body_util::BodyDataStream::new(events.into_body());
+    websocket::send(
+        hyper::upgrade::on(&mut request),
+        stream,
+        websocket::Framing::Lines,
+    );
+    Ok(answer)
 }
 
 fn is_public(path: &str) -> bool {

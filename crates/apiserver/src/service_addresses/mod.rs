@@ -1,10 +1,18 @@
 //! ClusterIPs and node ports of Services: taken with the write that needs them, given back when it
-//! fails or the Service goes. The books are in memory, rebuilt from the objects at start.
+//! fails or the Service goes.
+//!
+//! Which addresses are taken is said by IPAddress objects, and which may be given by the ServiceCIDRs
+//! that are ready (KEP-1880): [`allocator`]. Ports are in memory, rebuilt from the Services at start:
+//! [`ports`].
 
-mod books;
+mod allocator;
+mod networks;
+mod ports;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
+use api::meta;
 use api::object::Object;
 use api::resource::Resource;
 use api::status::{About, Status};
@@ -15,126 +23,203 @@ use serde_json::{Value, json};
 
 use crate::config::Random;
 use crate::objects::Objects;
-use books::Books;
+use crate::server::{ApiServer, StartError};
+use allocator::Fault;
+use ports::Ports;
 
 /// The addresses and ports of Services.
 pub struct Addresses {
-    books: Mutex<Books>,
+    network: Ipv4Net,
+    ports: Mutex<Ports>,
     random: Random,
 }
 
 /// What a write has taken; given back unless [`Reservation::keep`] is called.
 #[must_use]
-pub struct Reservation<'a> {
-    addresses: &'a Addresses,
-    taken: Vec<Taken>,
+pub struct Reservation {
+    server: Arc<ApiServer>,
+    ports: Vec<u16>,
+    addresses: Vec<IpAddr>,
     /// Given back when the write succeeds: what the old Service had and the new one lacks.
-    freed: Vec<Taken>,
+    freed: Held,
+    service: (String, String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Taken {
-    Address(Ipv4Addr),
-    Port(u16),
+/// The addresses and ports that a Service has.
+#[derive(Default)]
+struct Held {
+    addresses: Vec<IpAddr>,
+    ports: Vec<u16>,
 }
 
-impl Reservation<'_> {
-    /// The write has happened.
-    pub fn keep(mut self) {
-        self.taken.clear();
-        let mut books = self.addresses.books.lock();
-        for freed in self.freed.drain(..) {
-            books.give_back(freed);
+impl Reservation {
+    fn nothing(server: &Arc<ApiServer>) -> Reservation {
+        Reservation {
+            server: server.clone(),
+            ports: Vec::new(),
+            addresses: Vec::new(),
+            freed: Held::default(),
+            service: Default::default(),
         }
+    }
+
+    /// The write has happened.
+    pub async fn keep(mut self) {
+        self.ports.clear();
+        self.addresses.clear();
+        let freed = std::mem::take(&mut self.freed);
+        give_back(&self.server, &self.service, &freed).await;
     }
 }
 
-impl Drop for Reservation<'_> {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.taken.is_empty() {
+        if self.ports.is_empty() && self.addresses.is_empty() {
             return;
         }
-        let mut books = self.addresses.books.lock();
-        for taken in self.taken.drain(..) {
-            books.give_back(taken);
-        }
+        let taken = Held {
+            addresses: std::mem::take(&mut self.addresses),
+            ports: std::mem::take(&mut self.ports),
+        };
+        let (server, service) = (self.server.clone(), std::mem::take(&mut self.service));
+        // A write that fails does not wait for this; whoever asks meanwhile finds them taken.
+        tokio::spawn(async move { give_back(&server, &service, &taken).await });
+    }
+}
+
+async fn give_back(server: &Arc<ApiServer>, service: &(String, String), held: &Held) {
+    if !held.ports.is_empty() {
+        let mut ports = server.addresses.ports.lock();
+        held.ports.iter().for_each(|port| ports.give_back(*port));
+    }
+    for address in &held.addresses {
+        allocator::release(server, service, *address).await;
     }
 }
 
 impl Addresses {
-    /// Addresses of this network, ports of this range (both ends included).
+    /// Addresses of this network first of all, ports of this range (both ends included).
     pub fn new(network: Ipv4Net, ports: (u16, u16), random: Random) -> Addresses {
         Addresses {
-            books: Mutex::new(Books::new(network, ports)),
+            network,
+            ports: Mutex::new(Ports::new(ports)),
             random,
         }
     }
 
-    /// Enters what the Services have.
+    /// Enters the ports that the Services have.
     pub fn load(&self, objects: &Objects) {
-        let mut books = self.books.lock();
+        let mut ports = self.ports.lock();
         for service in objects.values("", "services", None) {
-            for held in held(&service) {
-                // Two Services with one address come from another server's mistake; both keep it
+            for port in held(&service).ports {
+                // Two Services with one port come from another server's mistake; both keep it
                 // until one goes.
-                books.take(held);
+                ports.take(port);
             }
         }
     }
 
-    /// The first address: that of the `kubernetes` Service.
-    pub fn first(&self) -> Ipv4Addr {
-        self.books.lock().first()
+    /// The network of the default ServiceCIDR.
+    pub fn network(&self) -> Ipv4Net {
+        self.network
     }
 
-    /// Fills in and takes what a Service needs; anything else needs nothing.
-    pub fn reserve(
-        &self,
-        resource: &Resource,
-        object: &mut Value,
-        old: Option<&Value>,
-    ) -> Result<Reservation<'_>, Status> {
-        let mut reservation = Reservation {
-            addresses: self,
-            taken: Vec::new(),
-            freed: Vec::new(),
-        };
-        if !is_service(resource) {
-            return Ok(reservation);
-        }
-        let had: Vec<Taken> = old.map(held).unwrap_or_default();
-        let mut books = self.books.lock();
+    /// The first address: that of the `kubernetes` Service.
+    pub fn first(&self) -> Ipv4Addr {
+        networks::Range::new(self.network).first()
+    }
+}
+
+/// Makes the IPAddress objects that Services lack and takes away those whose Services are gone or
+/// have another address: what a server that stopped half-way has left.
+pub async fn repair(server: &Arc<ApiServer>) -> Result<(), StartError> {
+    allocator::repair(server).await
+}
+
+/// Fills in and takes what a Service needs; anything else needs nothing.
+pub async fn reserve(
+    server: &Arc<ApiServer>,
+    resource: &Resource,
+    object: &mut Value,
+    old: Option<&Value>,
+    dry_run: bool,
+) -> Result<Reservation, Status> {
+    let mut reservation = Reservation::nothing(server);
+    if !is_service(resource) {
+        return Ok(reservation);
+    }
+    reservation.service = (
+        meta::namespace(object).to_owned(),
+        meta::name(object).to_owned(),
+    );
+    let had = old.map(held).unwrap_or_default();
+    let about = About::new("", "Service");
+    // From here on an early return gives back what has been taken.
+    if let Some(taken) = address(server, &reservation.service, object, old, &had, dry_run)
+        .await
+        .map_err(|fault| refusal(fault, about, object))?
+    {
+        reservation.addresses.push(taken);
+    }
+    let (taken, errors) = {
+        let mut books = server.addresses.ports.lock();
         let mut hand = Hand {
             books: &mut books,
             taken: Vec::new(),
-            random: &self.random,
+            random: &server.addresses.random,
             errors: Vec::new(),
         };
-        address(&mut hand, object, old, &had);
-        ports(&mut hand, object, old, &had);
-        let Hand { taken, errors, .. } = hand;
-        drop(books);
-        reservation.taken = taken;
-        if !errors.is_empty() {
-            let name = object.text("metadata.name").to_owned();
-            return Err(Status::invalid(About::new("", "Service"), &name, errors));
-        }
-        let has = held(object);
-        reservation.freed = had
-            .into_iter()
-            .filter(|taken| !has.contains(taken))
-            .collect();
-        Ok(reservation)
+        ports(&mut hand, object, old, &had.ports);
+        (hand.taken, hand.errors)
+    };
+    reservation.ports = taken;
+    if !errors.is_empty() {
+        return Err(Status::invalid(about, meta::name(object), errors));
     }
+    let has = held(object);
+    reservation.freed = Held {
+        addresses: had
+            .addresses
+            .into_iter()
+            .filter(|a| !has.addresses.contains(a))
+            .collect(),
+        ports: had
+            .ports
+            .into_iter()
+            .filter(|p| !has.ports.contains(p))
+            .collect(),
+    };
+    if dry_run {
+        // Nothing was written for the address; the ports go back with the reservation.
+        reservation.addresses.clear();
+    }
+    Ok(reservation)
+}
 
-    /// Gives back what a Service that is gone had.
-    pub fn release(&self, resource: &Resource, object: &Value) {
-        if is_service(resource) {
-            let mut books = self.books.lock();
-            held(object)
-                .into_iter()
-                .for_each(|taken| books.give_back(taken));
+fn refusal(fault: Fault, about: About<'_>, object: &Value) -> Status {
+    let name = meta::name(object);
+    match fault {
+        Fault::Full => Status::internal(format!(
+            "failed to allocate a serviceIP for Service {name:?}: range is full"
+        )),
+        Fault::Refused(address, why) => {
+            let why = format!("failed to allocate IP {address}: {why}");
+            let shown = json!([address.to_string()]);
+            let error = FieldError::invalid("spec.clusterIPs", shown, why);
+            Status::invalid(about, name, vec![error])
         }
+        Fault::Store(status) => status,
+    }
+}
+
+/// Gives back what a Service that is gone had.
+pub async fn release(server: &Arc<ApiServer>, resource: &Resource, object: &Value) {
+    if is_service(resource) {
+        let service = (
+            meta::namespace(object).to_owned(),
+            meta::name(object).to_owned(),
+        );
+        give_back(server, &service, &held(object)).await;
     }
 }
 
@@ -142,34 +227,34 @@ fn is_service(resource: &Resource) -> bool {
     &*resource.gvk.kind == "Service" && resource.gvk.group.is_empty()
 }
 
-/// The addresses and ports a Service has.
-fn held(service: &Value) -> Vec<Taken> {
-    let mut held: Vec<Taken> = service
+/// The addresses and ports a Service has, each once: an address stands in two fields, and one port
+/// may serve TCP and UDP.
+fn held(service: &Value) -> Held {
+    let mut held = Held::default();
+    for ip in service
         .texts("spec.clusterIPs")
         .chain(std::iter::once(service.text("spec.clusterIP")))
-        .filter_map(|ip| ip.parse().ok())
-        .map(Taken::Address)
-        .collect();
-    let ports = service
+    {
+        if let Ok(ip) = ip.parse()
+            && !held.addresses.contains(&ip)
+        {
+            held.addresses.push(ip);
+        }
+    }
+    let numbers = service
         .list("spec.ports")
         .iter()
         .filter_map(|p| p.int("nodePort"));
     let check = service.int("spec.healthCheckNodePort");
-    held.extend(
-        ports
-            .chain(check)
-            .filter_map(|p| u16::try_from(p).ok())
-            .filter(|p| *p > 0)
-            .map(Taken::Port),
-    );
-    // One port may serve TCP and UDP; an address stands in two fields.
-    let mut once = Vec::with_capacity(held.len());
-    for taken in held {
-        if !once.contains(&taken) {
-            once.push(taken);
+    for port in numbers.chain(check) {
+        if let Ok(port) = u16::try_from(port)
+            && port > 0
+            && !held.ports.contains(&port)
+        {
+            held.ports.push(port);
         }
     }
-    once
+    held
 }
 
 fn needs_address(service: &Value) -> bool {
@@ -187,15 +272,20 @@ fn needs_ports(service: &Value) -> bool {
     }
 }
 
-/// The books in hand while one Service is looked at.
-struct Hand<'a> {
-    books: &'a mut Books,
-    taken: Vec<Taken>,
-    random: &'a Random,
-    errors: Vec<FieldError>,
+fn needs_health_port(service: &Value) -> bool {
+    service.text("spec.type") == "LoadBalancer"
+        && service.text("spec.externalTrafficPolicy") == "Local"
 }
 
-fn address(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &[Taken]) {
+/// Fills in the address; gives the one that was taken.
+async fn address(
+    server: &Arc<ApiServer>,
+    owner: &(String, String),
+    service: &mut Value,
+    old: Option<&Value>,
+    had: &Held,
+    dry_run: bool,
+) -> Result<Option<IpAddr>, Fault> {
     if !needs_address(service) {
         for path in [
             "spec.clusterIP",
@@ -207,7 +297,7 @@ fn address(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &
                 service.remove(path);
             }
         }
-        return;
+        return Ok(None);
     }
     // An update that leaves the address out keeps it.
     if let Some(old) = old.filter(|old| needs_address(old)) {
@@ -230,53 +320,82 @@ fn address(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &
         service.set("spec.ipFamilies", json!(["IPv4"]));
     }
     service.set_default_text("spec.ipFamilyPolicy", "SingleStack");
-    let address = match wanted.as_str() {
+    let (address, taken) = match wanted.as_str() {
         "None" => {
             service.set("spec.clusterIP", "None");
             service.set("spec.clusterIPs", json!(["None"]));
-            return;
+            return Ok(None);
         }
-        "" => match hand.books.any_address(hand.random) {
-            Some(address) => {
-                hand.taken.push(Taken::Address(address));
-                address
-            }
-            None => {
-                hand.errors
-                    .push(FieldError::internal("spec.clusterIPs", "range is full"));
-                return;
-            }
-        },
+        "" => {
+            let address = allocator::any(server, owner, dry_run).await?;
+            (address, Some(IpAddr::V4(address)))
+        }
         text => {
             let Ok(address) = text.parse::<Ipv4Addr>() else {
                 // Validation names what is wrong with it.
-                return;
+                return Ok(None);
             };
-            if !had.contains(&Taken::Address(address)) {
-                let fault = match hand.books.claim(Taken::Address(address)) {
-                    books::Claim::Done => None,
-                    books::Claim::Taken => Some("provided IP is already allocated".to_owned()),
-                    books::Claim::Outside => Some(format!(
-                        "the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
-                        hand.books.network()
-                    )),
-                };
-                if let Some(why) = fault {
-                    let why = format!("failed to allocate IP {address}: {why}");
-                    hand.errors
-                        .push(FieldError::invalid("spec.clusterIPs", json!([text]), why));
-                    return;
-                }
-                hand.taken.push(Taken::Address(address));
+            if had.addresses.contains(&IpAddr::V4(address)) {
+                (address, None)
+            } else {
+                allocator::claim(server, owner, address, dry_run).await?;
+                (address, Some(IpAddr::V4(address)))
             }
-            address
         }
     };
     service.set("spec.clusterIP", address.to_string());
     service.set("spec.clusterIPs", json!([address.to_string()]));
+    Ok(taken)
 }
 
-fn ports(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &[Taken]) {
+/// The ports in hand while one Service is looked at.
+struct Hand<'a> {
+    books: &'a mut Ports,
+    taken: Vec<u16>,
+    random: &'a Random,
+    errors: Vec<FieldError>,
+}
+
+/// The port on which nodes say whether they have endpoints of a load balancer that keeps to them.
+fn health_port(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &[u16]) {
+    let path = "spec.healthCheckNodePort";
+    if !needs_health_port(service) {
+        if old.is_some_and(needs_health_port) {
+            service.remove(path);
+        }
+        return;
+    }
+    if service.int(path).unwrap_or(0) == 0
+        && let Some(old) = old.filter(|old| needs_health_port(old))
+    {
+        service.restore(path, old);
+    }
+    match service.int(path).and_then(|p| u16::try_from(p).ok()) {
+        None | Some(0) => match hand.books.any(hand.random) {
+            Some(number) => {
+                hand.taken.push(number);
+                service.set(path, number);
+            }
+            None => hand.errors.push(FieldError::internal(
+                path,
+                "failed to allocate a HealthCheck NodePort: range is full",
+            )),
+        },
+        Some(number) if !had.contains(&number) => match hand.books.claim(number) {
+            ports::Claim::Done => hand.taken.push(number),
+            ports::Claim::Taken | ports::Claim::Outside => {
+                hand.errors.push(FieldError::internal(
+                    path,
+                    format!("failed to allocate requested HealthCheck NodePort {number}"),
+                ));
+            }
+        },
+        Some(_) => {}
+    }
+}
+
+fn ports(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &[u16]) {
+    health_port(hand, service, old, had);
     if !needs_ports(service) {
         if old.is_some_and(needs_ports) && service.text("spec.type") != "LoadBalancer" {
             for port in service.list_mut("spec.ports") {
@@ -317,9 +436,9 @@ fn ports(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &[T
             .and_then(|p| u16::try_from(p).ok())
             .filter(|p| *p > 0)
         {
-            None => match hand.books.any_port(hand.random) {
+            None => match hand.books.any(hand.random) {
                 Some(number) => {
-                    hand.taken.push(Taken::Port(number));
+                    hand.taken.push(number);
                     port.set("nodePort", number);
                     own.push((number, protocol));
                 }
@@ -329,17 +448,17 @@ fn ports(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &[T
                 )),
             },
             Some(number) => {
-                let known = had.contains(&Taken::Port(number))
+                let known = had.contains(&number)
                     || own.iter().any(|(n, p)| *n == number && *p != protocol);
                 if !known {
-                    let why = match hand.books.claim(Taken::Port(number)) {
-                        books::Claim::Done => None,
-                        books::Claim::Taken => {
+                    let why = match hand.books.claim(number) {
+                        ports::Claim::Done => None,
+                        ports::Claim::Taken => {
                             Some("provided port is already allocated".to_owned())
                         }
-                        books::Claim::Outside => Some(format!(
+                        ports::Claim::Outside => Some(format!(
                             "provided port is not in the valid range. The range of valid ports is {}",
-                            hand.books.port_range()
+                            hand.books.range()
                         )),
                     };
                     match why {
@@ -351,7 +470,7 @@ fn ports(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &[T
                             ));
                             continue;
                         }
-                        None => hand.taken.push(Taken::Port(number)),
+                        None => hand.taken.push(number),
                     }
                 }
                 own.push((number, protocol));
@@ -359,6 +478,3 @@ fn ports(hand: &mut Hand<'_>, service: &mut Value, old: Option<&Value>, had: &[T
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
