@@ -74,9 +74,10 @@ pub(super) fn number(random: &Random) -> u32 {
 }
 
 /// The IPv4 networks of ServiceCIDRs that are ready and stay.
-pub(super) fn ready(cidrs: &[Value]) -> Vec<Range> {
+pub(super) fn ready(cidrs: &[impl std::borrow::Borrow<Value>]) -> Vec<Range> {
     let mut ranges = Vec::new();
     for object in cidrs {
+        let object: &Value = object.borrow();
         let ready = meta::condition(object, "Ready").is_some_and(|c| c.text("status") == "True");
         if !ready || meta::is_terminating(object) {
             continue;
