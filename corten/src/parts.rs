@@ -47,6 +47,7 @@ pub async fn controller_manager(settings: ControllerSettings) -> Result<()> {
                 node_cidr_mask: 24,
                 root_ca_pem,
                 signer: None,
+                load_balancer_reserved_ports: None,
                 workers: 5,
                 disabled: Vec::new(),
             };

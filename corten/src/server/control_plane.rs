@@ -89,6 +89,7 @@ pub async fn start(
                 certificate_pem: identities.pki.ca_pem().to_owned(),
                 key_pem: identities.pki.authority.key_pem().to_owned(),
             }),
+            load_balancer_reserved_ports: Some(own_ports(settings)),
             workers: 5,
             disabled: Vec::new(),
         };
@@ -118,4 +119,9 @@ pub async fn start(
         process.report.up("scheduler", "default-scheduler");
     }
     Ok(ControlPlane { transport, context })
+}
+
+/// What this node listens on for the cluster itself: no Service may lead away from there.
+fn own_ports(settings: &crate::settings::cluster::ServerSettings) -> Vec<u16> {
+    vec![settings.https_listen_port, settings.kubelet_port]
 }

@@ -7,23 +7,28 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod apps;
+mod autoscaling;
 mod batch;
 mod certificates;
 mod core;
 mod discovery;
+mod entries;
 mod error;
 mod expectations;
 mod gc;
 mod hash;
 mod kinds;
 mod kit;
+mod networking;
 mod node;
 mod owner;
 mod pods;
 mod policy;
 mod protection;
 mod rbac;
+mod resource;
 mod run;
+mod storage;
 #[cfg(test)]
 mod testing;
 mod write;

@@ -14,13 +14,18 @@ use serde_json::json;
 use crate::error::Error;
 use crate::kit::Kit;
 use crate::pods::is_terminal;
+use crate::storage::claims_of;
 use crate::write::{self, Known};
 
 const CLAIM: &str = "kubernetes.io/pvc-protection";
 const VOLUME: &str = "kubernetes.io/pv-protection";
 
 /// The finalizers to write; none if they are right.
-fn finalizers(meta: &ObjectMeta, name: &str, in_use: impl FnOnce() -> bool) -> Option<Vec<String>> {
+pub(crate) fn finalizers(
+    meta: &ObjectMeta,
+    name: &str,
+    in_use: impl FnOnce() -> bool,
+) -> Option<Vec<String>> {
     let mut finalizers = meta.finalizers.clone().unwrap_or_default();
     let held = finalizers.iter().any(|finalizer| finalizer == name);
     match (meta.deletion_timestamp.is_some(), held) {
@@ -33,22 +38,8 @@ fn finalizers(meta: &ObjectMeta, name: &str, in_use: impl FnOnce() -> bool) -> O
 
 /// The claims a pod names, those of its ephemeral volumes included.
 fn claims(pod: &Pod) -> Vec<String> {
-    let volumes = pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.volumes.as_deref())
-        .unwrap_or_default();
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    volumes
-        .iter()
-        .filter_map(
-            |volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-                (Some(source), _) => Some(source.claim_name.clone()),
-                (None, Some(_)) => Some(format!("{name}-{}", volume.name)),
-                (None, None) => None,
-            },
-        )
-        .collect()
+    let all = claims_of(pod).into_iter();
+    all.map(|(_, claim)| claim).collect()
 }
 
 /// Is there a pod that has, or may yet get, the claim mounted?
@@ -65,7 +56,7 @@ fn is_claimed(pods: &Store<Pod>, claim: &PersistentVolumeClaim) -> bool {
     })
 }
 
-async fn settle<K: Known>(
+pub(crate) async fn settle<K: Known>(
     api: &Api<K>,
     object: &K,
     finalizers: Option<Vec<String>>,

@@ -78,6 +78,7 @@ impl Cluster {
                 certificate_pem: pki.ca_pem().to_owned(),
                 key_pem: pki.authority.key_pem().to_owned(),
             }),
+            load_balancer_reserved_ports: Some(vec![6443]),
             workers: 5,
             disabled: Vec::new(),
         };

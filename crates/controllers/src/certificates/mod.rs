@@ -1,10 +1,11 @@
 //! CertificateSigningRequests: approval of kubelets' own, signing of the approved, and removal of old
-//! ones.
+//! ones; and the API server's own authority, published.
 
 pub(crate) mod approve;
 pub(crate) mod clean;
 mod request;
 pub(crate) mod sign;
+pub(crate) mod trust_bundle;
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 

@@ -1,5 +1,7 @@
-//! The core group: namespaces, what every namespace holds, and pods nobody looks after.
+//! The core group: namespaces, what every namespace holds, pods nobody looks after, and tokens.
 
+pub(crate) mod cluster_info;
+pub(crate) mod legacy_tokens;
 pub(crate) mod namespace;
 pub(crate) mod namespace_defaults;
 pub(crate) mod pod_gc;

@@ -10,10 +10,10 @@ use crate::error::Error;
 use crate::kit::{Kit, until};
 use crate::write;
 
-const TYPE: &str = "bootstrap.kubernetes.io/token";
+pub(super) const TYPE: &str = "bootstrap.kubernetes.io/token";
 
 /// When the token ends; none if it does not, or is not one.
-fn expiry(secret: &Secret) -> Option<Timestamp> {
+pub(super) fn expiry(secret: &Secret) -> Option<Timestamp> {
     if secret.type_.as_deref() != Some(TYPE) {
         return None;
     }

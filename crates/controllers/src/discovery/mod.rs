@@ -2,13 +2,81 @@
 
 pub(crate) mod backends;
 pub(crate) mod endpoints;
+mod hints;
+pub(crate) mod mirroring;
+mod packing;
 pub(crate) mod slices;
 
 use std::collections::BTreeMap;
 
 use client::informer::Store;
 use client::{Change, Key};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
+use kube::api::PostParams;
+
+use self::packing::Action;
+use crate::error::{Error, On};
+use crate::expectations::Expectations;
+use crate::write;
+
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+
+/// The name of the Service whose slice this is, if this manager made it.
+fn slice_label<'a>(slice: &'a EndpointSlice, manager: &str) -> Option<&'a str> {
+    let labels = slice.metadata.labels.as_ref()?;
+    let ours = labels.get(MANAGED_BY).is_some_and(|by| by == manager);
+    labels
+        .get(SERVICE_LABEL)
+        .filter(|_| ours)
+        .map(String::as_str)
+}
+
+/// The Services a change of a slice concerns. A slice that was changed by someone else is put right;
+/// so the labels before and now count.
+fn services_of_slice(change: &Change<EndpointSlice>, manager: &str) -> Vec<Key> {
+    let of = |slice: &EndpointSlice| {
+        let name = slice_label(slice, manager)?;
+        Some(Key::new(slice.metadata.namespace.as_deref()?, name))
+    };
+    let old = change.old().and_then(|slice| of(slice));
+    old.into_iter().chain(of(change.object())).collect()
+}
+
+/// Writes the slices of one Service, and expects to see what was written.
+struct Slices<'a> {
+    api: Api<EndpointSlice>,
+    key: &'a Key,
+    expectations: &'a Expectations,
+    now: Timestamp,
+}
+
+impl Slices<'_> {
+    async fn execute(&self, action: Action) -> Result<(), Error> {
+        match action {
+            Action::Create(slice) => {
+                let created = self.api.create(&PostParams::default(), &slice).await.on(
+                    "create",
+                    "endpointslice for service",
+                    || self.key.clone(),
+                )?;
+                self.expectations.wrote(self.key, &created, self.now);
+            }
+            Action::Update(slice, patch) => {
+                let written = write::merge(&self.api, &*slice, patch).await?;
+                self.expectations.wrote(self.key, &written, self.now);
+            }
+            Action::Delete(slice) => {
+                write::delete(&self.api, &*slice, None, None).await?;
+                self.expectations.deleted(self.key, &*slice, self.now);
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Does the Service's selector choose these labels? A Service without selector chooses nothing: its
 /// endpoints are someone else's business.

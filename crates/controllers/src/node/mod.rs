@@ -4,5 +4,6 @@ pub(crate) mod eviction;
 pub(crate) mod ipam;
 pub(crate) mod lifecycle;
 mod taints;
+pub(crate) mod ttl;
 
 pub(crate) use taints::tolerates;

@@ -10,13 +10,12 @@ use client::{Change, Informer, Key, Scope};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
-use kube::api::PostParams;
 
-use self::plan::Action;
-use crate::error::{Error, On};
+use super::{Slices, services_of_slice, slice_label};
+use crate::discovery;
+use crate::error::Error;
 use crate::expectations::Expectations;
 use crate::kit::{GATHER, Kit};
-use crate::{discovery, write};
 
 struct Controller {
     kit: Kit,
@@ -47,10 +46,7 @@ pub(crate) async fn run(kit: Kit) {
         discovery::services_of(&change, &chosen)
     });
     kit.follow(&slices, &queue, |change: Change<EndpointSlice>| {
-        // A slice that was changed by someone else is put right; so both labels count.
-        let old = change.old().and_then(|slice| plan::service_of(slice));
-        let new = plan::service_of(change.object());
-        old.into_iter().chain(new).collect::<Vec<_>>()
+        services_of_slice(&change, plan::MANAGER)
     });
     let controller = Arc::new(Controller {
         kit: kit.clone(),
@@ -103,7 +99,10 @@ impl Controller {
             .store()
             .owned_by(uid)
             .into_iter()
-            .filter(|slice| plan::is_managed(slice) && slice.metadata.deletion_timestamp.is_none())
+            .filter(|slice| {
+                slice_label(slice, plan::MANAGER).is_some()
+                    && slice.metadata.deletion_timestamp.is_none()
+            })
             .collect();
         let zone = |node: &str| {
             let node = self.nodes.store().get("", node)?;
@@ -114,8 +113,14 @@ impl Controller {
                 .cloned()
         };
         let api: Api<EndpointSlice> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+        let writer = Slices {
+            api,
+            key,
+            expectations: &self.expectations,
+            now: self.kit.now(),
+        };
         for action in plan::plan(&service, &pods, &existing, zone) {
-            if let Err(error) = self.execute(&api, key, action).await {
+            if let Err(error) = writer.execute(action).await {
                 if error.is_namespace_terminating() {
                     return Ok(Requeue::OnChange);
                 }
@@ -134,33 +139,5 @@ impl Controller {
             }
         }
         Ok(Requeue::OnChange)
-    }
-
-    async fn execute(
-        &self,
-        api: &Api<EndpointSlice>,
-        key: &Key,
-        action: Action,
-    ) -> Result<(), Error> {
-        let now = self.kit.now();
-        match action {
-            Action::Create(slice) => {
-                let created = api.create(&PostParams::default(), &slice).await.on(
-                    "create",
-                    "endpointslice for service",
-                    || key.clone(),
-                )?;
-                self.expectations.wrote(key, &created, now);
-            }
-            Action::Update(slice, patch) => {
-                let written = write::merge(api, &*slice, patch).await?;
-                self.expectations.wrote(key, &written, now);
-            }
-            Action::Delete(slice) => {
-                write::delete(api, &*slice, None, None).await?;
-                self.expectations.deleted(key, &*slice, now);
-            }
-        }
-        Ok(())
     }
 }

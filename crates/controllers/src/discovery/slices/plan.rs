@@ -1,66 +1,20 @@
-//! Which slices to create, change and delete so that together they hold a Service's endpoints, with
-//! as few writes as that takes.
-//!
-//! Endpoints with the same address type and ports share slices of up to [`SLICE_LIMIT`]. An endpoint
-//! stays in the slice it is in. New ones go into slices that are written anyway, then into the
-//! fullest slice that takes all that are left, then into new slices. An address type without any
-//! endpoint keeps one empty slice, so that watchers can tell "none" from "not yet".
+//! Which endpoints a Service should have, grouped as its slices hold them. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use client::Key;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::{Value, json};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
 
-use crate::discovery::backends::{self, Port};
-use crate::discovery::inherited_labels;
+use crate::discovery::backends;
+use crate::discovery::hints::{self, Distribution};
+use crate::discovery::packing::{self, Action, Binding, Group};
+use crate::discovery::{MANAGED_BY, SERVICE_LABEL, inherited_labels};
 use crate::owner::controller_ref;
-use crate::write;
 
 /// Endpoints per slice.
 pub(super) const SLICE_LIMIT: usize = 100;
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-const MANAGER: &str = "endpointslice-controller.k8s.io";
-
-/// One write.
-#[derive(Debug)]
-pub(super) enum Action {
-    Create(Box<EndpointSlice>),
-    Update(Arc<EndpointSlice>, Value),
-    Delete(Arc<EndpointSlice>),
-}
-
-fn label<'a>(slice: &'a EndpointSlice, name: &str) -> Option<&'a str> {
-    slice
-        .metadata
-        .labels
-        .as_ref()?
-        .get(name)
-        .map(String::as_str)
-}
-
-/// Is the slice this controller's?
-pub(super) fn is_managed(slice: &EndpointSlice) -> bool {
-    label(slice, MANAGED_BY) == Some(MANAGER)
-}
-
-/// The Service whose slice this is, if it is this controller's.
-pub(super) fn service_of(slice: &EndpointSlice) -> Option<Key> {
-    let name = label(slice, SERVICE_LABEL).filter(|_| is_managed(slice))?;
-    Some(Key::new(slice.metadata.namespace.as_deref()?, name))
-}
-
-type Group = (&'static str, Vec<Port>);
-
-struct Page {
-    slice: Option<Arc<EndpointSlice>>,
-    endpoints: Vec<Endpoint>,
-    changed: bool,
-}
+pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
 
 /// Plans the writes. `zone` answers a node's zone.
 pub(super) fn plan(
@@ -69,41 +23,16 @@ pub(super) fn plan(
     existing: &[Arc<EndpointSlice>],
     zone: impl Fn(&str) -> Option<String>,
 ) -> Vec<Action> {
-    let labels = labels(service);
-    let mut wanted = wanted(service, pods, zone);
-    let mut actions = Vec::new();
-    let mut groups: BTreeMap<Group, Vec<Arc<EndpointSlice>>> = BTreeMap::new();
-    for slice in existing {
-        match group_of(slice).filter(|group| wanted.contains_key(group)) {
-            Some(group) => groups.entry(group).or_default().push(slice.clone()),
-            None => actions.push(Action::Delete(slice.clone())),
-        }
-    }
-    for (group, endpoints) in std::mem::take(&mut wanted) {
-        let pages = fill(groups.remove(&group).unwrap_or_default(), endpoints);
-        let empty = pages.iter().all(|page| page.endpoints.is_empty());
-        for (at, page) in pages.into_iter().enumerate() {
-            // The first stays as the sign that there are none.
-            let needless = page.endpoints.is_empty() && !(empty && at == 0);
-            actions.extend(match page.slice {
-                Some(slice) if needless => Some(Action::Delete(slice)),
-                None if needless => None,
-                Some(slice) => {
-                    let changed = page.changed.then_some(page.endpoints);
-                    update(&slice, changed, &labels).map(|patch| Action::Update(slice, patch))
-                }
-                None => Some(Action::Create(Box::new(new_slice(
-                    service,
-                    &group,
-                    page.endpoints,
-                    &labels,
-                )))),
-            });
-        }
-    }
-    // Creates and updates first, so that no endpoint is missing in between.
-    actions.sort_by_key(|action| matches!(action, Action::Delete(_)));
-    actions
+    let binding = Binding {
+        owner: controller_ref(service),
+        namespace: service.metadata.namespace.clone(),
+        name: service.metadata.name.clone().unwrap_or_default(),
+        labels: labels(service),
+        annotations: None,
+        limit: SLICE_LIMIT,
+        keep_empty: true,
+    };
+    packing::pack(&binding, existing, wanted(service, pods, zone))
 }
 
 fn labels(service: &Service) -> BTreeMap<String, String> {
@@ -123,6 +52,7 @@ fn wanted(
     zone: impl Fn(&str) -> Option<String>,
 ) -> BTreeMap<Group, Vec<Endpoint>> {
     let mut wanted: BTreeMap<Group, Vec<Endpoint>> = BTreeMap::new();
+    let distribution = hints::of(service);
     for family in backends::families(service) {
         let before = wanted.len();
         for pod in pods.iter().filter(|pod| backends::is_candidate(pod, true)) {
@@ -130,10 +60,13 @@ fn wanted(
                 continue;
             };
             let ports = backends::ports(pod, service);
-            wanted
-                .entry((family, ports))
-                .or_default()
-                .push(endpoint(service, pod, address, &zone));
+            wanted.entry((family, ports)).or_default().push(endpoint(
+                service,
+                pod,
+                address,
+                distribution,
+                &zone,
+            ));
         }
         if wanted.len() == before {
             wanted.insert((family, Vec::new()), Vec::new());
@@ -146,13 +79,14 @@ fn endpoint(
     service: &Service,
     pod: &Pod,
     address: &str,
+    distribution: Distribution,
     zone: &impl Fn(&str) -> Option<String>,
 ) -> Endpoint {
     let serving = crate::pods::is_ready(pod);
     let terminating = crate::pods::is_terminating(pod);
     let ready = backends::publishes_not_ready(service) || (serving && !terminating);
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-    Endpoint {
+    let mut endpoint = Endpoint {
         addresses: vec![address.to_owned()],
         conditions: Some(EndpointConditions {
             ready: Some(ready),
@@ -164,139 +98,16 @@ fn endpoint(
         node_name: node,
         target_ref: Some(backends::target(pod)),
         ..Endpoint::default()
-    }
-}
-
-fn group_of(slice: &EndpointSlice) -> Option<Group> {
-    let family = match slice.address_type.as_str() {
-        "IPv4" => "IPv4",
-        "IPv6" => "IPv6",
-        _ => return None,
     };
-    let mut ports: Vec<_> = slice
-        .ports
-        .iter()
-        .flatten()
-        .map(|port| Port {
-            name: port.name.clone().filter(|name| !name.is_empty()),
-            port: port.port.unwrap_or_default(),
-            protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-            app_protocol: port.app_protocol.clone(),
-        })
-        .collect();
-    ports.sort();
-    Some((family, ports))
-}
-
-/// Spreads the endpoints of one group over its slices and new ones.
-fn fill(slices: Vec<Arc<EndpointSlice>>, endpoints: Vec<Endpoint>) -> Vec<Page> {
-    let identity = |endpoint: &Endpoint| {
-        let uid = endpoint
-            .target_ref
-            .as_ref()
-            .and_then(|target| target.uid.clone());
-        (uid, endpoint.addresses.clone())
-    };
-    let mut missing: BTreeMap<_, _> = endpoints
-        .into_iter()
-        .map(|endpoint| (identity(&endpoint), endpoint))
-        .collect();
-    let mut pages = Vec::new();
-    for slice in slices {
-        let held = slice.endpoints.clone().unwrap_or_default();
-        let kept: Vec<_> = held
-            .iter()
-            .filter_map(|endpoint| missing.remove(&identity(endpoint)))
-            .collect();
-        let changed = kept != held;
-        pages.push(Page {
-            slice: Some(slice),
-            endpoints: kept,
-            changed,
-        });
-    }
-    let mut rest: Vec<_> = missing.into_values().collect();
-    let place = |page: &mut Page, rest: &mut Vec<Endpoint>| {
-        let room = SLICE_LIMIT.saturating_sub(page.endpoints.len());
-        page.endpoints.extend(rest.drain(..room.min(rest.len())));
-        page.changed = true;
-    };
-    for page in pages.iter_mut().filter(|page| page.changed) {
-        if !rest.is_empty() {
-            place(page, &mut rest);
-        }
-    }
-    if !rest.is_empty() {
-        let roomy = pages
-            .iter_mut()
-            .filter(|page| !page.changed && page.endpoints.len() + rest.len() <= SLICE_LIMIT)
-            .max_by_key(|page| page.endpoints.len());
-        if let Some(page) = roomy {
-            place(page, &mut rest);
-        }
-    }
-    while !rest.is_empty() || pages.is_empty() {
-        let mut page = Page {
-            slice: None,
-            endpoints: Vec::new(),
-            changed: true,
-        };
-        place(&mut page, &mut rest);
-        pages.push(page);
-    }
-    pages
-}
-
-fn update(
-    slice: &EndpointSlice,
-    endpoints: Option<Vec<Endpoint>>,
-    labels: &BTreeMap<String, String>,
-) -> Option<Value> {
-    let mut patch = json!({});
-    if let Some(endpoints) = endpoints {
-        patch["endpoints"] = write::json_of(&endpoints);
-    }
-    let old = write::json_of(slice.metadata.labels.as_ref().unwrap_or(&BTreeMap::new()));
-    if let Some(change) = write::difference(&old, &write::json_of(labels)) {
-        patch["metadata"] = json!({ "labels": change });
-    }
-    (patch != json!({})).then_some(patch)
-}
-
-fn new_slice(
-    service: &Service,
-    (family, ports): &Group,
-    endpoints: Vec<Endpoint>,
-    labels: &BTreeMap<String, String>,
-) -> EndpointSlice {
-    let name = service.metadata.name.as_deref().unwrap_or_default();
-    let ports: Vec<_> = ports
-        .iter()
-        .map(|port| EndpointPort {
-            name: Some(port.name.clone().unwrap_or_default()),
-            port: Some(port.port),
-            protocol: Some(port.protocol.clone()),
-            app_protocol: port.app_protocol.clone(),
-        })
-        .collect();
-    EndpointSlice {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{name}-")),
-            namespace: service.metadata.namespace.clone(),
-            labels: Some(labels.clone()),
-            owner_references: Some(vec![controller_ref(service)]),
-            ..ObjectMeta::default()
-        },
-        address_type: (*family).to_owned(),
-        endpoints: Some(endpoints),
-        ports: Some(ports),
-    }
+    endpoint.hints = hints::hints(distribution, &endpoint);
+    endpoint
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::pod;
+    use serde_json::{Value, json};
 
     fn service(spec: Value) -> Service {
         serde_json::from_value(json!({

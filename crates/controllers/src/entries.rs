@@ -1,0 +1,305 @@
+//! The table of controllers: under which name each is known, signs in and reports events.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
+
+use crate::kit::Kit;
+use crate::run::Config;
+use crate::{
+    apps, autoscaling, batch, certificates, core, discovery, gc, networking, node, policy,
+    protection, rbac, resource, storage,
+};
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(crate) struct Entry {
+    /// As `--controllers` knows it.
+    pub name: &'static str,
+    /// ServiceAccount.
+    pub account: &'static str,
+    /// Reporting component of its events.
+    pub component: &'static str,
+    pub start: fn(Kit, &Arc<Config>) -> Running,
+}
+
+/// Every controller there is.
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry {
+        name: "deployment-controller",
+        account: "deployment-controller",
+        component: "deployment-controller",
+        start: |kit, _| Box::pin(apps::deployment::run(kit)),
+    },
+    Entry {
+        name: "replicaset-controller",
+        account: "replicaset-controller",
+        component: "replicaset-controller",
+        start: |kit, _| Box::pin(apps::replicas::run::<ReplicaSet>(kit)),
+    },
+    Entry {
+        name: "replicationcontroller-controller",
+        account: "replication-controller",
+        component: "replication-controller",
+        start: |kit, _| Box::pin(apps::replicas::run::<ReplicationController>(kit)),
+    },
+    Entry {
+        name: "endpoints-controller",
+        account: "endpoint-controller",
+        component: "endpoint-controller",
+        start: |kit, _| Box::pin(discovery::endpoints::run(kit)),
+    },
+    Entry {
+        name: "endpointslice-controller",
+        account: "endpointslice-controller",
+        component: "endpoint-slice-controller",
+        start: |kit, _| Box::pin(discovery::slices::run(kit)),
+    },
+    Entry {
+        name: "endpointslice-mirroring-controller",
+        account: "endpointslicemirroring-controller",
+        component: "endpoint-slice-mirroring-controller",
+        start: |kit, _| Box::pin(discovery::mirroring::run(kit)),
+    },
+    Entry {
+        name: "namespace-controller",
+        account: "namespace-controller",
+        component: "namespace-controller",
+        start: |kit, _| Box::pin(core::namespace::run(kit)),
+    },
+    Entry {
+        name: "serviceaccount-controller",
+        account: "service-account-controller",
+        component: "serviceaccount-controller",
+        start: |kit, _| Box::pin(core::namespace_defaults::run_service_account(kit)),
+    },
+    Entry {
+        name: "root-ca-certificate-publisher-controller",
+        account: "root-ca-cert-publisher",
+        component: "root-ca-cert-publisher",
+        start: |kit, config| {
+            Box::pin(core::namespace_defaults::run_root_ca(
+                kit,
+                config.root_ca_pem.clone(),
+            ))
+        },
+    },
+    Entry {
+        name: "node-lifecycle-controller",
+        account: "node-controller",
+        component: "node-controller",
+        start: |kit, _| Box::pin(node::lifecycle::run(kit)),
+    },
+    Entry {
+        name: "taint-eviction-controller",
+        account: "node-controller",
+        component: "taint-eviction-controller",
+        start: |kit, _| Box::pin(node::eviction::run(kit)),
+    },
+    Entry {
+        name: "node-ipam-controller",
+        account: "node-controller",
+        component: "cidrAllocator",
+        start: |kit, config| match config.cluster_cidr {
+            Some(cluster) => Box::pin(node::ipam::run(kit, cluster, config.node_cidr_mask)),
+            None => Box::pin(async move { kit.shutdown.cancelled().await }),
+        },
+    },
+    Entry {
+        name: "pod-garbage-collector-controller",
+        account: "pod-garbage-collector",
+        component: "pod-garbage-collector",
+        start: |kit, _| Box::pin(core::pod_gc::run(kit)),
+    },
+    Entry {
+        name: "garbage-collector-controller",
+        account: "generic-garbage-collector",
+        component: "garbage-collector-controller",
+        start: |kit, _| Box::pin(gc::run(kit)),
+    },
+    Entry {
+        name: "job-controller",
+        account: "job-controller",
+        component: "job-controller",
+        start: |kit, _| Box::pin(batch::job::run(kit)),
+    },
+    Entry {
+        name: "ttl-after-finished-controller",
+        account: "ttl-after-finished-controller",
+        component: "ttl-after-finished-controller",
+        start: |kit, _| Box::pin(batch::ttl::run(kit)),
+    },
+    Entry {
+        name: "daemonset-controller",
+        account: "daemon-set-controller",
+        component: "daemonset-controller",
+        start: |kit, _| Box::pin(apps::daemonset::run(kit)),
+    },
+    Entry {
+        name: "statefulset-controller",
+        account: "statefulset-controller",
+        component: "statefulset-controller",
+        start: |kit, _| Box::pin(apps::statefulset::run(kit)),
+    },
+    Entry {
+        name: "cronjob-controller",
+        account: "cronjob-controller",
+        component: "cronjob-controller",
+        start: |kit, _| Box::pin(batch::cronjob::run(kit)),
+    },
+    Entry {
+        name: "disruption-controller",
+        account: "disruption-controller",
+        component: "controllermanager",
+        start: |kit, _| Box::pin(policy::disruption::run(kit)),
+    },
+    Entry {
+        name: "resourcequota-controller",
+        account: "resourcequota-controller",
+        component: "resourcequota-controller",
+        start: |kit, _| Box::pin(policy::quota::run(kit)),
+    },
+    Entry {
+        name: "horizontal-pod-autoscaler-controller",
+        account: "horizontal-pod-autoscaler",
+        component: "horizontal-pod-autoscaler",
+        start: |kit, _| Box::pin(autoscaling::run(kit)),
+    },
+    Entry {
+        name: "certificatesigningrequest-approving-controller",
+        account: "certificate-controller",
+        component: "csrapproving",
+        start: |kit, _| Box::pin(certificates::approve::run(kit)),
+    },
+    Entry {
+        name: "certificatesigningrequest-signing-controller",
+        account: "certificate-controller",
+        component: "csrsigning",
+        start: |kit, config| match config.signer.clone() {
+            Some(signer) => Box::pin(certificates::sign::run(kit, signer)),
+            None => Box::pin(async move { kit.shutdown.cancelled().await }),
+        },
+    },
+    Entry {
+        name: "certificatesigningrequest-cleaner-controller",
+        account: "certificate-controller",
+        component: "csrcleaner",
+        start: |kit, _| Box::pin(certificates::clean::run(kit)),
+    },
+    Entry {
+        name: "clusterrole-aggregation-controller",
+        account: "clusterrole-aggregation-controller",
+        component: "clusterrole-aggregation-controller",
+        start: |kit, _| Box::pin(rbac::run(kit)),
+    },
+    Entry {
+        name: "persistentvolumeclaim-protection-controller",
+        account: "pvc-protection-controller",
+        component: "pvc-protection-controller",
+        start: |kit, _| Box::pin(protection::run_claims(kit)),
+    },
+    Entry {
+        name: "persistentvolume-protection-controller",
+        account: "pv-protection-controller",
+        component: "pv-protection-controller",
+        start: |kit, _| Box::pin(protection::run_volumes(kit)),
+    },
+    Entry {
+        name: "persistentvolume-binder-controller",
+        account: "persistent-volume-binder",
+        component: "persistentvolume-controller",
+        start: |kit, _| Box::pin(storage::binder::run(kit)),
+    },
+    Entry {
+        name: "persistentvolume-attach-detach-controller",
+        account: "attachdetach-controller",
+        component: "attachdetach-controller",
+        start: |kit, _| Box::pin(storage::attach::run(kit)),
+    },
+    Entry {
+        name: "persistentvolume-expander-controller",
+        account: "expand-controller",
+        component: "volume_expand",
+        start: |kit, _| Box::pin(storage::expand::run(kit)),
+    },
+    Entry {
+        name: "ephemeral-volume-controller",
+        account: "ephemeral-volume-controller",
+        component: "ephemeral_volume",
+        start: |kit, _| Box::pin(storage::ephemeral::run(kit)),
+    },
+    Entry {
+        name: "volumeattributesclass-protection-controller",
+        account: "volumeattributesclass-protection-controller",
+        component: "volumeattributesclass-protection-controller",
+        start: |kit, _| Box::pin(storage::attributes_class::run(kit)),
+    },
+    Entry {
+        name: "resourceclaim-controller",
+        account: "resource-claim-controller",
+        component: "resource_claim",
+        start: |kit, _| Box::pin(resource::claims::run(kit)),
+    },
+    Entry {
+        name: "device-taint-eviction-controller",
+        account: "device-taint-eviction-controller",
+        component: "device-taint-eviction",
+        start: |kit, _| Box::pin(resource::taints::run(kit)),
+    },
+    Entry {
+        name: "service-lb-controller",
+        account: "service-controller",
+        component: "service-controller",
+        start: |kit, config| match config.load_balancer_reserved_ports.clone() {
+            Some(reserved) => Box::pin(networking::load_balancer::run(
+                kit,
+                Box::new(networking::load_balancer::NodeAddresses { reserved }),
+            )),
+            None => Box::pin(async move { kit.shutdown.cancelled().await }),
+        },
+    },
+    Entry {
+        name: "service-cidr-controller",
+        account: "service-cidrs-controller",
+        component: "service-cidr-controller",
+        start: |kit, _| Box::pin(networking::service_cidrs::run(kit)),
+    },
+    Entry {
+        name: "node-ttl-controller",
+        account: "ttl-controller",
+        component: "ttl-controller",
+        start: |kit, _| Box::pin(node::ttl::run(kit)),
+    },
+    Entry {
+        name: "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+        account: "kube-apiserver-serving-clustertrustbundle-publisher",
+        component: "kube-apiserver-serving-clustertrustbundle-publisher",
+        start: |kit, config| {
+            Box::pin(certificates::trust_bundle::run(
+                kit,
+                config.root_ca_pem.clone(),
+            ))
+        },
+    },
+    Entry {
+        name: "bootstrap-signer-controller",
+        account: "bootstrap-signer",
+        component: "bootstrap-signer",
+        start: |kit, _| Box::pin(core::cluster_info::run(kit)),
+    },
+    Entry {
+        name: "legacy-serviceaccount-token-cleaner-controller",
+        account: "legacy-service-account-token-cleaner",
+        component: "legacy-service-account-token-cleaner",
+        start: |kit, _| Box::pin(core::legacy_tokens::run(kit)),
+    },
+    Entry {
+        name: "token-cleaner-controller",
+        account: "token-cleaner",
+        component: "token-cleaner",
+        start: |kit, _| Box::pin(core::token_cleaner::run(kit)),
+    },
+];
