@@ -6,6 +6,7 @@ use super::Source;
 const FLOORS: &[&[&str]] = &[
     &["schema"],
     &["api"],
+    &["cel"],
     &["store"],
     &["apiserver"],
     &["client"],
