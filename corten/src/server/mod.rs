@@ -147,6 +147,12 @@ async fn start(process: &Arc<Process>, listener: TcpListener, data: &Path) -> Re
     for missing in address::machine_lacks() {
         process.report.note(&missing);
     }
+    if process.settings.runs(Part::Kubelet)
+        && let Some(short) =
+            kubelet::housekeeping::disk_pressure(data, &kubelet::EvictionThresholds::default())
+    {
+        process.report.note(&short);
+    }
     let identities = Identities::ensure(process).await?;
     let (control_plane, prepared) = tokio::try_join!(
         control_plane::start(process, &identities, listener),

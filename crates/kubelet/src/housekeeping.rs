@@ -1,11 +1,13 @@
 //! What is done now and then, none of it for one pod alone: one task, one look per period.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{agent::Agent, node::conditions::Pressure, pods::manager::Pods};
+use crate::{
+    agent::Agent, config::EvictionThresholds, node::conditions::Pressure, pods::manager::Pods,
+};
 
 mod disk;
 mod eviction;
@@ -19,6 +21,17 @@ const PERIOD: Duration = Duration::from_secs(10);
 const STORAGE_EVERY: u32 = 3;
 /// Looks between two looks at the images.
 const IMAGES_EVERY: u32 = 30;
+
+/// Why a node with this root directory has disk pressure from its start, if it has.
+pub fn disk_pressure(root: &Path, limits: &EvictionThresholds) -> Option<String> {
+    let (what, least) = eviction::disk_short(root, limits)?;
+    Some(format!(
+        "disk pressure: less than {:.0} % of the {what} at {} is free; until there is more the node \
+         takes no ordinary pods",
+        least * 100.0,
+        root.display()
+    ))
+}
 
 /// Runs until shutdown.
 pub async fn run(

@@ -145,6 +145,7 @@ impl Kubelet {
             // A call to a runtime or an API that hangs is not waited for.
             tasks.abort_all();
         }
+        volumes::unmount_memory(&agent.config.root_dir);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Takes pods off the node when memory or disk runs out, those that use more than they asked for
 //! first; and pods whose emptyDir outgrew its limit.
 
-use std::{collections::HashMap, fs, sync::Arc};
+use std::{collections::HashMap, fs, path::Path, sync::Arc};
 
 use client::events::EventType;
 use cri::v1;
@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::disk;
 use crate::{
     agent::Agent,
+    config::EvictionThresholds,
     node::{conditions::Pressure, machine::meminfo_bytes},
     pods::{manager::Pods, observed::keys, qos::Qos, resources, status::Verdict, view::PodView},
 };
@@ -51,7 +52,7 @@ impl Evictor {
         let available = meminfo_bytes(&meminfo, "MemAvailable");
         let short =
             available > 0 && u64::try_from(available).unwrap_or(u64::MAX) < limits.memory_available;
-        let (disk_short, what) = disk_short(agent);
+        let disk_short = disk_short(&agent.config.root_dir, &limits);
         if short {
             self.memory_seen = Some(now);
             let message = format!(
@@ -60,12 +61,14 @@ impl Evictor {
                 available / 1024
             );
             self.evict(agent, pods, "memory", message).await;
-        } else if disk_short && self.disk_seen.is_some() {
+        } else if let Some((what, _)) = disk_short
+            && self.disk_seen.is_some()
+        {
             // Images were collected since the last look, and that was not enough.
             let message = format!("The node was low on resource: {what}. ");
             self.evict(agent, pods, "ephemeral-storage", message).await;
         }
-        if disk_short {
+        if disk_short.is_some() {
             self.disk_seen = Some(now);
         }
         let recent =
@@ -117,16 +120,15 @@ impl Evictor {
     }
 }
 
-fn disk_short(agent: &Agent) -> (bool, &'static str) {
-    let limits = agent.config.eviction;
-    let root = &agent.config.root_dir;
+/// What the file system of the root directory is short of: bytes or inodes, and the least free part.
+pub(super) fn disk_short(root: &Path, limits: &EvictionThresholds) -> Option<(&'static str, f64)> {
     let scarce = |usage: Option<(u64, u64)>, least: f64| {
         usage.is_some_and(|(used, total)| (total - used) as f64 / (total as f64) < least)
     };
     if scarce(disk::usage(root), limits.fs_available) {
-        return (true, "ephemeral-storage");
+        return Some(("ephemeral-storage", limits.fs_available));
     }
-    (scarce(disk::inodes(root), limits.inodes_free), "inodes")
+    scarce(disk::inodes(root), limits.inodes_free).then_some(("inodes", limits.inodes_free))
 }
 
 /// Working sets by pod uid.
@@ -156,6 +158,21 @@ async fn memory_usage(agent: &Agent) -> HashMap<String, i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_is_short_of_what_falls_below_its_least_part() {
+        let limits = |fs_available, inodes_free| EvictionThresholds {
+            fs_available,
+            inodes_free,
+            ..EvictionThresholds::default()
+        };
+        let short = |limits| disk_short(Path::new("/"), &limits);
+        assert_eq!(short(limits(0.0, 0.0)), None);
+        assert_eq!(short(limits(1.1, 0.0)), Some(("ephemeral-storage", 1.1)));
+        if disk::inodes(Path::new("/")).is_some() {
+            assert_eq!(short(limits(0.0, 1.1)), Some(("inodes", 1.1)));
+        }
+    }
 
     #[test]
     fn ranking() {

@@ -26,17 +26,9 @@ pub fn check(pod: &PodView, others: &[PodView], node: &Node) -> Result<(), Verdi
             "Failed to admit pod as the OS field doesn't match node OS".to_owned(),
         );
     }
-    let active: Vec<&PodView> = others
-        .iter()
-        .filter(|other| other.uid() != pod.uid() && !other.is_terminal())
-        .collect();
-    if let Err((name, requested, used, capacity)) = fits(pod, &active, node) {
-        return reject(
-            &format!("OutOf{name}"),
-            format!(
-                "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
-            ),
-        );
+    let active = active(pod, others);
+    if let Err(short) = fits(pod, &active, node) {
+        return reject(&format!("OutOf{}", short.resource), short.to_string());
     }
     if !selected(pod, node) {
         return predicate(
@@ -59,8 +51,51 @@ pub fn check(pod: &PodView, others: &[PodView], node: &Node) -> Result<(), Verdi
     Ok(())
 }
 
-/// The first resource that is short: its name, and what was asked, used and there.
-fn fits(pod: &PodView, others: &[&PodView], node: &Node) -> Result<(), (String, i128, i128, i128)> {
+/// What the node lacks for the pod to have what it asks for, if anything.
+pub fn shortage(pod: &PodView, others: &[PodView], node: &Node) -> Option<String> {
+    let short = fits(pod, &active(pod, others), node).err()?;
+    Some(short.to_string())
+}
+
+/// The pods beside this one that use something.
+fn active<'a>(pod: &PodView, others: &'a [PodView]) -> Vec<&'a PodView> {
+    others
+        .iter()
+        .filter(|other| other.uid() != pod.uid() && !other.is_terminal())
+        .collect()
+}
+
+/// A resource that is short.
+struct Short {
+    resource: String,
+    requested: i128,
+    used: i128,
+    capacity: i128,
+}
+
+impl std::fmt::Display for Short {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            resource,
+            requested,
+            used,
+            capacity,
+        } = self;
+        write!(
+            f,
+            "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
+        )
+    }
+}
+
+/// The first resource that is short.
+fn fits(pod: &PodView, others: &[&PodView], node: &Node) -> Result<(), Short> {
+    let short = |resource: &str, requested, used, capacity| Short {
+        resource: resource.to_owned(),
+        requested,
+        used,
+        capacity,
+    };
     let none = resources::List::new();
     let allocatable = node
         .status
@@ -70,7 +105,7 @@ fn fits(pod: &PodView, others: &[&PodView], node: &Node) -> Result<(), (String, 
     if let Some(most) = allocatable.get("pods").map(resources::value) {
         let used = others.len() as i128;
         if used + 1 > i128::from(most) {
-            return Err(("pods".to_owned(), 1, used, i128::from(most)));
+            return Err(short("pods", 1, used, i128::from(most)));
         }
     }
     let wanted = resources::pod_requests(pod.spec());
@@ -91,7 +126,7 @@ fn fits(pod: &PodView, others: &[&PodView], node: &Node) -> Result<(), (String, 
             } else {
                 1_000_000_000
             };
-            return Err((name.clone(), requested / unit, used / unit, capacity / unit));
+            return Err(short(name, requested / unit, used / unit, capacity / unit));
         }
     }
     Ok(())

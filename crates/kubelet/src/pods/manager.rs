@@ -23,7 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    admission,
+    admission, allocation,
     hooks::{cleanup, observe},
     observed::keys,
     qos::Qos,
@@ -114,7 +114,9 @@ impl Pods {
                     None => self.ask_all(),
                 },
                 Some(ended) = tasks.join_next() => {
-                    if self.forget(ended) {
+                    let broke = self.forget(ended);
+                    self.retry_held();
+                    if broke {
                         for new in self.list() {
                             self.apply(Change::Applied { old: None, new }, &known, &mut tasks);
                         }
@@ -160,18 +162,16 @@ impl Pods {
                 if let Some(old) = old.filter(|old| old.metadata.uid.as_deref() != Some(&uid)) {
                     self.gone(&old);
                 }
-                let pod = PodView::new(new);
                 let mut workers = self.workers.lock();
                 match workers.get(&uid) {
-                    Some(worker) => {
-                        worker.updates.send_replace(pod);
-                    }
+                    Some(worker) => self.update(worker, new, &workers),
                     None => {
+                        let pod = allocation::remembered(new);
                         let was_known = known.contains(&uid) || admission::has_begun(&pod);
                         let rejected = if was_known || pod.deletion().is_some() {
                             None
                         } else {
-                            self.admit(&pod)
+                            self.admit(&pod, &workers)
                         };
                         let start = Start {
                             pod,
@@ -180,7 +180,7 @@ impl Pods {
                         };
                         let handle = worker::spawn(self.agent.clone(), start, tasks);
                         workers.insert(uid, handle);
-                        self.weigh();
+                        self.weigh(&workers);
                         self.agent.metrics.running_pods.set(workers.len() as i64);
                     }
                 }
@@ -189,17 +189,80 @@ impl Pods {
         }
     }
 
-    fn admit(&self, pod: &PodView) -> Option<Verdict> {
+    /// Hands a new version of a pod to its worker, with the resources that the node grants.
+    fn update(&self, worker: &Handle, new: Arc<Pod>, workers: &HashMap<String, Handle>) {
+        let old = worker.updates.borrow().clone();
+        let node = self.agent.node.borrow().clone();
+        let others = self.views(workers);
+        let (pod, outcome) = allocation::take_in(&old, new, &others, node.as_deref());
+        let told = match (outcome, pod.held()) {
+            (allocation::Outcome::Granted, _) => Some((
+                EventType::Normal,
+                "ResizeStarted",
+                "started",
+                pod.generation(),
+                "",
+            )),
+            (allocation::Outcome::Held, Some(held)) => {
+                let message = held.message.as_str();
+                let what = allocation::DEFERRED;
+                Some((
+                    EventType::Warning,
+                    "ResizeDeferred",
+                    what,
+                    held.generation,
+                    message,
+                ))
+            }
+            _ => None,
+        };
+        if let Some((kind, reason, what, generation, error)) = told {
+            let wanted = self.get(pod.namespace(), pod.name()).map(PodView::new);
+            let summary = allocation::summary(wanted.as_ref().unwrap_or(&pod), generation, error);
+            let message = format!("Pod resize {what}: {summary}");
+            self.agent.pod_event(&pod, None, kind, reason, message);
+        }
+        worker.updates.send_replace(pod);
+        if outcome == allocation::Outcome::Granted {
+            self.weigh(workers);
+        }
+    }
+
+    /// Asks again about the changes of resources that were held back: something has gone.
+    fn retry_held(&self) {
+        let workers = self.workers.lock();
+        for worker in workers.values() {
+            let pod = worker.updates.borrow().clone();
+            if pod.held().is_some()
+                && let Some(now) = self.get(pod.namespace(), pod.name())
+                && now.metadata.uid.as_deref() == Some(pod.uid())
+            {
+                self.update(worker, now, &workers);
+            }
+        }
+    }
+
+    /// The pods of the node, with the resources they have been granted.
+    fn views(&self, workers: &HashMap<String, Handle>) -> Vec<PodView> {
+        self.list()
+            .into_iter()
+            .map(|pod| {
+                let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+                match workers.get(uid) {
+                    Some(worker) => worker.updates.borrow().clone(),
+                    None => PodView::new(pod),
+                }
+            })
+            .collect()
+    }
+
+    fn admit(&self, pod: &PodView, workers: &HashMap<String, Handle>) -> Option<Verdict> {
         let node = self.agent.node.borrow().clone()?;
         let mut rejected = self.rejected.lock();
         let others: Vec<PodView> = self
-            .list()
+            .views(workers)
             .into_iter()
-            .filter(|other| {
-                let uid = other.metadata.uid.as_deref().unwrap_or_default();
-                !rejected.contains(uid) && self.earlier(other, pod)
-            })
-            .map(PodView::new)
+            .filter(|other| !rejected.contains(other.uid()) && self.earlier(other.pod(), pod))
             .collect();
         let verdict = admission::check(pod, &others, &node).err()?;
         rejected.insert(pod.uid().to_owned());
@@ -229,11 +292,10 @@ impl Pods {
     }
 
     /// Brings the weight of the burstable pods up to date.
-    fn weigh(&self) {
+    fn weigh(&self, workers: &HashMap<String, Handle>) {
         let asked: i128 = self
-            .list()
+            .views(workers)
             .into_iter()
-            .map(PodView::new)
             .filter(|pod| !pod.is_terminal() && Qos::of(pod.spec()) == Qos::Burstable)
             .filter_map(|pod| resources::pod_requests(pod.spec()).get("cpu").copied())
             .sum();
@@ -260,7 +322,7 @@ impl Pods {
         match ended {
             Ok(uid) => {
                 workers.remove(&uid);
-                self.weigh();
+                self.weigh(&workers);
             }
             Err(error) if error.is_panic() => {
                 // Which one is not said; the closed mailbox tells.

@@ -1,6 +1,7 @@
 //! Pods on this node: the manager has one worker per pod; a worker observes, plans and executes.
 
 pub mod admission;
+pub mod allocation;
 pub mod backoff;
 pub mod cgroups;
 pub mod cri_config;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use sha2::{Digest, Sha256};
 
-use super::resources;
+use super::{allocation::Held, resources};
 
 static NO_SPEC: LazyLock<PodSpec> = LazyLock::new(PodSpec::default);
 static NO_STATUS: LazyLock<PodStatus> = LazyLock::new(PodStatus::default);
@@ -29,6 +29,8 @@ pub enum Kind {
 pub struct PodView {
     pod: Arc<Pod>,
     ephemeral: Vec<Container>,
+    held: Option<Held>,
+    granted: Option<i64>,
 }
 
 impl PodView {
@@ -45,7 +47,35 @@ impl PodView {
                 serde_json::from_value(value).ok()
             })
             .collect();
-        Self { pod, ephemeral }
+        Self {
+            pod,
+            ephemeral,
+            held: None,
+            granted: None,
+        }
+    }
+
+    /// The same with a change of resources that is held back, and is not in its spec.
+    pub fn held_back(self, held: Held) -> Self {
+        Self {
+            held: Some(held),
+            ..self
+        }
+    }
+
+    /// The same with the generation that its last change of resources was granted at.
+    pub fn granted_at(self, granted: Option<i64>) -> Self {
+        Self { granted, ..self }
+    }
+
+    /// The change of resources that is held back.
+    pub fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
+    }
+
+    /// The generation that its last change of resources was granted at.
+    pub fn granted_generation(&self) -> Option<i64> {
+        self.granted
     }
 
     /// The API object.

@@ -128,6 +128,18 @@ pub fn mount_memory(root: &Path) -> Result<(), VolumeError> {
     Ok(())
 }
 
+/// Takes that tmpfs away when nothing is in it. Pods that go on running keep theirs.
+pub fn unmount_memory(root: &Path) {
+    let dir = root.join("memory");
+    let empty = std::fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_none());
+    if empty && empty_dir::is_tmpfs(&dir) {
+        // Busy again in this moment: it stays.
+        if let Err(error) = rustix::mount::unmount(&dir, rustix::mount::UnmountFlags::empty()) {
+            tracing::debug!(dir = %dir.display(), %error, "tmpfs of secrets stays mounted");
+        }
+    }
+}
+
 /// Names of the volumes that some container mounts.
 fn used(pod: &PodView) -> BTreeSet<&str> {
     pod.all()

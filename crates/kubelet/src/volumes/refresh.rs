@@ -259,8 +259,19 @@ async fn run(agent: Arc<Agent>, mut volumes: Vec<Live>, mut updates: watch::Rece
             let live = &mut volumes[index];
             if let Err(error) = live.write(&agent, &pod).await {
                 failed = true;
-                tracing::warn!(pod = %pod.full_name(), dir = %live.dir.display(), %error,
-                    "volume keeps its old content");
+                let (pod_name, dir) = (pod.full_name(), live.dir.display());
+                // A namespace that goes takes the pod's objects before the pod: no trouble.
+                match error {
+                    _ if pod.deletion().is_some() => {
+                        tracing::debug!(pod = %pod_name, %dir, %error, "volume keeps its old content");
+                    }
+                    VolumeError::Object(_) => {
+                        tracing::info!(pod = %pod_name, %dir, %error, "volume keeps its old content");
+                    }
+                    _ => {
+                        tracing::warn!(pod = %pod_name, %dir, %error, "volume keeps its old content");
+                    }
+                }
             }
         }
         renewal = volumes.iter().filter_map(Live::next_renewal).min();

@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::{Container, Probe, ResourceRequirements};
 
 use super::{Action, Facts, Image, Planner, Step, Waiting};
 use crate::pods::{
+    allocation,
     backoff::{Backoff, seconds_text},
     observed::{Run, State},
-    resources,
     view::{Kind, container_hash, restartable},
 };
 
@@ -254,19 +254,7 @@ fn crash_loop_message(backoff: &Backoff, container: &str, pod: &str) -> String {
 
 /// Whether a running container's resources changed, and if so whether it can go on running.
 fn resize(container: &Container, applied: Option<&ResourceRequirements>) -> Option<bool> {
-    let applied = applied?;
-    let none = ResourceRequirements::default();
-    let wanted = container.resources.as_ref().unwrap_or(&none);
-    let of = |requirements: &ResourceRequirements, name: &str| {
-        let get = |list: &Option<resources::List>| {
-            list.as_ref().and_then(|l| l.get(name)).map(resources::nano)
-        };
-        (get(&requirements.requests), get(&requirements.limits))
-    };
-    let changed: Vec<&str> = ["cpu", "memory"]
-        .into_iter()
-        .filter(|name| of(applied, name) != of(wanted, name))
-        .collect();
+    let changed = allocation::changed(Some(applied?), container);
     if changed.is_empty() {
         return None;
     }

@@ -127,6 +127,8 @@ pub struct Progress {
     pub applied: BTreeMap<String, ResourceRequirements>,
     /// Container ids whose limits are being changed.
     pub resizing: BTreeSet<String>,
+    /// Why the last change of limits failed, while that lasts.
+    pub resize_error: Option<String>,
     /// Containers stopped because their definition changed, by name.
     pub replacing: BTreeSet<String>,
 }

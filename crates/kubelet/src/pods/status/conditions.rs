@@ -7,17 +7,20 @@ use k8s_openapi::{
 
 use super::{Input, whole_seconds};
 use crate::pods::{
+    allocation,
     observed::State,
     view::{Kind, PodView},
 };
 
 /// Conditions whose owner is the kubelet; every other one is left as it is.
-pub const OWNED: [&str; 5] = [
+pub const OWNED: [&str; 7] = [
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
     "ContainersReady",
     "PodScheduled",
+    allocation::PENDING,
+    allocation::IN_PROGRESS,
 ];
 
 struct Verdict {
@@ -76,6 +79,47 @@ pub fn generate(input: &Input<'_>, status: &PodStatus) -> Vec<PodCondition> {
             .zip([sandbox, initialized, ready, containers, Verdict::yes()])
     {
         out.push(condition(input, type_, verdict));
+    }
+    if !matches!(phase, "Failed" | "Succeeded") {
+        out.extend(resizes(input));
+    }
+    out
+}
+
+/// The conditions of a resize, which are there only while there is one.
+fn resizes(input: &Input<'_>) -> Vec<PodCondition> {
+    let pod = input.pod;
+    let mut out = Vec::new();
+    if let Some(held) = pod.held() {
+        let verdict = Verdict {
+            status: true,
+            reason: allocation::DEFERRED,
+            message: held.message.clone(),
+        };
+        out.push(PodCondition {
+            observed_generation: held.generation,
+            ..condition(input, allocation::PENDING, verdict)
+        });
+    }
+    let unfinished = pod.all().any(|(container, kind)| {
+        matches!(kind, Kind::Sidecar | Kind::Main)
+            && input.observed.current(&container.name).is_some_and(|run| {
+                let applied = input.progress.applied.get(&run.id);
+                run.state == State::Running
+                    && applied.is_some_and(|a| !allocation::changed(Some(a), container).is_empty())
+            })
+    });
+    if unfinished {
+        let error = input.progress.resize_error.clone();
+        let verdict = Verdict {
+            status: true,
+            reason: if error.is_some() { "Error" } else { "" },
+            message: error.unwrap_or_default(),
+        };
+        out.push(PodCondition {
+            observed_generation: pod.granted_generation().or(pod.generation()),
+            ..condition(input, allocation::IN_PROGRESS, verdict)
+        });
     }
     out
 }

@@ -71,5 +71,16 @@ fn conditions(old: Option<&Value>, new: &Value) -> Option<Value> {
         }
         out.push(condition);
     }
+    // One of ours that fell away.
+    for type_ in old.iter().filter_map(|c| type_of(c)) {
+        let stays = new
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|c| type_of(c).as_deref() == Some(&type_));
+        if !stays && OWNED.contains(&type_.as_str()) {
+            out.push(json!({"$patch": "delete", "type": type_}));
+        }
+    }
     (!out.is_empty()).then_some(Value::Array(out))
 }

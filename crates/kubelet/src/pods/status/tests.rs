@@ -314,3 +314,66 @@ fn foreign_conditions_are_not_sent() {
         .collect();
     assert!(!types.contains(&"example.com/x".to_owned()), "{types:?}");
 }
+
+#[test]
+fn resizes_show_while_they_last() {
+    let spec = json!({"containers": [
+        {"name": "a", "image": "i", "resources": {"requests": {"cpu": "1"}}},
+    ]});
+    let mut case = Case::new(spec, json!({}));
+    case.run("a", 0, None);
+    let applied = |case: &mut Case, cpu: &str| {
+        let value = json!({"requests": {"cpu": cpu}});
+        let value = serde_json::from_value(value).unwrap();
+        case.progress.applied.insert("a0".into(), value);
+    };
+    let of_resizes = |status: &PodStatus| -> Vec<_> {
+        let conditions = status.conditions.iter().flatten();
+        conditions
+            .filter(|c| c.type_.starts_with("PodResize"))
+            .map(|c| (c.type_.clone(), c.reason.clone(), c.observed_generation))
+            .collect()
+    };
+    applied(&mut case, "1000m");
+    assert_eq!(of_resizes(&case.status()), []);
+    applied(&mut case, "500m");
+    let going_on = case.status();
+    assert_eq!(going_on.observed_generation, Some(3));
+    assert_eq!(
+        of_resizes(&going_on),
+        [("PodResizeInProgress".to_owned(), None, Some(3))]
+    );
+    case.progress.resize_error = Some("no".into());
+    case.pod = case.pod.clone().granted_at(Some(2));
+    let failing = case.status();
+    assert_eq!(
+        of_resizes(&failing),
+        [(
+            "PodResizeInProgress".to_owned(),
+            Some("Error".to_owned()),
+            Some(2)
+        )]
+    );
+    // When it is done the condition is taken away.
+    applied(&mut case, "1");
+    let done = case.status();
+    assert_eq!(of_resizes(&done), []);
+    let patch = patch::between("u", &failing, &done).unwrap();
+    let conditions = patch["status"]["conditions"].as_array().unwrap();
+    assert!(
+        conditions.contains(&json!({"$patch": "delete", "type": "PodResizeInProgress"})),
+        "{patch}"
+    );
+    case.pod = case.pod.clone().held_back(crate::pods::allocation::Held {
+        message: "full".into(),
+        generation: Some(3),
+    });
+    assert_eq!(
+        of_resizes(&case.status()),
+        [(
+            "PodResizePending".to_owned(),
+            Some("Deferred".to_owned()),
+            Some(3)
+        )]
+    );
+}

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, ResourceRequirements};
 use super::{Message, Worker, retry_wait};
 use crate::{
     pods::{
-        cri_config,
+        allocation, cri_config,
         hooks::{
             cleanup::CleanupError,
             image::{self, Found, ImageError},
@@ -454,22 +454,13 @@ impl Worker {
                 self.progress.resizing.remove(&id);
                 self.failures.remove(&step);
                 self.progress.applied.insert(id, *resources);
-                self.agent.pod_event(
-                    &self.pod,
-                    None,
-                    EventType::Normal,
-                    "ResizeCompleted",
-                    "Pod resize completed",
-                );
+                self.progress.resize_error = None;
+                self.tell_resize(EventType::Normal, "ResizeCompleted", "completed", "");
             }
             Err(error) => {
-                self.agent.pod_event(
-                    &self.pod,
-                    None,
-                    EventType::Warning,
-                    "ResizeError",
-                    format!("Pod resize error: {error}"),
-                );
+                let text = error.to_string();
+                self.tell_resize(EventType::Warning, "ResizeError", "error", &text);
+                self.progress.resize_error = Some(text);
                 let wait = self.wait_after(&step, 60).unsigned_abs();
                 self.ops.spawn(async move {
                     tokio::time::sleep(wait).await;
@@ -477,6 +468,13 @@ impl Worker {
                 });
             }
         }
+    }
+
+    fn tell_resize(&self, kind: EventType, reason: &str, what: &str, error: &str) {
+        let generation = self.pod.granted_generation().or(self.pod.generation());
+        let summary = allocation::summary(&self.pod, generation, error);
+        let message = format!("Pod resize {what}: {summary}");
+        self.agent.pod_event(&self.pod, None, kind, reason, message);
     }
 
     fn start_failed(&mut self, name: String, waiting: crate::pods::plan::Waiting, pause: bool) {
