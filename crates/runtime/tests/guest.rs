@@ -88,6 +88,16 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ! {
             println!("got {}", line.trim());
             0
         }
+        ["device", major, minor] => {
+            let number = rustix::fs::makedev(major.parse().unwrap(), minor.parse().unwrap());
+            let (kind, mode) = (rustix::fs::FileType::CharacterDevice, 0o600.into());
+            rustix::fs::mknodat(rustix::fs::CWD, "/tmp/device", kind, mode, number).unwrap();
+            match fs::File::open("/tmp/device") {
+                Ok(_) => println!("opened"),
+                Err(error) => println!("{error}"),
+            }
+            0
+        }
         ["processes"] => {
             for entry in fs::read_dir("/proc").unwrap().flatten() {
                 if let Ok(text) = fs::read(entry.path().join("cmdline")) {

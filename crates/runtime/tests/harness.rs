@@ -101,12 +101,22 @@ pub fn server(mut args: impl Iterator<Item = std::ffi::OsString>) {
 
 /// Starts a [`server`] on a directory: the process, and a node to speak to it.
 pub async fn separate(node: &Node, directory: &Path) -> (std::process::Child, Node) {
-    let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .arg("server")
-        .arg(directory)
-        .spawn()
-        .unwrap();
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.arg("server").arg(directory);
+    separate_as(command, node, directory).await
+}
+
+/// The same by a command of one's own.
+pub async fn separate_as(
+    mut command: std::process::Command,
+    node: &Node,
+    directory: &Path,
+) -> (std::process::Child, Node) {
+    let mut child = command.spawn().unwrap();
     loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("the server ended at once: {status}");
+        }
         match cri::client::connect(&directory.join("cri.sock")).await {
             Ok((cri, images)) => {
                 let node = Node {

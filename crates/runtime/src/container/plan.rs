@@ -350,23 +350,22 @@ fn filter(
     let Some(asked) = &security.seccomp else {
         return Ok(None);
     };
-    let profile = match ProfileType::try_from(asked.profile_type) {
-        Ok(ProfileType::RuntimeDefault) => seccomp::default_profile(),
+    let now = Circumstances {
+        capabilities,
+        kernel,
+    };
+    let program = match ProfileType::try_from(asked.profile_type) {
+        Ok(ProfileType::RuntimeDefault) => seccomp::default_filter(&now)?,
         Ok(ProfileType::Localhost) => {
             let text =
                 std::fs::read(&asked.localhost_ref).map_err(|source| PlanError::ProfileFile {
                     path: asked.localhost_ref.clone(),
                     source,
                 })?;
-            Profile::parse(&text)?
+            seccomp::compile(&Profile::parse(&text)?.resolve(&now)?)?
         }
         Ok(ProfileType::Unconfined) | Err(_) => return Ok(None),
     };
-    let policy = profile.resolve(&Circumstances {
-        capabilities,
-        kernel,
-    })?;
-    let program = seccomp::compile(&policy)?;
     Ok(Some(
         base64::engine::general_purpose::STANDARD.encode(program),
     ))

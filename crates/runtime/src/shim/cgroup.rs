@@ -1,7 +1,8 @@
 //! Control groups, version 1, version 2 and both at once: make, limit, join, count, kill, remove.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
@@ -96,6 +97,15 @@ impl Hierarchies {
         found
     }
 
+    /// Version 2 alone, mounted somewhere else.
+    #[cfg(test)]
+    pub(crate) fn unified_at(mount: &Path) -> Self {
+        Self {
+            v1: Vec::new(),
+            unified: Some(mount.to_owned()),
+        }
+    }
+
     /// The version 2 mount when there is nothing else.
     pub fn only_unified(&self) -> Option<&Path> {
         if self.v1.is_empty() {
@@ -135,6 +145,20 @@ impl Hierarchies {
                 .find(|h| h.controllers.iter().any(|c| c == controller))
                 .map(|h| h.mount.join(path)),
         }
+    }
+
+    /// Whether a version 2 group has no such controller at all, as the kernel has none.
+    fn lacks_controller(&self, controller: &str, path: &str) -> bool {
+        let Some(mount) = self.only_unified() else {
+            return false;
+        };
+        // What the parent could have handed down.
+        let group = mount.join(path.trim_start_matches('/'));
+        let available = group
+            .parent()
+            .and_then(|parent| fs::read_to_string(parent.join("cgroup.controllers")).ok());
+        !controller.is_empty()
+            && available.is_some_and(|list| !list.split_whitespace().any(|c| c == controller))
     }
 
     /// Opens the version 2 directory, for cloning straight into it.
@@ -197,13 +221,16 @@ fn unified_directories(hierarchies: &Hierarchies, path: &str) -> io::Result<()> 
     for part in path.split('/').filter(|p| !p.is_empty()) {
         let available = fs::read_to_string(directory.join("cgroup.controllers"))?;
         let enabled = fs::read_to_string(directory.join("cgroup.subtree_control"))?;
-        for controller in available.split_whitespace() {
-            if !enabled.split_whitespace().any(|e| e == controller) {
-                // A controller that cannot be handed down shows when its limit is set.
-                let _ = fs::write(
-                    directory.join("cgroup.subtree_control"),
-                    format!("+{controller}"),
-                );
+        let missing: Vec<String> = available
+            .split_whitespace()
+            .filter(|controller| !enabled.split_whitespace().any(|e| e == *controller))
+            .map(|controller| format!("+{controller}"))
+            .collect();
+        let control = directory.join("cgroup.subtree_control");
+        if !missing.is_empty() && put(&control, &missing.join(" ")).is_err() {
+            for controller in missing {
+                // One that cannot be handed down shows when its limit is set.
+                let _ = put(&control, &controller);
             }
         }
         directory.push(part);
@@ -216,6 +243,16 @@ fn unified_directories(hierarchies: &Hierarchies, path: &str) -> io::Result<()> 
     Ok(())
 }
 
+/// Writes a file of a control group. Opened as it is: the kernel answers an attempt to make a file
+/// that is not there with a refusal, which would hide that it is not there.
+fn put(path: &Path, value: &str) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(path)?;
+    file.write_all(value.as_bytes())
+}
+
 /// Puts the calling process, which has one thread, into the groups.
 pub fn join(hierarchies: &Hierarchies, path: &str) -> Result<(), Fault> {
     for (hierarchy, directory) in hierarchies.directories(path) {
@@ -226,7 +263,7 @@ pub fn join(hierarchies: &Hierarchies, path: &str) -> Result<(), Fault> {
         } else {
             "cgroup.procs"
         };
-        fs::write(directory.join(file), "0")
+        put(&directory.join(file), "0")
             .step(|| format!("join control group {}", directory.display()))?;
     }
     Ok(())
@@ -380,13 +417,20 @@ fn apply(
     if file.contains('/') {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    match fs::write(directory.join(file), value) {
+    match put(&directory.join(file), value) {
         // Swap accounting and huge pages are options of the kernel.
         Err(error)
             if error.kind() == io::ErrorKind::NotFound
                 && (file.contains("memsw")
                     || file.contains("swap")
                     || *controller == "hugetlb") =>
+        {
+            Ok(())
+        }
+        // In version 2 every directory is there, whether or not it has the controller.
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                && hierarchies.lacks_controller(controller, path) =>
         {
             Ok(())
         }
@@ -432,8 +476,8 @@ pub fn processes(hierarchies: &Hierarchies, path: &str) -> Vec<i32> {
 pub fn signal_all(hierarchies: &Hierarchies, path: &str, signal: i32) {
     if signal == libc::SIGKILL
         && let Some(mount) = hierarchies.only_unified()
-        && fs::write(
-            mount.join(path.trim_start_matches('/')).join("cgroup.kill"),
+        && put(
+            &mount.join(path.trim_start_matches('/')).join("cgroup.kill"),
             "1",
         )
         .is_ok()
@@ -468,81 +512,4 @@ pub fn remove(hierarchies: &Hierarchies, path: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HYBRID: &str = "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n\
-        cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
-        cgroup /sys/fs/cgroup/systemd cgroup rw,name=systemd 0 0\n\
-        cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
-
-    #[test]
-    fn hybrid_hierarchies_use_version_1() {
-        let found = Hierarchies::parse(HYBRID);
-        assert!(found.any_v1());
-        assert_eq!(found.only_unified(), None);
-        assert_eq!(found.each()[0].aliases, ["cpu", "cpuacct"]);
-        assert_eq!(
-            found.directory("cpuacct", "/a/b"),
-            Some("/sys/fs/cgroup/cpu,cpuacct/a/b".into())
-        );
-        assert_eq!(found.directory("pids", "/a"), None);
-    }
-
-    #[test]
-    fn unified_alone_is_version_2() {
-        let found = Hierarchies::parse("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
-        assert_eq!(found.only_unified(), Some(Path::new("/sys/fs/cgroup")));
-        assert_eq!(
-            found.directory("memory", "/a"),
-            Some("/sys/fs/cgroup/a".into())
-        );
-    }
-
-    #[test]
-    fn limits_become_settings() {
-        let r = Resources {
-            cpu_shares: Some(512),
-            cpu_quota: Some(50_000),
-            cpu_period: Some(100_000),
-            memory: Some(1 << 20),
-            memory_swap: Some(3 << 20),
-            pids: Some(-1),
-            ..Resources::default()
-        };
-        let text = |list: Vec<Setting>| -> Vec<String> {
-            list.into_iter()
-                .map(|(_, file, value)| format!("{file}={value}"))
-                .collect()
-        };
-        assert_eq!(
-            text(settings_v1(&r)),
-            [
-                "cpu.shares=512",
-                "cpu.cfs_period_us=100000",
-                "cpu.cfs_quota_us=50000",
-                "memory.limit_in_bytes=1048576",
-                "memory.memsw.limit_in_bytes=3145728",
-                "pids.max=max"
-            ]
-        );
-        assert_eq!(
-            text(settings_v2(&r)),
-            [
-                "cpu.weight=20",
-                "cpu.max=50000 100000",
-                "memory.max=1048576",
-                "memory.swap.max=2097152",
-                "pids.max=max"
-            ]
-        );
-    }
-
-    #[test]
-    fn weights_span_their_range() {
-        assert_eq!(
-            [weight(0), weight(2), weight(1024), weight(262_144)],
-            [1, 1, 39, 10_000]
-        );
-    }
-}
+mod tests;

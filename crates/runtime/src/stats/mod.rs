@@ -344,6 +344,40 @@ mod tests {
     }
 
     #[test]
+    fn version_2_groups_tell_what_they_use() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| fs::write(root.path().join(file), text).unwrap();
+        let hierarchies = Hierarchies::unified_at(root.path());
+        assert_eq!(cpu_time(&hierarchies, "/"), None);
+        write("cpu.stat", "usage_usec 1500\nuser_usec 1000\n");
+        assert_eq!(cpu_time(&hierarchies, "/"), Some(1_500_000));
+        assert_eq!(memory(&hierarchies, "/", 7), None);
+        write("memory.current", "5000\n");
+        write("memory.max", "max\n");
+        write(
+            "memory.stat",
+            "anon 3000\ninactive_file 1000\npgfault 9\npgmajfault 2\n",
+        );
+        write(
+            "memory.pressure",
+            "some avg10=1.50 avg60=0.25 avg300=0.00 total=42\n\
+             full avg10=0.00 avg60=0.00 avg300=0.00 total=40\n",
+        );
+        let usage = memory(&hierarchies, "/", 7).unwrap();
+        assert_eq!((usage.timestamp, usage.working_set_bytes), (7, value(4000)));
+        assert_eq!(
+            (usage.rss_bytes, usage.major_page_faults),
+            (value(3000), value(2))
+        );
+        assert_eq!(usage.available_bytes, None);
+        let some = usage.psi.unwrap().some.unwrap();
+        assert_eq!((some.total, some.avg10, some.avg60), (42, 1.5, 0.25));
+        write("memory.max", "8000\n");
+        let usage = memory(&hierarchies, "/", 7).unwrap();
+        assert_eq!(usage.available_bytes, value(4000));
+    }
+
+    #[test]
     fn rates_come_from_two_readings() {
         let samples = Samples::default();
         assert_eq!(samples.rate("c", 0, 0), 0);

@@ -8,6 +8,7 @@ mod oracle;
 mod registry;
 mod speed;
 mod streaming;
+mod unified;
 
 use crate::harness::Case;
 
@@ -53,6 +54,7 @@ pub fn all() -> Vec<Case> {
         case!(streaming::exec_that_takes_too_long_is_killed),
         case!(streaming::attach_follows_a_running_container),
         case!(streaming::ports_are_forwarded_into_the_pod),
+        case!(unified::containers_live_in_version_2_groups),
         case!(speed::figures),
     ]
 }

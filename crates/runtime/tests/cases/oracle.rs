@@ -501,5 +501,11 @@ pub async fn containers_see_the_same_as_under_runc(node: Node) {
         }
     }
     std::fs::remove_file(&profile_path).unwrap();
+    // runc leaves the groups above its containers' own.
+    let parent = crate::harness::config(&node.directory).cgroup_parent;
+    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        // Those that pods still have, and those that are not there, are not ours to remove.
+        let _ = std::fs::remove_dir(hierarchy.path().join(parent.trim_start_matches('/')));
+    }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }

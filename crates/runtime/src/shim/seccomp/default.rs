@@ -1,7 +1,11 @@
 //! The default profile (`RuntimeDefault`): what ordinary programs need, and with a capability
 //! also the calls that capability is about.
 
-use super::profile::{Argument, Filter, Profile, Rule};
+use std::{collections::HashMap, sync::LazyLock};
+
+use parking_lot::Mutex;
+
+use super::profile::{Argument, Circumstances, Filter, Profile, ProfileError, Rule};
 
 /// Calls every container may make.
 const ALLOWED: &str = "accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir \
@@ -102,6 +106,25 @@ fn argument(index: u32, value: u64, value_two: u64, op: &str) -> Argument {
         value_two,
         op: op.into(),
     }
+}
+
+/// Filters of the default profile that were compiled before. Nearly every container has one of a
+/// few sets of capabilities; beyond this many the least is lost by starting over.
+static COMPILED: LazyLock<Mutex<HashMap<Circumstances, Vec<u8>>>> = LazyLock::new(Mutex::default);
+const MOST_COMPILED: usize = 64;
+
+/// The filter of the default profile.
+pub fn default_filter(now: &Circumstances) -> Result<Vec<u8>, ProfileError> {
+    if let Some(known) = COMPILED.lock().get(now) {
+        return Ok(known.clone());
+    }
+    let filter = super::compile(&default_profile().resolve(now)?)?;
+    let mut compiled = COMPILED.lock();
+    if compiled.len() >= MOST_COMPILED {
+        compiled.clear();
+    }
+    compiled.insert(*now, filter.clone());
+    Ok(filter)
 }
 
 /// The profile used unless a pod asks for another.

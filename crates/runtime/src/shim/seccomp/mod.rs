@@ -1,12 +1,13 @@
 //! Seccomp: from a profile to the kernel's classic BPF.
 //!
-//! The server compiles (and remembers) filters; the shim only installs the bytes.
+//! The server compiles filters (and remembers those of the default profile); the shim only installs
+//! the bytes.
 
 mod default;
 mod profile;
 mod syscalls;
 
-pub use default::default_profile;
+pub use default::{default_filter, default_profile};
 pub use profile::{Action, Circumstances, Compare, Condition, Policy, Profile, ProfileError};
 
 /// One classic BPF instruction.

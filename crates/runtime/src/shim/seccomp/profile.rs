@@ -149,7 +149,7 @@ pub enum ProfileError {
 }
 
 /// The circumstances a profile is resolved for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Circumstances {
     /// Capabilities the container is given, one bit each.
     pub capabilities: u64,
