@@ -8,6 +8,7 @@ mod api;
 mod endpoint;
 mod pods;
 mod proc;
+mod schedule;
 mod start;
 mod store;
 mod table;
@@ -32,6 +33,8 @@ enum Program {
     Start(start::Arguments),
     /// Pods from creation to Ready, and their memory
     Pods(pods::Arguments),
+    /// Pods bound to nodes per second, in several variants
+    Schedule(schedule::Arguments),
     /// The store alone: durable writes, reads, and memory of many objects
     Store(store::Arguments),
 }
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         Program::Api(arguments) => api::run(&arguments),
         Program::Start(arguments) => start::run(&arguments),
         Program::Pods(arguments) => pods::run(&arguments),
+        Program::Schedule(arguments) => schedule::run(&arguments),
         Program::Store(arguments) => store::run(&arguments),
     }
 }

@@ -13,6 +13,14 @@ impl Table {
             .push([what.into(), format!("{} {unit}", number(figure)), budget]);
     }
 
+    /// Adds a figure; `budget` is the least it should be, in the same unit.
+    pub fn least(&mut self, what: &str, figure: f64, budget: f64, unit: &str) {
+        let mark = if figure >= budget { "" } else { "  MISSED" };
+        let budget = format!("{} {unit}{mark}", number(budget));
+        self.0
+            .push([what.into(), format!("{} {unit}", number(figure)), budget]);
+    }
+
     /// Adds a figure without a budget.
     pub fn plain(&mut self, what: &str, figure: f64, unit: &str) {
         self.0.push([

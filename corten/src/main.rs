@@ -7,6 +7,7 @@
 
 mod images;
 mod lock;
+mod node_sim;
 mod parts;
 mod reset;
 mod server;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Server(settings) => run(server::run(*settings)),
         Command::Scheduler(settings) => run(parts::scheduler(settings)),
         Command::ControllerManager(settings) => run(parts::controller_manager(settings)),
+        Command::NodeSim(settings) => run(node_sim::run(*settings)),
         Command::Image(settings) => run(images::run(settings)),
         Command::Reset(settings) => run(reset::run(settings)),
         Command::Kubectl { arguments } => {

@@ -1,28 +1,40 @@
 //! A part run alone, against the API of a kubeconfig. Several of the same part elect the one that
 //! works, by Lease.
 
-use std::{fs, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
 use client::{Context, election};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{ControllerSettings, PartSettings};
+use crate::settings::{ControllerSettings, PartSettings, SchedulerSettings};
 
 /// Runs the scheduler.
-pub async fn scheduler(settings: PartSettings) -> Result<()> {
-    let context = connect(&settings, "default-scheduler").await?;
+pub async fn scheduler(settings: SchedulerSettings) -> Result<()> {
+    let configuration = scheduler_configuration(settings.config.as_deref())?;
+    let context = connect(&settings.part, "default-scheduler").await?;
     lead(
-        &settings,
+        &settings.part,
         context,
         "kube-scheduler",
         |context, shutdown| async move {
-            scheduler::run(context, shutdown).await;
+            scheduler::run_with(context, configuration, shutdown).await;
             Ok(())
         },
     )
     .await
+}
+
+/// What the scheduler's configuration file says; the defaults where there is none.
+pub fn scheduler_configuration(file: Option<&Path>) -> Result<scheduler::Configuration> {
+    let Some(path) = file else {
+        return Ok(scheduler::Configuration::default());
+    };
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("the scheduler's configuration {}", path.display()))?;
+    scheduler::parse_configuration(&text)
+        .with_context(|| format!("the scheduler's configuration {}", path.display()))
 }
 
 /// Runs the controllers.
@@ -70,16 +82,7 @@ where
     W: Future<Output = Result<()>>,
 {
     let shutdown = CancellationToken::new();
-    let ended = shutdown.clone();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        ended.cancel();
-    });
+    cancel_on_signal(&shutdown)?;
     let identity = match &settings.identity {
         Some(identity) => identity.clone(),
         None => format!(
@@ -108,4 +111,19 @@ where
         bail!("{name}: another instance took the lease over, or the API could not be reached");
     }
     outcome
+}
+
+/// Cancels when the process is told to end.
+pub fn cancel_on_signal(shutdown: &CancellationToken) -> Result<()> {
+    let ended = shutdown.clone();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        ended.cancel();
+    });
+    Ok(())
 }

@@ -111,7 +111,9 @@ pub async fn start(
             context.clock.clone(),
             &context.metrics,
         );
-        let run = scheduler::run(context, process.shutdown.clone());
+        let configuration =
+            crate::parts::scheduler_configuration(settings.scheduler_config.as_deref())?;
+        let run = scheduler::run_with(context, configuration, process.shutdown.clone());
         process.spawn("scheduler", async move {
             run.await;
             Ok::<_, std::convert::Infallible>(())

@@ -43,6 +43,11 @@ pub struct ServerSettings {
     )]
     pub disable: Vec<Part>,
 
+    /// Configuration of the scheduler: a KubeSchedulerConfiguration of
+    /// kubescheduler.config.k8s.io/v1.
+    #[arg(long, env = "CORTEN_SCHEDULER_CONFIG", value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
+
     /// Address the API listens on.
     #[arg(long, env = "CORTEN_BIND_ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED), value_name = "IP", help_heading = "API")]
     pub bind_address: IpAddr,

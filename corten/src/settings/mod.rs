@@ -5,12 +5,13 @@
 pub mod cluster;
 mod file;
 pub mod image;
+pub mod node_sim;
 
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use self::{cluster::ServerSettings, image::ImageSettings};
+use self::{cluster::ServerSettings, image::ImageSettings, node_sim::NodeSimSettings};
 
 /// Kubernetes in one program.
 #[derive(Debug, Parser)]
@@ -41,10 +42,13 @@ pub enum Command {
     /// Run a whole cluster on this machine: control plane and node.
     Server(Box<ServerSettings>),
     /// Run the scheduler alone, against the cluster of a kubeconfig.
-    Scheduler(PartSettings),
+    Scheduler(SchedulerSettings),
     /// Run the controllers alone, against the cluster of a kubeconfig.
     #[command(name = "controller-manager")]
     ControllerManager(ControllerSettings),
+    /// Simulate nodes that run pods without containers, to load any Kubernetes cluster.
+    #[command(name = "node-sim")]
+    NodeSim(Box<NodeSimSettings>),
     /// Look at and change the images of this machine's node.
     Image(ImageSettings),
     /// Stop every pod of a data directory and take away what they left on this machine.
@@ -94,6 +98,17 @@ pub struct PartSettings {
     /// Name of this instance among several of which one works; the machine's name unless given.
     #[arg(long, env = "CORTEN_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
+}
+
+/// The scheduler run alone.
+#[derive(Clone, Debug, Args)]
+pub struct SchedulerSettings {
+    /// What every part takes.
+    #[command(flatten)]
+    pub part: PartSettings,
+    /// Configuration: a KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1.
+    #[arg(long, env = "CORTEN_SCHEDULER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// The controllers run alone.
