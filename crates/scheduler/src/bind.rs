@@ -1,15 +1,35 @@
 //! Execute: what the loop decided, written through the API.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::Pod;
+use client::{Change, Context, Scope};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde_json::{Value, json};
 
-use crate::cache::PodInfo;
+use crate::{cache::PodInfo, plugins::volumes::binding::is_bound};
+
+/// What has to be written before a pod may be bound (PreBind).
+#[derive(Clone, Debug)]
+pub enum Prepare {
+    /// A claim gets this volume.
+    BindVolume {
+        /// The volume.
+        volume: Arc<PersistentVolume>,
+        /// The claim.
+        claim: Arc<PersistentVolumeClaim>,
+    },
+    /// A volume for the claim is to be made where this node reaches it.
+    Provision {
+        /// The claim.
+        claim: Arc<PersistentVolumeClaim>,
+        /// The node.
+        node: Arc<str>,
+    },
+}
 
 /// A write that failed.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +43,14 @@ pub enum BindError {
         node: Box<str>,
         /// What the API said.
         source: kube::Error,
+    },
+    /// What the binding needs first could not be had.
+    #[error("prepare volumes of pod {pod}: {why}")]
+    Prepare {
+        /// `namespace/name`.
+        pod: Box<str>,
+        /// What is wrong.
+        why: String,
     },
     /// The condition could not be written.
     #[error("set condition PodScheduled of pod {pod}: {source}")]
@@ -65,13 +93,133 @@ pub async fn bind(client: &Client, pod: &Arc<PodInfo>, node: &str) -> Result<(),
         })
 }
 
-/// Writes `PodScheduled=False`, and the nominated node when preemption made room.
+/// Writes what the pod's volumes need, and waits until its claims are bound, but not longer than
+/// `patience`.
+pub async fn prepare(
+    context: &Context,
+    pod: &Arc<PodInfo>,
+    steps: &[Prepare],
+    patience: Duration,
+) -> Result<(), BindError> {
+    let failed = |why: String| BindError::Prepare {
+        pod: pod.key.clone(),
+        why,
+    };
+    for step in steps {
+        write_step(&context.client, step)
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+    }
+    let claims = context.informers.get::<PersistentVolumeClaim>(Scope::All);
+    let mut changes = claims.subscribe();
+    let claim_of = |step: &Prepare| match step {
+        Prepare::BindVolume { claim, .. } | Prepare::Provision { claim, .. } => claim.clone(),
+    };
+    let done = |step: &Prepare| -> Result<bool, String> {
+        let meta = &claim_of(step).metadata;
+        let (space, name) = (
+            meta.namespace.as_deref().unwrap_or_default(),
+            meta.name.as_deref().unwrap_or_default(),
+        );
+        let Some(now) = claims.store().get(space, name) else {
+            return Err(format!("persistentvolumeclaim \"{name}\" not found"));
+        };
+        if is_bound(&now) {
+            return Ok(true);
+        }
+        let selected = |c: &PersistentVolumeClaim| {
+            let annotations = c.metadata.annotations.as_ref();
+            annotations.and_then(|a| a.get(SELECTED_NODE).cloned())
+        };
+        if let Prepare::Provision { node, claim } = step {
+            let is_newer = now.metadata.resource_version != claim.metadata.resource_version;
+            if is_newer && selected(&now).is_none_or(|s| *s != **node) {
+                return Err(format!("provisioning failed for PVC \"{name}\""));
+            }
+        }
+        Ok(false)
+    };
+    let waiting = async {
+        loop {
+            let mut all = true;
+            for step in steps {
+                all &= done(step).map_err(failed)?;
+            }
+            if all {
+                return Ok(());
+            }
+            // Any claim's change will do: the check is cheap.
+            let (Change::Applied { .. } | Change::Deleted(_)) = changes.next().await;
+        }
+    };
+    match tokio::time::timeout(patience, waiting).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(failed(
+            "binding volumes: context deadline exceeded".to_owned(),
+        )),
+    }
+}
+
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+
+async fn write_step(client: &Client, step: &Prepare) -> Result<(), kube::Error> {
+    match step {
+        Prepare::BindVolume { volume, claim } => {
+            let volumes: Api<PersistentVolume> = Api::all(client.clone());
+            let meta = &claim.metadata;
+            let patch = json!({
+                "metadata": {
+                    "resourceVersion": volume.metadata.resource_version,
+                    "annotations": {"pv.kubernetes.io/bound-by-controller": "yes"},
+                },
+                "spec": {"claimRef": {
+                    "apiVersion": "v1", "kind": "PersistentVolumeClaim", "uid": meta.uid,
+                    "namespace": meta.namespace, "name": meta.name,
+                    "resourceVersion": meta.resource_version,
+                }},
+            });
+            let name = volume.metadata.name.as_deref().unwrap_or_default();
+            volumes
+                .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await
+                .map(drop)
+        }
+        Prepare::Provision { claim, node } => {
+            let meta = &claim.metadata;
+            let space = meta.namespace.as_deref().unwrap_or_default();
+            let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), space);
+            let patch = json!({
+                "metadata": {
+                    "resourceVersion": meta.resource_version,
+                    "annotations": {SELECTED_NODE: &**node},
+                },
+            });
+            let name = meta.name.as_deref().unwrap_or_default();
+            claims
+                .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await
+                .map(drop)
+        }
+    }
+}
+
+/// What becomes of `status.nominatedNodeName`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nomination<'n> {
+    /// Stays as it is.
+    Keep,
+    /// Is this now.
+    Set(&'n str),
+    /// Is void.
+    Clear,
+}
+
+/// Writes a condition, such as `PodScheduled=False`, and the nomination; nothing where both are so.
 pub async fn set_unschedulable(
     client: &Client,
     pod: &Arc<PodInfo>,
-    reason: &str,
     message: &str,
-    nominated: Option<&str>,
+    nomination: Nomination<'_>,
     now: String,
 ) -> Result<(), BindError> {
     let current = pod.pod.status.as_ref().and_then(|s| s.conditions.as_ref());
@@ -79,20 +227,17 @@ pub async fn set_unschedulable(
         .into_iter()
         .flatten()
         .find(|c| c.type_ == "PodScheduled");
-    let same_node = nominated.is_none()
-        || pod
-            .pod
-            .status
-            .as_ref()
-            .and_then(|s| s.nominated_node_name.as_deref())
-            == nominated;
-    if same_node
-        && had.is_some_and(|c| {
-            c.status == "False"
-                && c.reason.as_deref() == Some(reason)
-                && c.message.as_deref() == Some(message)
-        })
-    {
+    let same_node = match nomination {
+        Nomination::Keep => true,
+        Nomination::Set(node) => pod.nominated_node() == Some(node),
+        Nomination::Clear => pod.nominated_node().is_none(),
+    };
+    let same = had.is_some_and(|c| {
+        c.status == "False"
+            && c.reason.as_deref() == Some("Unschedulable")
+            && c.message.as_deref() == Some(message)
+    });
+    if same_node && same {
         return Ok(());
     }
     let since = had
@@ -101,28 +246,45 @@ pub async fn set_unschedulable(
     let mut status = json!({"conditions": [{
         "type": "PodScheduled",
         "status": "False",
-        "reason": reason,
+        "reason": "Unschedulable",
         "message": message,
         "lastProbeTime": null,
         "lastTransitionTime": since.map_or(json!(now), |t| json!(t)),
         "observedGeneration": pod.pod.metadata.generation,
     }]});
-    if let Some(node) = nominated {
-        status["nominatedNodeName"] = json!(node);
+    match nomination {
+        Nomination::Keep => {}
+        Nomination::Set(node) => status["nominatedNodeName"] = json!(node),
+        Nomination::Clear => status["nominatedNodeName"] = Value::Null,
     }
+    patch_status(client, pod, status).await
+}
+
+/// A pod is nominated to no node any more.
+pub async fn clear_nomination(client: &Client, pod: &Arc<PodInfo>) -> Result<(), BindError> {
+    patch_status(client, pod, json!({"nominatedNodeName": null})).await
+}
+
+async fn patch_status(client: &Client, pod: &Arc<PodInfo>, status: Value) -> Result<(), BindError> {
     let patch = json!({"metadata": {"uid": &*pod.uid}, "status": status});
-    pods(client, pod)
+    let api: Api<kube::core::PartialObjectMeta<Pod>> =
+        Api::namespaced(client.clone(), pod.namespace());
+    let outcome = api
         .patch_status(
             pod.name(),
             &PatchParams::default(),
             &Patch::Strategic(&patch),
         )
-        .await
-        .map(drop)
-        .map_err(|source| BindError::Condition {
+        .await;
+    match outcome {
+        // It went, or another has its name: nobody needs to know any more.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(source) => Err(BindError::Condition {
             pod: pod.key.clone(),
             source,
-        })
+        }),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Deletes a victim, after saying in its status why.

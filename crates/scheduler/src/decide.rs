@@ -10,72 +10,116 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use tokio::time::Instant;
 
 use crate::{
+    bind::Prepare,
     cache::{Cache, PodInfo},
-    framework::{cycle, diagnosis::Diagnosis, profile::Profile},
-    preemption::{self, Candidate},
-    queue::{Queue, events::ClusterEvents},
+    framework::{
+        Overlay,
+        diagnosis::Diagnosis,
+        profile::Profile,
+        ranking::{PodFilters, Rankings, whole},
+    },
+    preemption::{self, Candidate, NoCandidate},
+    queue::{
+        Attempt, Queue,
+        events::{ClusterEvents, Event},
+    },
 };
 
 /// What is to be done about one pod.
 #[derive(Debug)]
-pub enum Decision {
+pub struct Decision {
+    /// The pod, and how often it was tried.
+    pub attempt: Attempt,
+    /// What.
+    pub verdict: Verdict,
+}
+
+/// See [`Decision`].
+#[derive(Debug)]
+pub enum Verdict {
     /// Bind it. It is counted on the node already.
     Bind {
-        /// The pod.
-        pod: Arc<PodInfo>,
         /// The node.
-        node: Box<str>,
+        node: Arc<str>,
+        /// What has to be written first.
+        prepare: Vec<Prepare>,
     },
     /// Say why it cannot be placed, and make room where preemption found some. It is parked.
     Unschedulable {
-        /// The pod.
-        pod: Arc<PodInfo>,
         /// Why.
         diagnosis: Box<Diagnosis>,
         /// Whom to evict.
-        preempt: Option<Candidate>,
+        preempt: Option<Arc<Candidate>>,
+        /// The node it was nominated to will not do any more.
+        clear: bool,
     },
 }
 
 /// See the module.
 pub struct Scheduler {
-    cache: Cache,
+    /// What is known of the cluster.
+    pub cache: Cache,
     queue: Queue,
-    profiles: Vec<Profile>,
+    profiles: Vec<(Profile, Rankings)>,
 }
 
 impl Scheduler {
     /// With nothing known yet.
     pub fn new(profiles: Vec<Profile>) -> Scheduler {
-        Scheduler {
-            cache: Cache::default(),
-            queue: Queue::default(),
-            profiles,
+        let mut cache = Cache::default();
+        for profile in &profiles {
+            for key in profile.topology_keys() {
+                cache.watch_topology(key);
+            }
         }
+        Scheduler {
+            cache,
+            queue: Queue::default(),
+            profiles: profiles
+                .into_iter()
+                .map(|p| (p, Rankings::default()))
+                .collect(),
+        }
+    }
+
+    /// First and longest wait between two tries of one pod.
+    pub fn set_backoff(&mut self, first: std::time::Duration, longest: std::time::Duration) {
+        self.queue.backoff = (first, longest);
     }
 
     /// A pod came or changed.
     pub fn pod_applied(&mut self, pod: Arc<Pod>, now: Instant) {
-        let info = Arc::new(PodInfo::new(pod));
+        let info = self.cache.info(pod);
         let phase = info.pod.status.as_ref().and_then(|s| s.phase.as_deref());
         if matches!(phase, Some("Succeeded" | "Failed")) {
             self.gone(&info.uid, now);
         } else if let Some(node) = info.spec().node_name.clone().filter(|n| !n.is_empty()) {
             self.queue.remove(&info.uid);
-            let known = self.cache.node_of(&info.uid).is_some();
-            self.cache.place_pod(info, &node);
-            self.queue.notify(
-                if known {
-                    ClusterEvents::POD_SCALE_DOWN
-                } else {
-                    ClusterEvents::POD_ADD
-                },
-                now,
-            );
-        } else if !self.is_ours(&info) || info.terminating() || gated(&info) {
+            let before = self.cache.placed(&info.uid).cloned();
+            self.cache.place_pod(info.clone(), &node);
+            match before {
+                None => self.pod_event(ClusterEvents::POD_ADD, &info, now),
+                Some(old) if old.class.id != info.class.id => {
+                    let kind = if old.class.labels == info.class.labels {
+                        ClusterEvents::POD_SCALE_DOWN
+                    } else {
+                        ClusterEvents::POD_SCALE_DOWN | ClusterEvents::POD_ADD
+                    };
+                    self.pod_event(kind, &info, now);
+                }
+                Some(_) => {}
+            }
+        } else if !self.is_ours(&info) || info.terminating() {
+            self.cache.withdraw(&info.uid);
             self.queue.remove(&info.uid);
-        } else {
-            self.queue.apply(info);
+        } else if self.cache.placed(&info.uid).is_none() {
+            // A nomination of another process, or of this one before it was started anew.
+            if self.queue.get(&info.uid).is_none()
+                && let Some(node) = info.nominated_node()
+            {
+                self.cache.nominate(info.clone(), node);
+            }
+            self.queue.apply(info.clone(), gated(&info), now);
         }
     }
 
@@ -86,21 +130,35 @@ impl Scheduler {
 
     fn gone(&mut self, uid: &str, now: Instant) {
         self.queue.remove(uid);
-        if self.cache.remove_pod(uid) {
-            self.queue.notify(ClusterEvents::POD_DELETE, now);
+        if let Some(pod) = self.cache.remove_pod(uid) {
+            self.pod_event(ClusterEvents::POD_DELETE, &pod, now);
         }
+    }
+
+    fn pod_event(&mut self, kind: ClusterEvents, pod: &PodInfo, now: Instant) {
+        let event = Event {
+            kind,
+            node: None,
+            pod: Some(pod),
+        };
+        notify(&mut self.queue, &self.profiles, &event, now);
     }
 
     /// A node came or changed.
     pub fn node_applied(&mut self, node: Arc<Node>, now: Instant) {
-        let name = node.metadata.name.as_deref().unwrap_or_default();
-        let event = match self.cache.node(name).and_then(|n| n.node.as_ref()) {
+        let name = node.metadata.name.clone().unwrap_or_default();
+        let kind = match self.cache.node(&name).and_then(|n| n.node.as_ref()) {
             None => ClusterEvents::NODE_ADD,
             Some(old) => ClusterEvents::between(old, &node),
         };
         self.cache.apply_node(node);
-        if event != ClusterEvents::NONE {
-            self.queue.notify(event, now);
+        if kind != ClusterEvents::NONE {
+            let event = Event {
+                kind,
+                node: self.cache.node(&name),
+                pod: None,
+            };
+            notify(&mut self.queue, &self.profiles, &event, now);
         }
     }
 
@@ -109,7 +167,7 @@ impl Scheduler {
         let name = namespace.metadata.name.as_deref().unwrap_or_default();
         let labels = namespace.metadata.labels.clone().unwrap_or_default();
         if self.cache.apply_namespace(name, labels) {
-            self.queue.notify(ClusterEvents::POD_ADD, now);
+            self.happened(ClusterEvents::POD_ADD, now);
         }
     }
 
@@ -123,48 +181,91 @@ impl Scheduler {
         self.cache.remove_node(name);
     }
 
+    /// Something happened that is neither a pod's nor a node's.
+    pub fn happened(&mut self, kind: ClusterEvents, now: Instant) {
+        notify(&mut self.queue, &self.profiles, &Event::of(kind), now);
+    }
+
     /// The next decision, or none while no pod is due. Placed pods are counted on their node at once.
     ///
-    /// `tie` chooses among equals, `protected` says whether a disruption budget shields a pod.
-    pub fn next(
-        &mut self,
-        now: Instant,
-        tie: &mut dyn FnMut(usize) -> usize,
-        protected: &dyn Fn(&PodInfo) -> bool,
-    ) -> Option<Decision> {
+    /// `tie` chooses among equals.
+    pub fn next(&mut self, now: Instant, tie: &mut dyn FnMut(usize) -> usize) -> Option<Decision> {
         self.queue.advance(now);
         loop {
-            let pod = self.queue.pop()?;
-            let Some(profile) = self.profile(&pod) else {
-                self.queue.remove(&pod.uid);
+            let attempt = self.queue.pop()?;
+            let name = &attempt.pod.class.scheduler_name;
+            let profile = self
+                .profiles
+                .iter()
+                .position(|(p, _)| p.scheduler_name == *name);
+            let Some(profile) = profile else {
+                self.queue.remove(&attempt.pod.uid);
                 continue;
             };
-            match cycle::place(profile, &self.cache, &pod, tie) {
-                Ok(node) => {
-                    self.cache.place_pod(pod.clone(), &node);
-                    return Some(Decision::Bind { pod, node });
+            let verdict = self.decide(profile, &attempt.pod, now, tie);
+            return Some(Decision { attempt, verdict });
+        }
+    }
+
+    fn decide(
+        &mut self,
+        profile: usize,
+        pod: &Arc<PodInfo>,
+        now: Instant,
+        tie: &mut dyn FnMut(usize) -> usize,
+    ) -> Verdict {
+        // It does not stand in its own way.
+        let nominated = self.cache.withdraw(&pod.uid);
+        let (profile, rankings) = &mut self.profiles[profile];
+        match search(profile, rankings, &self.cache, pod, nominated, tie) {
+            Found::Node(node, prepare) => {
+                self.cache.place_pod(pod.clone(), &node);
+                self.cache.volumes.promise(pod, &prepare);
+                Verdict::Bind { node, prepare }
+            }
+            Found::Room(diagnosis, candidate) => self.make_room(pod, diagnosis, candidate, now),
+            Found::Nothing(diagnosis, why) => {
+                let keeps = matches!(why, NoCandidate::Waiting(_));
+                if let Some(slot) = nominated.filter(|_| keeps) {
+                    let name = self.cache.at(slot).name.clone();
+                    self.cache.nominate(pod.clone(), &name);
                 }
-                Err(mut diagnosis) => {
-                    let preempt =
-                        match preemption::find(profile, &self.cache, &pod, &diagnosis, protected) {
-                            Ok(candidate) => Some(candidate),
-                            Err(why) => {
-                                if diagnosis.total > 0 {
-                                    diagnosis.preemption = Some(why);
-                                }
-                                None
-                            }
-                        };
-                    let hints = hints(profile, &diagnosis);
-                    self.queue.park(&pod.uid, hints, now);
-                    return Some(Decision::Unschedulable {
-                        pod,
-                        diagnosis,
-                        preempt,
-                    });
+                self.park(pod, &diagnosis, now);
+                Verdict::Unschedulable {
+                    diagnosis,
+                    preempt: None,
+                    clear: !keeps && (nominated.is_some() || pod.nominated_node().is_some()),
                 }
             }
         }
+    }
+
+    fn make_room(
+        &mut self,
+        pod: &Arc<PodInfo>,
+        diagnosis: Box<Diagnosis>,
+        candidate: Arc<Candidate>,
+        now: Instant,
+    ) -> Verdict {
+        for lesser in &candidate.displaced {
+            self.cache.withdraw(&lesser.uid);
+            self.queue.hurry(&lesser.uid);
+        }
+        self.cache.nominate(pod.clone(), &candidate.node);
+        self.park(pod, &diagnosis, now);
+        Verdict::Unschedulable {
+            diagnosis,
+            preempt: Some(candidate),
+            clear: false,
+        }
+    }
+
+    fn park(&mut self, pod: &PodInfo, diagnosis: &Diagnosis, now: Instant) {
+        let plugins: Vec<&'static str> = diagnosis.plugins.keys().copied().collect();
+        let hints = self
+            .profile(pod)
+            .map_or(ClusterEvents::ALL, |p| p.hints(&plugins));
+        self.queue.park(&pod.uid, plugins.into(), hints, now);
     }
 
     /// When [`Scheduler::next`] may have something again without an event.
@@ -175,14 +276,25 @@ impl Scheduler {
     /// A binding failed: the pod is not on the node, and is tried again after a while (unless it
     /// went meanwhile).
     pub fn bind_failed(&mut self, pod: &PodInfo, now: Instant) {
-        if self.queue.back_off(&pod.uid, now) && self.cache.remove_pod(&pod.uid) {
-            self.queue.notify(ClusterEvents::POD_DELETE, now);
+        if self.queue.back_off(&pod.uid, now)
+            && let Some(gone) = self.cache.remove_pod(&pod.uid)
+        {
+            self.pod_event(ClusterEvents::POD_DELETE, &gone, now);
         }
     }
 
-    /// How many pods wait: active, backing off, parked.
-    pub fn depths(&self) -> (usize, usize, usize) {
+    /// How many pods wait: active, backing off, parked, gated.
+    pub fn depths(&self) -> [usize; 4] {
         self.queue.depths()
+    }
+
+    /// Nothing waits: what is kept to place the next pod faster is given back.
+    pub fn rest(&mut self) {
+        if self.queue.is_idle() {
+            for (_, rankings) in &mut self.profiles {
+                rankings.clear();
+            }
+        }
     }
 
     fn is_ours(&self, pod: &PodInfo) -> bool {
@@ -190,13 +302,99 @@ impl Scheduler {
     }
 
     fn profile(&self, pod: &PodInfo) -> Option<&Profile> {
-        let name = pod
-            .spec()
-            .scheduler_name
-            .as_deref()
-            .unwrap_or("default-scheduler");
-        self.profiles.iter().find(|p| &*p.scheduler_name == name)
+        let name = &pod.class.scheduler_name;
+        self.profiles
+            .iter()
+            .map(|(p, _)| p)
+            .find(|p| p.scheduler_name == *name)
     }
+}
+
+/// What a cycle found.
+enum Found {
+    Node(Arc<str>, Vec<Prepare>),
+    Room(Box<Diagnosis>, Arc<Candidate>),
+    Nothing(Box<Diagnosis>, NoCandidate),
+}
+
+/// One scheduling cycle; `nominated` is where room was made for the pod before.
+fn search(
+    profile: &Profile,
+    rankings: &mut Rankings,
+    cache: &Cache,
+    pod: &Arc<PodInfo>,
+    nominated: Option<u32>,
+    tie: &mut dyn FnMut(usize) -> usize,
+) -> Found {
+    let hopeless = || NoCandidate::Hopeless(String::new());
+    let filters = match PodFilters::begin(profile, pod, cache) {
+        Ok(filters) => filters,
+        Err((plugin, rejection)) => {
+            let mut diagnosis = whole(cache, plugin, &rejection);
+            if profile.preempts && diagnosis.total > 0 {
+                diagnosis.preemption = Some(unhelpful(diagnosis.total));
+            }
+            return Found::Nothing(Box::new(diagnosis), hopeless());
+        }
+    };
+    let mut ranking = rankings.take(profile, &pod.class, cache);
+    let there = nominated
+        .map(|slot| cache.at(slot))
+        .filter(|node| node.node.is_some());
+    let room = there.filter(|node| {
+        let fits = ranking.fits_with_nominated(cache, &filters, node, Overlay::default());
+        fits.is_ok()
+    });
+    let chosen = match room {
+        Some(node) => Ok(node.slot),
+        None => ranking
+            .choose(cache, &filters)
+            .map(|best| best[tie(best.len()).min(best.len() - 1)]),
+    };
+    let found = match chosen {
+        Ok(slot) => {
+            let node = cache.at(slot);
+            Found::Node(node.name.clone(), filters.reserve(node))
+        }
+        Err(diagnosis) if !profile.preempts || diagnosis.total == 0 => {
+            Found::Nothing(diagnosis, hopeless())
+        }
+        Err(mut diagnosis) => {
+            match preemption::find(&mut ranking, cache, &filters, pod, &diagnosis, there) {
+                Ok(candidate) => Found::Room(diagnosis, candidate),
+                Err(why) => {
+                    let (NoCandidate::Waiting(text) | NoCandidate::Hopeless(text)) = &why;
+                    diagnosis.preemption = Some(text.clone());
+                    Found::Nothing(diagnosis, why)
+                }
+            }
+        }
+    };
+    rankings.put(ranking);
+    found
+}
+
+fn notify(queue: &mut Queue, profiles: &[(Profile, Rankings)], event: &Event<'_>, now: Instant) {
+    queue.notify(event.kind, now, |class, plugins| {
+        let profile = profiles
+            .iter()
+            .map(|(p, _)| p)
+            .find(|p| p.scheduler_name == class.scheduler_name);
+        let Some(profile) = profile else { return true };
+        // Without nodes no plugin has said anything, and any node helps.
+        plugins.is_empty()
+            || plugins.iter().any(|name| {
+                profile.plugin(name).is_none_or(|plugin| {
+                    let kind = event.kind.and(plugin.hints());
+                    kind != ClusterEvents::NONE && plugin.helps(&Event { kind, ..*event }, class)
+                })
+            })
+    });
+}
+
+/// What preemption says of a pod that a plugin rejected for every node at once.
+fn unhelpful(total: usize) -> String {
+    format!("0/{total} nodes are available: {total} Preemption is not helpful for scheduling.")
 }
 
 fn gated(pod: &PodInfo) -> bool {
@@ -204,15 +402,6 @@ fn gated(pod: &PodInfo) -> bool {
         .scheduling_gates
         .as_ref()
         .is_some_and(|gates| !gates.is_empty())
-}
-
-/// What the plugins that rejected the pod wait for. Without nodes, any node helps.
-fn hints(profile: &Profile, diagnosis: &Diagnosis) -> ClusterEvents {
-    profile
-        .filters
-        .iter()
-        .filter(|p| diagnosis.plugins.contains_key(p.name()))
-        .fold(ClusterEvents::NODE_ADD, |all, p| all | p.hints())
 }
 
 #[cfg(test)]

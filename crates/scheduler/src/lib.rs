@@ -10,9 +10,12 @@ pub mod bind;
 pub mod cache;
 pub mod decide;
 pub mod framework;
+mod metrics;
 pub mod plugins;
 pub mod preemption;
 pub mod queue;
 mod run;
+pub mod selectors;
 
-pub use run::run;
+pub use framework::config::{Configuration, parse as parse_configuration};
+pub use run::{run, run_with};

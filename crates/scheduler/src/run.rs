@@ -1,190 +1,418 @@
 //! Execute: the loop between the informers, the plan in [`crate::decide`] and the API.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use api::{clock::rfc3339, labels::Selector};
+use api::clock::rfc3339;
 use client::{
-    Change, Context, Scope,
+    Change, Context, Scope, Subscription,
     events::{EventType, reference},
-    informer::Store,
+    informer::Object,
+};
+use futures::{
+    StreamExt,
+    stream::{BoxStream, SelectAll},
 };
 use k8s_openapi::api::{
-    core::v1::{Namespace, Node, Pod},
+    apps::v1::{ReplicaSet, StatefulSet},
+    core::v1::{
+        Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
+        Service,
+    },
     policy::v1::PodDisruptionBudget,
+    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass},
 };
 use kube::Resource;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bind::{self, BindError},
+    bind::{self, BindError, Nomination},
     cache::PodInfo,
-    decide::{Decision, Scheduler},
-    framework::{diagnosis::Diagnosis, profile::Profile},
+    decide::{Decision, Scheduler, Verdict},
+    framework::{config::Configuration, diagnosis::Diagnosis, profile::Profile},
+    metrics::Metrics,
     preemption::Candidate,
+    queue::{Attempt, events::ClusterEvents},
 };
 
 /// How many writes are under way at once. At the bound the loop decides no further pod until one
-/// has come back; events are taken in meanwhile.
+/// has come back; events are taken in meanwhile. Writes under way together share the store's syncs.
 const WRITES: usize = 128;
 
-/// What became of a binding.
-type Outcome = (Arc<PodInfo>, Result<(), BindError>);
+/// Events taken in at a stretch before the next decision.
+const STRETCH: usize = 256;
+
+/// How long the loop has had nothing to do before it gives memory back.
+const REST: Duration = Duration::from_secs(30);
+
+/// What became of a decision.
+struct Outcome {
+    pod: Arc<PodInfo>,
+    /// Counts towards [`WRITES`].
+    counted: bool,
+    /// The pod is not where it was placed.
+    unbound: bool,
+}
+
+/// Schedules with the default configuration until `shutdown`.
+pub async fn run(context: Context, shutdown: CancellationToken) {
+    run_with(context, Configuration::default(), shutdown).await;
+}
 
 /// Schedules until `shutdown`.
-pub async fn run(context: Context, shutdown: CancellationToken) {
+pub async fn run_with(context: Context, configuration: Configuration, shutdown: CancellationToken) {
     let pods = context.informers.get::<Pod>(Scope::All);
     let nodes = context.informers.get::<Node>(Scope::All);
-    let namespaces = context.informers.get::<Namespace>(Scope::All);
-    let budgets = context.informers.get::<PodDisruptionBudget>(Scope::All);
     let mut pod_changes = pods.subscribe();
     let mut node_changes = nodes.subscribe();
-    let mut namespace_changes = namespaces.subscribe();
+    let mut others = Others::new();
+    let synced = others.follow_all(&context);
     tokio::select! {
-        () = async { pods.synced().await; nodes.synced().await; namespaces.synced().await } => {}
+        () = async { pods.synced().await; nodes.synced().await; synced.await } => {}
         () = shutdown.cancelled() => return,
     }
     let (report, mut outcomes) = mpsc::channel::<Outcome>(WRITES);
-    let mut scheduler = Scheduler::new(vec![Profile::default_profile()]);
+    let metrics = Metrics::new(&context.metrics);
+    let hand = Hand {
+        context: context.clone(),
+        metrics: metrics.clone(),
+        report,
+        patience: configuration.bind_timeout,
+    };
+    let mut scheduler = Scheduler::new(
+        configuration
+            .profiles
+            .into_iter()
+            .map(Profile::of)
+            .collect(),
+    );
+    scheduler.set_backoff(configuration.backoff.0, configuration.backoff.1);
     let mut under_way = 0;
+    let mut tie =
+        |n: usize| usize::try_from(context.random.next() % n.max(1) as u64).unwrap_or_default();
+    let mut rested = false;
     loop {
         let now = Instant::now();
+        // Events that have arrived are taken in before the next decision.
+        for _ in 0..STRETCH {
+            if let Some(change) = node_changes.try_next() {
+                node_changed(&mut scheduler, change, now);
+            } else if let Some(change) = pod_changes.try_next() {
+                pod_changed(&mut scheduler, change, now);
+            } else {
+                break;
+            }
+        }
         let decision = if under_way < WRITES {
-            let mut tie =
-                |n: usize| usize::try_from(context.random.next() % n as u64).unwrap_or_default();
-            scheduler.next(now, &mut tie, &|pod| shielded(budgets.store(), pod))
+            scheduler.next(now, &mut tie)
         } else {
             None
         };
         let idle = decision.is_none();
         if let Some(decision) = decision {
-            under_way += 1;
-            tokio::spawn(carry_out(context.clone(), decision, report.clone()));
+            metrics.decided(now.elapsed());
+            rested = false;
+            let counted = match &decision.verdict {
+                Verdict::Bind { prepare, .. } => prepare.is_empty(),
+                Verdict::Unschedulable { .. } => true,
+            };
+            under_way += usize::from(counted);
+            tokio::spawn(hand.clone().carry_out(decision, counted));
+        } else {
+            metrics.sizes(scheduler.depths(), scheduler.cache.len());
         }
         let wake = scheduler.wake_at(now);
-        // Events that have arrived are taken in before the next decision; without a decision to
-        // make, wait for one.
+        let wake = match (rested, wake) {
+            (true, wake) => wake,
+            (false, wake) => Some(wake.map_or(now + REST, |w| w.min(now + REST))),
+        };
+        // Without a decision to make, wait for an event.
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            Some((pod, result)) = outcomes.recv() => {
-                under_way -= 1;
-                match result {
-                    Ok(()) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "will be tried again");
-                        if matches!(error, BindError::Binding { .. }) {
-                            scheduler.bind_failed(&pod, Instant::now());
-                        }
-                    }
+            Some(outcome) = outcomes.recv() => {
+                under_way -= usize::from(outcome.counted);
+                if outcome.unbound {
+                    scheduler.bind_failed(&outcome.pod, Instant::now());
                 }
             }
-            change = namespace_changes.next() => match change {
-                Change::Applied { new, .. } => scheduler.namespace_applied(&new, Instant::now()),
-                Change::Deleted(namespace) => scheduler.namespace_deleted(namespace.meta().name.as_deref().unwrap_or_default()),
-            },
-            change = node_changes.next() => match change {
-                Change::Applied { new, .. } => scheduler.node_applied(new, Instant::now()),
-                Change::Deleted(node) => scheduler.node_deleted(node.meta().name.as_deref().unwrap_or_default()),
-            },
-            change = pod_changes.next() => match change {
-                Change::Applied { new, .. } => scheduler.pod_applied(new, Instant::now()),
-                Change::Deleted(pod) => scheduler.pod_deleted(pod.meta().uid.as_deref().unwrap_or_default(), Instant::now()),
-            },
+            Some(apply) = others.streams.next() => apply(&mut scheduler, Instant::now()),
             () = std::future::ready(()), if !idle => {}
-            () = async { match wake { Some(at) => tokio::time::sleep_until(at).await, None => std::future::pending().await } } => {}
-        }
-    }
-}
-
-/// Whether a PodDisruptionBudget with nothing left to give covers the pod.
-fn shielded(budgets: &Store<PodDisruptionBudget>, pod: &PodInfo) -> bool {
-    let labels = pod.pod.metadata.labels.iter().flatten();
-    budgets.list_in(pod.namespace()).iter().any(|budget| {
-        let exhausted = budget
-            .status
-            .as_ref()
-            .is_some_and(|s| s.disruptions_allowed.unwrap_or_default() <= 0);
-        let selector = budget.spec.as_ref().and_then(|s| s.selector.as_ref());
-        let selector = selector.and_then(|s| serde_json::to_value(s).ok());
-        let covers = selector.and_then(|s| Selector::from_label_selector(&s).ok());
-        exhausted
-            && covers
-                .is_some_and(|s| s.matches(labels.clone().map(|(k, v)| (k.as_str(), v.as_str()))))
-    })
-}
-
-async fn carry_out(context: Context, decision: Decision, report: mpsc::Sender<Outcome>) {
-    let (pod, result) = match decision {
-        Decision::Bind { pod, node } => {
-            let result = bind::bind(&context.client, &pod, &node).await;
-            if result.is_ok() {
-                let note = format!("Successfully assigned {} to {node}", pod.key);
-                context
-                    .recorder
-                    .event(reference(&*pod.pod), EventType::Normal, "Scheduled", note);
+            change = node_changes.next() => node_changed(&mut scheduler, change, Instant::now()),
+            change = pod_changes.next() => pod_changed(&mut scheduler, change, Instant::now()),
+            () = async { match wake { Some(at) => tokio::time::sleep_until(at).await, None => std::future::pending().await } } => {
+                if !rested && now.elapsed() >= REST {
+                    scheduler.rest();
+                    rested = true;
+                }
             }
-            (pod, result)
         }
-        Decision::Unschedulable {
-            pod,
-            diagnosis,
-            preempt,
-        } => {
-            let result = explain(&context, &pod, &diagnosis, preempt).await;
-            (pod, result)
-        }
-    };
-    // The loop is gone only at shutdown; nobody needs the outcome then.
-    let _ = report.send((pod, result)).await;
+    }
 }
 
-async fn explain(
-    context: &Context,
-    pod: &Arc<PodInfo>,
-    diagnosis: &Diagnosis,
-    preempt: Option<Candidate>,
-) -> Result<(), BindError> {
-    let message = diagnosis.message();
-    context.recorder.event(
-        reference(&*pod.pod),
-        EventType::Warning,
-        "FailedScheduling",
-        message.as_str(),
-    );
-    let now = || rfc3339(context.clock.now());
-    let nominated = preempt.as_ref().map(|c| &*c.node);
-    bind::set_unschedulable(
-        &context.client,
-        pod,
-        "Unschedulable",
-        &message,
-        nominated,
-        now(),
-    )
-    .await?;
-    for victim in preempt.iter().flat_map(|c| &c.victims) {
-        bind::evict(
-            &context.client,
-            victim,
-            pod.spec()
-                .scheduler_name
-                .as_deref()
-                .unwrap_or("default-scheduler"),
-            now(),
-        )
-        .await?;
-        let note = format!(
-            "Preempted by pod {} on node {}",
-            pod.uid,
-            preempt.as_ref().map_or("", |c| &*c.node)
-        );
-        context.recorder.event(
-            reference(&*victim.pod),
-            EventType::Normal,
-            "Preempted",
-            note,
-        );
+fn node_changed(scheduler: &mut Scheduler, change: Change<Node>, now: Instant) {
+    match change {
+        Change::Applied { new, .. } => scheduler.node_applied(new, now),
+        Change::Deleted(node) => {
+            scheduler.node_deleted(node.meta().name.as_deref().unwrap_or_default());
+        }
     }
-    Ok(())
+}
+
+fn pod_changed(scheduler: &mut Scheduler, change: Change<Pod>, now: Instant) {
+    match change {
+        Change::Applied { new, .. } => scheduler.pod_applied(new, now),
+        Change::Deleted(pod) => {
+            scheduler.pod_deleted(pod.meta().uid.as_deref().unwrap_or_default(), now);
+        }
+    }
+}
+
+type Apply = Box<dyn FnOnce(&mut Scheduler, Instant) + Send>;
+
+/// The kinds that change seldom, in one stream.
+struct Others {
+    streams: SelectAll<BoxStream<'static, Apply>>,
+    synced: Vec<futures::future::BoxFuture<'static, ()>>,
+}
+
+impl Others {
+    fn new() -> Others {
+        Others {
+            streams: SelectAll::new(),
+            synced: Vec::new(),
+        }
+    }
+
+    fn follow<K>(
+        &mut self,
+        context: &Context,
+        apply: impl Fn(&mut Scheduler, Arc<K>, bool, Instant) + Copy + Send + 'static,
+    ) where
+        K: Object + Resource<DynamicType = ()>,
+    {
+        let informer = context.informers.get::<K>(Scope::All);
+        let changes: Subscription<K> = informer.subscribe();
+        let stream = changes.map(move |change| -> Apply {
+            let there = !change.is_deleted();
+            let object = change.object().clone();
+            Box::new(move |scheduler, now| apply(scheduler, object, there, now))
+        });
+        self.streams.push(stream.boxed());
+        self.synced
+            .push(Box::pin(async move { informer.synced().await }));
+    }
+
+    /// Follows them all; the future ends when all are known.
+    fn follow_all(&mut self, context: &Context) -> impl Future<Output = ()> + use<> {
+        self.follow::<Namespace>(context, |s, namespace, there, now| {
+            if there {
+                s.namespace_applied(&namespace, now);
+            } else {
+                s.namespace_deleted(namespace.meta().name.as_deref().unwrap_or_default());
+            }
+        });
+        self.follow::<PodDisruptionBudget>(context, |s, budget, there, _| {
+            let (space, name) = names(&*budget);
+            s.cache
+                .budgets
+                .apply(space, name, Some(&*budget).filter(|_| there));
+        });
+        self.follow_owners(context);
+        self.follow::<PersistentVolumeClaim>(context, |s, claim, there, now| {
+            s.cache.volumes.claim(claim, there);
+            s.happened(ClusterEvents::STORAGE, now);
+        });
+        self.follow::<PersistentVolume>(context, |s, volume, there, now| {
+            s.cache.volumes.volume(volume, there);
+            s.happened(ClusterEvents::STORAGE, now);
+        });
+        self.follow::<StorageClass>(context, |s, class, there, now| {
+            s.cache.volumes.class(class, there);
+            s.happened(ClusterEvents::STORAGE, now);
+        });
+        self.follow::<CSINode>(context, |s, node, there, now| {
+            s.cache.volumes.csi_node(node, there);
+            s.happened(ClusterEvents::STORAGE, now);
+        });
+        self.follow::<CSIDriver>(context, |s, driver, there, now| {
+            s.cache.volumes.driver(driver, there);
+            s.happened(ClusterEvents::STORAGE, now);
+        });
+        self.follow::<CSIStorageCapacity>(context, |s, capacity, there, now| {
+            s.cache.volumes.capacity(capacity, there);
+            s.happened(ClusterEvents::STORAGE, now);
+        });
+        let synced = std::mem::take(&mut self.synced);
+        async move {
+            futures::future::join_all(synced).await;
+        }
+    }
+
+    fn follow_owners(&mut self, context: &Context) {
+        self.follow::<Service>(context, |s, service, there, _| {
+            let (space, name) = names(&*service);
+            let selector = service.spec.as_ref().and_then(|s| s.selector.clone());
+            let selector = selector.filter(|_| there);
+            s.cache.epoch += u64::from(s.cache.owners.service(space, name, selector));
+        });
+        self.follow::<ReplicationController>(context, |s, controller, there, _| {
+            let (space, name) = names(&*controller);
+            let labels = controller.spec.as_ref().and_then(|s| s.selector.clone());
+            let selector = k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector {
+                match_labels: labels,
+                match_expressions: None,
+            };
+            let selector = Some(selector).filter(|_| there);
+            let changed = s
+                .cache
+                .owners
+                .controller(space, "ReplicationController", name, selector);
+            s.cache.epoch += u64::from(changed);
+        });
+        self.follow::<ReplicaSet>(context, |s, set, there, _| {
+            let (space, name) = names(&*set);
+            let selector = set.spec.as_ref().map(|s| s.selector.clone());
+            let selector = selector.filter(|_| there);
+            let changed = s
+                .cache
+                .owners
+                .controller(space, "ReplicaSet", name, selector);
+            s.cache.epoch += u64::from(changed);
+        });
+        self.follow::<StatefulSet>(context, |s, set, there, _| {
+            let (space, name) = names(&*set);
+            let selector = set.spec.as_ref().map(|s| s.selector.clone());
+            let selector = selector.filter(|_| there);
+            let changed = s
+                .cache
+                .owners
+                .controller(space, "StatefulSet", name, selector);
+            s.cache.epoch += u64::from(changed);
+        });
+    }
+}
+
+fn names<K: Resource>(object: &K) -> (&str, &str) {
+    let meta = object.meta();
+    (
+        meta.namespace.as_deref().unwrap_or_default(),
+        meta.name.as_deref().unwrap_or_default(),
+    )
+}
+
+/// Carries decisions out.
+#[derive(Clone)]
+struct Hand {
+    context: Context,
+    metrics: Metrics,
+    report: mpsc::Sender<Outcome>,
+    patience: Duration,
+}
+
+impl Hand {
+    async fn carry_out(self, decision: Decision, counted: bool) {
+        let Decision { attempt, verdict } = decision;
+        let begun = Instant::now();
+        let result = match &verdict {
+            Verdict::Bind { node, prepare } => {
+                let bound = async {
+                    if !prepare.is_empty() {
+                        bind::prepare(&self.context, &attempt.pod, prepare, self.patience).await?;
+                    }
+                    bind::bind(&self.context.client, &attempt.pod, node).await
+                };
+                bound.await.map(|()| self.note_bound(&attempt, node))
+            }
+            Verdict::Unschedulable {
+                diagnosis,
+                preempt,
+                clear,
+            } => {
+                self.explain(&attempt, diagnosis, preempt.as_deref(), *clear)
+                    .await
+            }
+        };
+        let profile = &attempt.pod.class.scheduler_name;
+        let what = match (&result, &verdict) {
+            (Err(_), _) => "error",
+            (Ok(()), Verdict::Bind { .. }) => "scheduled",
+            (Ok(()), Verdict::Unschedulable { .. }) => "unschedulable",
+        };
+        self.metrics.attempted(profile, what, begun.elapsed());
+        let unbound = matches!(verdict, Verdict::Bind { .. }) && result.is_err();
+        if let Err(error) = result {
+            tracing::warn!(%error, "will be tried again");
+            if unbound
+                && !matches!(&error, BindError::Binding { source: kube::Error::Api(status), .. } if status.code == 404)
+            {
+                self.context.recorder.event(
+                    reference(&*attempt.pod.pod),
+                    EventType::Warning,
+                    "FailedScheduling",
+                    error.to_string(),
+                );
+            }
+        }
+        let outcome = Outcome {
+            pod: attempt.pod,
+            counted,
+            unbound,
+        };
+        // The loop is gone only at shutdown; nobody needs the outcome then.
+        let _ = self.report.send(outcome).await;
+    }
+
+    fn note_bound(&self, attempt: &Attempt, node: &str) {
+        let note = format!("Successfully assigned {} to {node}", attempt.pod.key);
+        let about = reference(&*attempt.pod.pod);
+        self.context
+            .recorder
+            .event(about, EventType::Normal, "Scheduled", note);
+        self.metrics
+            .scheduled(attempt.attempts, attempt.since.elapsed());
+    }
+
+    async fn explain(
+        &self,
+        attempt: &Attempt,
+        diagnosis: &Diagnosis,
+        preempt: Option<&Candidate>,
+        clear: bool,
+    ) -> Result<(), BindError> {
+        let (context, pod) = (&self.context, &attempt.pod);
+        let message = diagnosis.message();
+        context.recorder.event(
+            reference(&*pod.pod),
+            EventType::Warning,
+            "FailedScheduling",
+            message.as_str(),
+        );
+        let now = || rfc3339(context.clock.now());
+        let nomination = match preempt {
+            Some(candidate) => Nomination::Set(&candidate.node),
+            None if clear => Nomination::Clear,
+            None => Nomination::Keep,
+        };
+        bind::set_unschedulable(&context.client, pod, &message, nomination, now()).await?;
+        let Some(candidate) = preempt else {
+            return Ok(());
+        };
+        self.metrics.preempts(candidate.victims.len());
+        for lesser in &candidate.displaced {
+            bind::clear_nomination(&context.client, lesser).await?;
+        }
+        let by = &pod.class.scheduler_name;
+        let evictions = candidate.victims.iter().map(|victim| async {
+            bind::evict(&context.client, victim, by, now()).await?;
+            let note = format!("Preempted by pod {} on node {}", pod.uid, candidate.node);
+            let about = reference(&*victim.pod);
+            context
+                .recorder
+                .event(about, EventType::Normal, "Preempted", note);
+            Ok(())
+        });
+        // A node's pods at the most.
+        futures::future::try_join_all(evictions).await.map(drop)
+    }
 }

@@ -4,55 +4,112 @@
 //! place, so no cycle copies the cluster. A placed pod is *assumed* at once, before its binding is
 //! durable: the next cycle sees it. When the watch brings the bound pod, it takes the assumed one's
 //! place; when the binding fails, [`Cache::remove_pod`] takes it back.
+//!
+//! Every node has a slot, a small number that arrays are indexed by. Every change is noted in the
+//! [`log`], from which rankings repair themselves.
 
+pub mod class;
+pub mod log;
 pub mod node;
 pub mod pod;
 pub mod resources;
+pub mod terms;
+pub mod topology;
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 
+use self::{
+    class::{Class, Classes},
+    log::{Change, Log},
+    topology::Topology,
+};
 pub use self::{
     node::NodeInfo,
     pod::{HostPort, PodInfo},
     resources::Resources,
 };
+use crate::{plugins::volumes::Volumes, preemption::Budgets, selectors::Owners};
+
+/// The label of a node's own name.
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
+/// The label of its zone.
+pub const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// Where a pod is counted.
+#[derive(Debug)]
+struct Placed {
+    slot: u32,
+    pod: Arc<PodInfo>,
+}
 
 /// All nodes and the pods on them.
 #[derive(Debug, Default)]
 pub struct Cache {
-    nodes: BTreeMap<Box<str>, NodeInfo>,
-    /// Where each counted pod is, by uid.
-    placed: HashMap<Box<str>, Box<str>>,
+    slots: Vec<NodeInfo>,
+    free: Vec<u32>,
+    by_name: HashMap<Arc<str>, u32>,
+    /// How many nodes exist.
+    existing: usize,
+    /// By uid.
+    placed: HashMap<Box<str>, Placed>,
+    /// How many placed pods have a priority.
+    priorities: BTreeMap<i32, usize>,
     /// On how many nodes an image is, by name.
     image_nodes: HashMap<Box<str>, usize>,
     /// Labels of namespaces, by name.
     namespaces: HashMap<Box<str>, BTreeMap<String, String>>,
+    topologies: Vec<Topology>,
+    /// Where pods are nominated, by uid.
+    nominations: HashMap<Box<str>, u32>,
+    /// What pods have in common.
+    pub classes: Classes,
+    /// What changed.
+    pub log: Log,
+    /// Raised when what rankings are made from changed otherwise than the log can tell.
+    pub epoch: u64,
+    /// Selectors of the objects that own pods.
+    pub owners: Owners,
+    /// Volumes and claims.
+    pub volumes: Volumes,
+    /// PodDisruptionBudgets.
+    pub budgets: Budgets,
 }
 
 impl Cache {
-    /// Nodes that exist, in name order.
+    /// Nodes that exist.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeInfo> {
-        self.nodes.values().filter(|n| n.node.is_some())
+        self.slots.iter().filter(|n| n.node.is_some())
     }
 
     /// How many nodes exist.
     pub fn len(&self) -> usize {
-        self.nodes().count()
+        self.existing
     }
 
     /// Whether there are no nodes.
     pub fn is_empty(&self) -> bool {
-        self.nodes().next().is_none()
+        self.existing == 0
+    }
+
+    /// How many slots there are; some may be empty.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// What is in a slot; a node that does not exist where there is none.
+    pub fn at(&self, slot: u32) -> &NodeInfo {
+        &self.slots[slot as usize]
     }
 
     /// One node that exists.
     pub fn node(&self, name: &str) -> Option<&NodeInfo> {
-        self.nodes.get(name).filter(|n| n.node.is_some())
+        let slot = *self.by_name.get(name)?;
+        Some(self.at(slot)).filter(|n| n.node.is_some())
     }
 
     /// On how many nodes the image is.
@@ -65,88 +122,260 @@ impl Cache {
         self.namespaces.get(name)
     }
 
+    /// The lowest priority any placed pod has.
+    pub fn lowest_priority(&self) -> Option<i32> {
+        self.priorities.first_key_value().map(|(p, _)| *p)
+    }
+
+    /// A pod with what filters ask of it. What its affinity calls near is counted from now on.
+    pub fn info(&mut self, pod: Arc<Pod>) -> Arc<PodInfo> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let info = match self.placed.get(uid) {
+            Some(placed) => placed.pod.next(pod, &mut self.classes),
+            None => PodInfo::new(pod, &mut self.classes),
+        };
+        self.watch_topologies(&info.class);
+        Arc::new(info)
+    }
+
+    fn watch_topologies(&mut self, class: &Class) {
+        let spread = class.spread.iter().map(|c| c.topology_key.as_str());
+        for key in class.terms.keys().chain(spread).chain([HOSTNAME, ZONE]) {
+            self.watch_topology(key);
+        }
+    }
+
+    /// Counts the domains of a label from now on. Bounded by the labels that pods name.
+    pub fn watch_topology(&mut self, key: &str) {
+        if self.topology_index(key).is_none() {
+            let mut topology = Topology::new(key);
+            for node in &self.slots {
+                topology.set(node.slot, node.label(key));
+            }
+            self.topologies.push(topology);
+        }
+    }
+
+    /// Where the domains of a label are.
+    pub fn topology_index(&self, key: &str) -> Option<usize> {
+        self.topologies.iter().position(|t| &*t.key == key)
+    }
+
+    /// Domains by [`Cache::topology_index`].
+    pub fn topology(&self, index: usize) -> &Topology {
+        &self.topologies[index]
+    }
+
     /// A namespace came or changed. Answers whether its labels did.
     pub fn apply_namespace(&mut self, name: &str, labels: BTreeMap<String, String>) -> bool {
-        let changed = self.namespaces.get(name) != Some(&labels);
+        if self.namespaces.get(name) == Some(&labels) {
+            return false;
+        }
         self.namespaces.insert(name.into(), labels);
-        changed
+        self.epoch += 1;
+        true
     }
 
     /// A namespace went.
     pub fn remove_namespace(&mut self, name: &str) {
-        self.namespaces.remove(name);
+        if self.namespaces.remove(name).is_some_and(|l| !l.is_empty()) {
+            self.epoch += 1;
+        }
+    }
+
+    fn slot_of(&mut self, name: &str) -> u32 {
+        if let Some(slot) = self.by_name.get(name) {
+            return *slot;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(NodeInfo::default());
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let node = NodeInfo::named(name, slot);
+        self.by_name.insert(node.name.clone(), slot);
+        self.slots[slot as usize] = node;
+        slot
+    }
+
+    fn release_slot(&mut self, slot: u32) {
+        let node = &self.slots[slot as usize];
+        if node.node.is_some() || !node.pods.is_empty() || !node.nominated.is_empty() {
+            return;
+        }
+        self.by_name.remove(&node.name);
+        self.slots[slot as usize] = NodeInfo {
+            slot,
+            ..NodeInfo::default()
+        };
+        self.free.push(slot);
     }
 
     /// A node came or changed.
     pub fn apply_node(&mut self, node: Arc<Node>) {
         let name = node.metadata.name.clone().unwrap_or_default();
-        let entry = self
-            .nodes
-            .entry(name.as_str().into())
-            .or_insert_with(|| NodeInfo::named(&name));
-        for image in entry.images.keys() {
-            release(&mut self.image_nodes, image);
-        }
+        let slot = self.slot_of(&name);
+        let entry = &mut self.slots[slot as usize];
+        let shape = entry
+            .node
+            .as_ref()
+            .is_none_or(|old| shape_differs(old, &node));
+        let before = entry.images.clone();
+        self.existing += usize::from(entry.node.is_none());
         entry.set_node(node);
-        for image in entry.images.keys() {
+        let after = entry.images.clone();
+        if !Arc::ptr_eq(&before, &after) {
+            self.count_images(&before, &after);
+        }
+        if shape {
+            let entry = &self.slots[slot as usize];
+            for topology in &mut self.topologies {
+                topology.set(slot, entry.label(&topology.key));
+            }
+        }
+        self.log.push(Change::Node { slot, shape });
+    }
+
+    fn count_images(&mut self, before: &BTreeMap<Box<str>, i64>, after: &BTreeMap<Box<str>, i64>) {
+        for image in before.keys().filter(|i| !after.contains_key(*i)) {
+            if let Some(count) = self.image_nodes.get_mut(image) {
+                *count -= 1;
+                if *count == 0 {
+                    self.image_nodes.remove(image);
+                }
+            }
+        }
+        for image in after.keys().filter(|i| !before.contains_key(*i)) {
             *self.image_nodes.entry(image.clone()).or_default() += 1;
         }
     }
 
     /// A node went. Its pods stay counted until they go themselves.
     pub fn remove_node(&mut self, name: &str) {
-        let Some(entry) = self.nodes.get_mut(name) else {
+        let Some(slot) = self.by_name.get(name).copied() else {
             return;
         };
-        for image in std::mem::take(&mut entry.images).keys() {
-            release(&mut self.image_nodes, image);
+        let entry = &mut self.slots[slot as usize];
+        if entry.node.take().is_none() {
+            return;
         }
-        entry.node = None;
-        if entry.pods.is_empty() {
-            self.nodes.remove(name);
+        self.existing -= 1;
+        let images = std::mem::take(&mut entry.images);
+        self.count_images(&images, &BTreeMap::new());
+        for topology in &mut self.topologies {
+            topology.set(slot, None);
+        }
+        self.log.push(Change::Node { slot, shape: true });
+        self.release_slot(slot);
+        // Domains of nodes that went are forgotten when they are the most.
+        let most = 1024 + 2 * self.existing;
+        if self.topologies.iter().any(|t| t.len() > most) {
+            let keys: Vec<Box<str>> = self.topologies.drain(..).map(|t| t.key).collect();
+            for key in keys {
+                self.watch_topology(&key);
+            }
+            self.epoch += 1;
         }
     }
 
     /// A pod is on a node (assumed or seen): counts it there and nowhere else.
     pub fn place_pod(&mut self, pod: Arc<PodInfo>, node: &str) {
-        if self.placed.get(&pod.uid).is_some_and(|was| &**was != node) {
-            self.remove_pod(&pod.uid);
+        self.withdraw(&pod.uid);
+        if let Some(placed) = self.placed.get_mut(&pod.uid) {
+            let entry = &mut self.slots[placed.slot as usize];
+            let same = *entry.name == *node
+                && placed.pod.class.id == pod.class.id
+                && placed.pod.terminating() == pod.terminating();
+            if same {
+                // Nothing that counts has changed.
+                if let Some(at) = entry.pods.iter().position(|p| p.uid == pod.uid) {
+                    entry.pods[at] = pod.clone();
+                }
+                placed.pod = pod;
+                return;
+            }
+            let uid = pod.uid.clone();
+            self.remove_pod(&uid);
         }
-        self.placed.insert(pod.uid.clone(), node.into());
-        self.nodes
-            .entry(node.into())
-            .or_insert_with(|| NodeInfo::named(node))
-            .add_pod(pod);
+        let slot = self.slot_of(node);
+        *self.priorities.entry(pod.priority()).or_default() += 1;
+        let placed = Placed {
+            slot,
+            pod: pod.clone(),
+        };
+        self.placed.insert(pod.uid.clone(), placed);
+        self.volumes.place(&pod, slot);
+        self.slots[slot as usize].add_pod(pod.clone());
+        self.log.push(Change::Pod {
+            slot,
+            pod,
+            added: true,
+        });
     }
 
-    /// A pod is on no node any more. Answers whether it was counted.
-    pub fn remove_pod(&mut self, uid: &str) -> bool {
-        let Some(node) = self.placed.remove(uid) else {
-            return false;
-        };
-        let Some(entry) = self.nodes.get_mut(&node) else {
-            return false;
-        };
-        entry.remove_pod(uid);
-        if entry.node.is_none() && entry.pods.is_empty() {
-            self.nodes.remove(&node);
+    /// A pod is on no node any more. Answers its last state, if it was counted.
+    pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
+        self.withdraw(uid);
+        let Placed { slot, pod } = self.placed.remove(uid)?;
+        if let Some(count) = self.priorities.get_mut(&pod.priority()) {
+            *count -= 1;
+            if *count == 0 {
+                self.priorities.remove(&pod.priority());
+            }
         }
-        true
+        self.volumes.displace(&pod, slot);
+        self.slots[slot as usize].remove_pod(uid);
+        self.log.push(Change::Pod {
+            slot,
+            pod: pod.clone(),
+            added: false,
+        });
+        self.release_slot(slot);
+        Some(pod)
     }
 
     /// Where a pod is counted.
-    pub fn node_of(&self, uid: &str) -> Option<&str> {
-        self.placed.get(uid).map(|n| &**n)
+    pub fn node_of(&self, uid: &str) -> Option<&NodeInfo> {
+        self.placed.get(uid).map(|p| self.at(p.slot))
+    }
+
+    /// A placed pod.
+    pub fn placed(&self, uid: &str) -> Option<&Arc<PodInfo>> {
+        self.placed.get(uid).map(|p| &p.pod)
+    }
+
+    /// Others make room for the pod on this node: from now on it is reckoned with there.
+    pub fn nominate(&mut self, pod: Arc<PodInfo>, node: &str) {
+        self.withdraw(&pod.uid);
+        let slot = self.slot_of(node);
+        self.nominations.insert(pod.uid.clone(), slot);
+        self.slots[slot as usize].nominated.push(pod);
+        self.log.push(Change::Nominated { slot });
+    }
+
+    /// Where a pod is nominated.
+    pub fn nomination(&self, uid: &str) -> Option<u32> {
+        self.nominations.get(uid).copied()
+    }
+
+    /// The pod is reckoned with nowhere any more. Answers where it was.
+    pub fn withdraw(&mut self, uid: &str) -> Option<u32> {
+        let slot = self.nominations.remove(uid)?;
+        self.slots[slot as usize]
+            .nominated
+            .retain(|p| &*p.uid != uid);
+        self.log.push(Change::Nominated { slot });
+        self.release_slot(slot);
+        Some(slot)
     }
 }
 
-fn release(counts: &mut HashMap<Box<str>, usize>, image: &str) {
-    if let Some(count) = counts.get_mut(image) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(image);
-        }
-    }
+/// Whether something changed that decides for which pods the node counts at all.
+fn shape_differs(old: &Node, new: &Node) -> bool {
+    let fence = |n: &Node| {
+        let spec = n.spec.as_ref();
+        spec.map(|s| (s.taints.clone(), s.unschedulable))
+    };
+    old.metadata.labels != new.metadata.labels || fence(old) != fence(new)
 }
 
 #[cfg(test)]

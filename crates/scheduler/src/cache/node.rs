@@ -4,15 +4,20 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Node, Taint};
 
-use super::{pod::PodInfo, resources::Resources};
+use super::{
+    pod::{HostPort, PodInfo},
+    resources::Resources,
+};
 
 /// A node with the sums over its pods kept up to date as they come and go.
 #[derive(Clone, Debug, Default)]
 pub struct NodeInfo {
+    /// Its place in the cache; kept as long as the node or pods on it are known.
+    pub slot: u32,
     /// The object; none while pods are known on a node that is not (yet) known itself.
     pub node: Option<Arc<Node>>,
     /// Name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// What pods may use.
     pub allocatable: Resources,
     /// How many pods it takes.
@@ -21,16 +26,21 @@ pub struct NodeInfo {
     pub requested: Resources,
     /// What its pods count for in scoring.
     pub scored: Resources,
-    /// Its pods by uid, assumed ones too.
-    pub pods: BTreeMap<Box<str>, Arc<PodInfo>>,
+    /// Its pods, assumed ones too.
+    pub pods: Vec<Arc<PodInfo>>,
+    /// Pods that others are being evicted for here.
+    pub nominated: Vec<Arc<PodInfo>>,
+    /// Host ports its pods claim.
+    pub ports: Vec<HostPort>,
     /// Size in bytes of the images it has, by every name they go by.
-    pub images: BTreeMap<Box<str>, i64>,
+    pub images: Arc<BTreeMap<Box<str>, i64>>,
 }
 
 impl NodeInfo {
     /// A node of which only the name is known.
-    pub fn named(name: &str) -> NodeInfo {
+    pub fn named(name: &str, slot: u32) -> NodeInfo {
         NodeInfo {
+            slot,
             name: name.into(),
             ..NodeInfo::default()
         }
@@ -45,35 +55,38 @@ impl NodeInfo {
             .and_then(|list| list.get("pods"))
             .and_then(|q| q.0.parse::<api::quantity::Quantity>().ok())
             .map_or(0, |q| q.value());
-        self.images = status
-            .and_then(|s| s.images.as_ref())
-            .into_iter()
-            .flatten()
-            .flat_map(|image| {
+        let old = self.node.as_ref().and_then(|n| n.status.as_ref());
+        if old.and_then(|s| s.images.as_ref()) != status.and_then(|s| s.images.as_ref()) {
+            let images = status.and_then(|s| s.images.as_ref()).into_iter().flatten();
+            let named = images.flat_map(|image| {
                 let size = image.size_bytes.unwrap_or_default();
-                image
-                    .names
-                    .iter()
-                    .flatten()
-                    .map(move |name| (name.as_str().into(), size))
-            })
-            .collect();
+                let names = image.names.iter().flatten();
+                names.map(move |name| (name.as_str().into(), size))
+            });
+            self.images = Arc::new(named.collect());
+        }
         self.node = Some(node);
     }
 
-    /// Counts a pod in. A pod that is already counted replaces its former self.
+    /// Counts a pod in. It must not be counted already.
     pub fn add_pod(&mut self, pod: Arc<PodInfo>) {
-        self.remove_pod(&pod.uid);
-        self.requested.add(&pod.requests);
-        self.scored.add(&pod.scored);
-        self.pods.insert(pod.uid.clone(), pod);
+        self.requested.add(&pod.class.requests);
+        self.scored.add(&pod.class.scored);
+        self.ports.extend(pod.class.ports.iter().cloned());
+        self.pods.push(pod);
     }
 
     /// Counts a pod out.
     pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
-        let pod = self.pods.remove(uid)?;
-        self.requested.sub(&pod.requests);
-        self.scored.sub(&pod.scored);
+        let at = self.pods.iter().position(|p| &*p.uid == uid)?;
+        let pod = self.pods.swap_remove(at);
+        self.requested.sub(&pod.class.requests);
+        self.scored.sub(&pod.class.scored);
+        for port in &pod.class.ports {
+            if let Some(at) = self.ports.iter().position(|p| p == port) {
+                self.ports.swap_remove(at);
+            }
+        }
         Some(pod)
     }
 

@@ -1,13 +1,14 @@
-//! A pod as the scheduler sees it: what filters ask of it, worked out once.
+//! A pod as the scheduler sees it.
 
 use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use serde::Serialize;
 
-use super::resources::{Resources, pod_requests, pod_requests_non_zero};
+use super::class::{Class, Classes};
 
 /// A host port a pod claims.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct HostPort {
     /// `0.0.0.0` for every address.
     pub ip: Box<str>,
@@ -36,14 +37,8 @@ pub struct PodInfo {
     pub key: Box<str>,
     /// uid.
     pub uid: Box<str>,
-    /// Priority; zero when none was admitted.
-    pub priority: i32,
-    /// What it needs.
-    pub requests: Resources,
-    /// What it counts for in scoring.
-    pub scored: Resources,
-    /// Host ports it claims.
-    pub ports: Vec<HostPort>,
+    /// What it has in common with others.
+    pub class: Arc<Class>,
 }
 
 /// Stands in for the spec of a pod without one, which the API server admits never.
@@ -51,22 +46,44 @@ static NO_SPEC: LazyLock<PodSpec> = LazyLock::new(PodSpec::default);
 
 impl PodInfo {
     /// Works out what filters ask.
-    pub fn new(pod: Arc<Pod>) -> PodInfo {
+    pub fn new(pod: Arc<Pod>, classes: &mut Classes) -> PodInfo {
+        let class = classes.of(&pod, pod.spec.as_ref().unwrap_or(&*NO_SPEC));
+        PodInfo::with_class(pod, class)
+    }
+
+    /// The pod's next state. Its class is worked out again only if it can have changed.
+    pub fn next(&self, pod: Arc<Pod>, classes: &mut Classes) -> PodInfo {
+        let (old, new) = (&*self.pod, &*pod);
+        let resized = |p: &Pod| {
+            let statuses = p
+                .status
+                .as_ref()
+                .and_then(|s| s.container_statuses.as_ref());
+            statuses.is_some_and(|all| all.iter().any(|c| c.resources.is_some()))
+        };
+        let same = old.spec == new.spec
+            && old.metadata.labels == new.metadata.labels
+            && old.metadata.owner_references == new.metadata.owner_references
+            && !resized(new)
+            && !resized(old);
+        if same {
+            PodInfo::with_class(pod, self.class.clone())
+        } else {
+            PodInfo::new(pod, classes)
+        }
+    }
+
+    fn with_class(pod: Arc<Pod>, class: Arc<Class>) -> PodInfo {
         let meta = &pod.metadata;
         let key = format!(
             "{}/{}",
             meta.namespace.as_deref().unwrap_or_default(),
             meta.name.as_deref().unwrap_or_default()
         );
-        let uid = meta.uid.clone().unwrap_or_default();
-        let spec = pod.spec.as_ref().unwrap_or(&*NO_SPEC);
         PodInfo {
             key: key.into(),
-            uid: uid.into(),
-            priority: spec.priority.unwrap_or_default(),
-            requests: pod_requests(spec),
-            scored: pod_requests_non_zero(spec),
-            ports: host_ports(spec),
+            uid: meta.uid.as_deref().unwrap_or_default().into(),
+            class,
             pod: pod.clone(),
         }
     }
@@ -86,23 +103,36 @@ impl PodInfo {
         self.pod.metadata.name.as_deref().unwrap_or_default()
     }
 
-    /// The value of one of its labels.
-    pub fn label(&self, key: &str) -> Option<&str> {
-        self.pod
-            .metadata
-            .labels
-            .as_ref()?
-            .get(key)
-            .map(String::as_str)
+    /// Priority.
+    pub fn priority(&self) -> i32 {
+        self.class.priority
     }
 
     /// Has been asked to go.
     pub fn terminating(&self) -> bool {
         self.pod.metadata.deletion_timestamp.is_some()
     }
+
+    /// `status.nominatedNodeName`.
+    pub fn nominated_node(&self) -> Option<&str> {
+        let status = self.pod.status.as_ref()?;
+        status
+            .nominated_node_name
+            .as_deref()
+            .filter(|n| !n.is_empty())
+    }
+
+    /// When it started, in seconds; the end of time when it has not.
+    pub fn started(&self) -> i64 {
+        self.pod
+            .status
+            .as_ref()
+            .and_then(|s| s.start_time.as_ref())
+            .map_or(i64::MAX, |t| t.0.as_second())
+    }
 }
 
-fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
+pub(super) fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     let sidecars = spec
         .init_containers
         .iter()

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use api::quantity::Quantity;
 use k8s_openapi::{
-    api::core::v1::{Container, PodSpec},
+    api::core::v1::{Container, ContainerStatus, Pod, PodSpec},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
+use serde::Serialize;
 
 /// What a container without requests is taken to need when nodes are scored, so that pods without
 /// requests still spread: 100 milli-CPU and 200 MiB (upstream's `schedutil` defaults).
@@ -14,7 +15,7 @@ const DEFAULT_MILLI_CPU: i64 = 100;
 const DEFAULT_MEMORY: i64 = 200 * 1024 * 1024;
 
 /// Amounts of every resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Resources {
     /// CPU in thousandths.
     pub milli_cpu: i64,
@@ -46,6 +47,16 @@ impl Resources {
             }
         }
         out
+    }
+
+    /// The amount of a resource by its API name.
+    pub fn get(&self, name: &str) -> i64 {
+        match name {
+            "cpu" => self.milli_cpu,
+            "memory" => self.memory,
+            "ephemeral-storage" => self.ephemeral_storage,
+            other => self.scalar.get(other).copied().unwrap_or_default(),
+        }
     }
 
     /// Adds `other`.
@@ -93,47 +104,95 @@ impl Resources {
 /// What a pod needs: containers and restartable init containers (sidecars) together, or the
 /// greediest ordinary init container beside the sidecars started before it, whichever is more
 /// (KEP-753); pod-level requests override (KEP-2837); then the overhead of its runtime class.
-pub fn pod_requests(spec: &PodSpec) -> Resources {
-    total(spec, container_requests)
+///
+/// A container that is being resized in place counts for the most of what it asks for, was allocated
+/// and runs with, unless the resize is infeasible (KEP-1287).
+pub fn pod_requests(pod: &Pod, spec: &PodSpec) -> Resources {
+    total(pod, spec, Resources::from_list)
 }
 
 /// As [`pod_requests`], with the defaults that scoring uses where nothing is requested.
-pub fn pod_requests_non_zero(spec: &PodSpec) -> Resources {
-    total(spec, |container| {
-        let mut out = container_requests(container);
-        let asked = container
-            .resources
-            .as_ref()
-            .and_then(|r| r.requests.as_ref());
-        if !asked.is_some_and(|r| r.contains_key("cpu")) {
+pub fn pod_requests_non_zero(pod: &Pod, spec: &PodSpec) -> Resources {
+    total(pod, spec, |list| {
+        let mut out = Resources::from_list(list);
+        if !list.contains_key("cpu") {
             out.milli_cpu = DEFAULT_MILLI_CPU;
         }
-        if !asked.is_some_and(|r| r.contains_key("memory")) {
+        if !list.contains_key("memory") {
             out.memory = DEFAULT_MEMORY;
         }
         out
     })
 }
 
-fn container_requests(container: &Container) -> Resources {
-    container
-        .resources
-        .as_ref()
-        .and_then(|r| r.requests.as_ref())
-        .map(Resources::from_list)
-        .unwrap_or_default()
+type List = BTreeMap<String, ApiQuantity>;
+
+/// Whether the kubelet has said that the resize asked for cannot be.
+fn infeasible(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .find(|c| c.type_ == "PodResizePending")
+        .is_some_and(|c| c.reason.as_deref() == Some("Infeasible"))
 }
 
-fn total(spec: &PodSpec, of: impl Fn(&Container) -> Resources) -> Resources {
+/// The most of what was asked for, allocated and actuated.
+fn effective(
+    pod: &Pod,
+    asked: &List,
+    actuated: Option<&List>,
+    allocated: Option<&List>,
+    of: &impl Fn(&List) -> Resources,
+) -> Resources {
+    let mut out = if infeasible(pod) {
+        Resources::default()
+    } else {
+        of(asked)
+    };
+    for list in [actuated, allocated].into_iter().flatten() {
+        out.raise(&Resources::from_list(list));
+    }
+    out
+}
+
+fn status<'p>(pod: &'p Pod, name: &str) -> Option<&'p ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let all = status.container_statuses.iter().flatten();
+    all.chain(status.init_container_statuses.iter().flatten())
+        .find(|s| s.name == name)
+}
+
+fn total(pod: &Pod, spec: &PodSpec, of: impl Fn(&List) -> Resources) -> Resources {
+    let none = List::new();
+    let of_container = |container: &Container, resizable: bool| {
+        let asked = container.resources.as_ref();
+        let asked = asked.and_then(|r| r.requests.as_ref()).unwrap_or(&none);
+        let resized = status(pod, &container.name).filter(|s| resizable && s.resources.is_some());
+        match resized {
+            None => of(asked),
+            Some(status) => {
+                let actuated = status.resources.as_ref().and_then(|r| r.requests.as_ref());
+                effective(
+                    pod,
+                    asked,
+                    actuated,
+                    status.allocated_resources.as_ref(),
+                    &of,
+                )
+            }
+        }
+    };
     let mut running = Resources::default();
     for container in &spec.containers {
-        running.add(&of(container));
+        running.add(&of_container(container, true));
     }
     let mut sidecars = Resources::default();
     let mut starting = Resources::default();
     for container in spec.init_containers.iter().flatten() {
-        let mut now = of(container);
-        if container.restart_policy.as_deref() == Some("Always") {
+        let sidecar = container.restart_policy.as_deref() == Some("Always");
+        let mut now = of_container(container, sidecar);
+        if sidecar {
             running.add(&now);
             sidecars.add(&now);
             now = sidecars.clone();
@@ -144,15 +203,25 @@ fn total(spec: &PodSpec, of: impl Fn(&Container) -> Resources) -> Resources {
     }
     running.raise(&starting);
     if let Some(requests) = spec.resources.as_ref().and_then(|r| r.requests.as_ref()) {
-        let pod = Resources::from_list(requests);
+        let status = pod.status.as_ref().filter(|s| s.resources.is_some());
+        let whole = match status {
+            None => Resources::from_list(requests),
+            Some(status) => {
+                let actuated = status.resources.as_ref().and_then(|r| r.requests.as_ref());
+                let allocated = status.allocated_resources.as_ref();
+                effective(pod, requests, actuated, allocated, &Resources::from_list)
+            }
+        };
         if requests.contains_key("cpu") {
-            running.milli_cpu = pod.milli_cpu;
+            running.milli_cpu = whole.milli_cpu;
         }
         if requests.contains_key("memory") {
-            running.memory = pod.memory;
+            running.memory = whole.memory;
         }
-        for (name, amount) in pod.scalar {
-            running.scalar.insert(name, amount);
+        for (name, amount) in whole.scalar {
+            if name.starts_with("hugepages-") {
+                running.scalar.insert(name, amount);
+            }
         }
     }
     if let Some(overhead) = &spec.overhead {

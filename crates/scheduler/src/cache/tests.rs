@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
 
-use super::{Cache, PodInfo, resources::pod_requests};
+use super::{Cache, resources::pod_requests};
 
 pub(crate) fn pod(name: &str, spec: serde_json::Value) -> Arc<Pod> {
     Arc::new(
@@ -35,22 +35,23 @@ fn a_pod_counts_once_wherever_it_was_seen() {
     let mut cache = Cache::default();
     cache.apply_node(node("a", "4", "8Gi"));
     cache.apply_node(node("b", "4", "8Gi"));
-    let p = Arc::new(PodInfo::new(pod("p", asking("500m"))));
+    let p = cache.info(pod("p", asking("500m")));
     cache.place_pod(p.clone(), "a");
     cache.place_pod(p.clone(), "a");
     assert_eq!(cache.node("a").unwrap().requested.milli_cpu, 500);
     cache.place_pod(p, "b");
     assert_eq!(cache.node("a").unwrap().requested.milli_cpu, 0);
     assert_eq!(cache.node("b").unwrap().requested.milli_cpu, 500);
-    assert!(cache.remove_pod("p"));
-    assert!(!cache.remove_pod("p"));
+    assert!(cache.remove_pod("p").is_some());
+    assert!(cache.remove_pod("p").is_none());
     assert_eq!(cache.node("b").unwrap().requested.milli_cpu, 0);
 }
 
 #[test]
 fn pods_of_an_unknown_node_count_when_it_appears() {
     let mut cache = Cache::default();
-    cache.place_pod(Arc::new(PodInfo::new(pod("p", asking("1")))), "late");
+    let p = cache.info(pod("p", asking("1")));
+    cache.place_pod(p, "late");
     assert!(cache.is_empty());
     cache.apply_node(node("late", "4", "8Gi"));
     assert_eq!(cache.node("late").unwrap().requested.milli_cpu, 1000);
@@ -94,7 +95,7 @@ fn init_containers_sidecars_and_overhead_add_up_as_documented() {
     for (spec, want) in cases {
         let p = pod("p", spec.clone());
         assert_eq!(
-            pod_requests(p.spec.as_ref().unwrap()).milli_cpu,
+            pod_requests(&p, p.spec.as_ref().unwrap()).milli_cpu,
             want,
             "{spec}"
         );

@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Decision, Scheduler};
+use super::{Scheduler, Verdict};
+use crate::cache::PodInfo;
 use crate::{
     cache::tests::{asking, node, pod},
     framework::profile::Profile,
@@ -20,16 +21,17 @@ fn scheduler(nodes: impl IntoIterator<Item = Arc<Node>>) -> Scheduler {
     scheduler
 }
 
-fn decide(scheduler: &mut Scheduler, now: Instant) -> Option<Decision> {
-    scheduler.next(now, &mut |_| 0, &|_| false)
+fn decide(scheduler: &mut Scheduler, now: Instant) -> Option<(Arc<PodInfo>, Verdict)> {
+    let decision = scheduler.next(now, &mut |_| 0)?;
+    Some((decision.attempt.pod, decision.verdict))
 }
 
 fn place(scheduler: &mut Scheduler, pod: Arc<Pod>) -> Result<String, String> {
     let now = Instant::now();
     scheduler.pod_applied(pod, now);
     match decide(scheduler, now) {
-        Some(Decision::Bind { node, .. }) => Ok(node.to_string()),
-        Some(Decision::Unschedulable { diagnosis, .. }) => Err(diagnosis.message()),
+        Some((_, Verdict::Bind { node, .. })) => Ok(node.to_string()),
+        Some((_, Verdict::Unschedulable { diagnosis, .. })) => Err(diagnosis.message()),
         None => Err("not tried".into()),
     }
 }
@@ -66,7 +68,7 @@ fn reasons_are_upstreams() {
     let mut s = scheduler([small, tainted, cordoned]);
     assert_eq!(
         place(&mut s, pod("p", asking("2"))),
-        Err("0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {k: v}, 1 node(s) were unschedulable. \
+        Err("0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable. \
              preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.".into())
     );
     let mut spec = asking("100m");
@@ -152,14 +154,14 @@ fn a_failed_binding_gives_the_room_back_and_is_tried_again() {
     let mut s = scheduler([node("a", "1", "8Gi")]);
     let now = Instant::now();
     s.pod_applied(pod("p", asking("1")), now);
-    let Some(Decision::Bind { pod: p, .. }) = decide(&mut s, now) else {
+    let Some((p, Verdict::Bind { .. })) = decide(&mut s, now) else {
         panic!("not placed")
     };
     s.bind_failed(&p, now);
     assert!(decide(&mut s, now).is_none(), "backing off");
     assert!(matches!(
         decide(&mut s, now + Duration::from_secs(2)),
-        Some(Decision::Bind { .. })
+        Some((_, Verdict::Bind { .. }))
     ));
 }
 
@@ -168,7 +170,10 @@ fn a_stale_event_of_an_assumed_pod_does_not_place_it_twice() {
     let mut s = scheduler([node("a", "4", "8Gi")]);
     let now = Instant::now();
     s.pod_applied(pod("p", asking("1")), now);
-    assert!(matches!(decide(&mut s, now), Some(Decision::Bind { .. })));
+    assert!(matches!(
+        decide(&mut s, now),
+        Some((_, Verdict::Bind { .. }))
+    ));
     s.pod_applied(pod("p", asking("1")), now);
     assert!(decide(&mut s, now).is_none());
 }
@@ -182,7 +187,7 @@ fn a_pod_waits_for_room_and_takes_it() {
     s.pod_deleted("p", now + Duration::from_secs(5));
     assert!(matches!(
         decide(&mut s, now + Duration::from_secs(5)),
-        Some(Decision::Bind { .. })
+        Some((_, Verdict::Bind { .. }))
     ));
 }
 
@@ -204,10 +209,13 @@ fn the_less_important_make_room() {
     );
     let now = Instant::now();
     s.pod_applied(pod("urgent", with_priority("1", 1000)), now);
-    let Some(Decision::Unschedulable {
-        preempt: Some(candidate),
-        ..
-    }) = decide(&mut s, now)
+    let Some((
+        _,
+        Verdict::Unschedulable {
+            preempt: Some(candidate),
+            ..
+        },
+    )) = decide(&mut s, now)
     else {
         panic!("no candidate")
     };

@@ -13,8 +13,8 @@ pub struct Diagnosis {
     pub reasons: BTreeMap<Cow<'static, str>, usize>,
     /// Nodes per plugin that rejected them.
     pub plugins: BTreeMap<&'static str, usize>,
-    /// Nodes on which evicting pods could help.
-    pub preemptable: Vec<Box<str>>,
+    /// How many nodes evicting pods could help on.
+    pub preemptable: usize,
     /// Said instead of counts when a plugin rejected the pod for every node at once.
     pub whole: Option<String>,
     /// What preemption found.
@@ -22,14 +22,34 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Notes that `plugin` rejected `node`.
-    pub fn reject(&mut self, plugin: &'static str, node: &str, rejection: Rejection) {
+    /// Notes that `plugin` rejected a node.
+    pub fn reject(&mut self, plugin: &'static str, rejection: &Rejection) {
         *self.plugins.entry(plugin).or_default() += 1;
-        if rejection.preemption_helps {
-            self.preemptable.push(node.into());
+        self.preemptable += usize::from(rejection.preemption_helps);
+        for reason in &rejection.reasons {
+            match self.reasons.get_mut(reason) {
+                Some(count) => *count += 1,
+                None => {
+                    self.reasons.insert(reason.clone(), 1);
+                }
+            }
         }
-        for reason in rejection.reasons {
-            *self.reasons.entry(reason).or_default() += 1;
+    }
+
+    /// Takes a rejection back.
+    pub fn accept(&mut self, plugin: &'static str, rejection: &Rejection) {
+        fn less<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
+            if let Some(count) = counts.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(key);
+                }
+            }
+        }
+        less(&mut self.plugins, &plugin);
+        self.preemptable -= usize::from(rejection.preemption_helps);
+        for reason in &rejection.reasons {
+            less(&mut self.reasons, reason);
         }
     }
 

@@ -1,13 +1,27 @@
-//! NodeResourcesBalancedAllocation: prefers the node whose CPU and memory would be used evenly.
+//! NodeResourcesBalancedAllocation: prefers the node whose resources would be used evenly.
+
+use std::sync::Arc;
 
 use crate::{
-    cache::{Cache, NodeInfo, PodInfo, Resources},
-    framework::{MAX_SCORE, NodeScore, Plugin, ScorePlugin},
+    cache::{Cache, NodeInfo, Resources, class::Class},
+    framework::{BeginScore, LocalScore, MAX_SCORE, Normalize, Plugin, ScorePlugin},
     queue::events::ClusterEvents,
 };
 
 /// See the module.
-pub struct BalancedAllocation;
+#[derive(Clone, Debug)]
+pub struct BalancedAllocation {
+    /// The resources it looks at.
+    pub resources: Vec<Box<str>>,
+}
+
+impl Default for BalancedAllocation {
+    fn default() -> BalancedAllocation {
+        BalancedAllocation {
+            resources: vec!["cpu".into(), "memory".into()],
+        }
+    }
+}
 
 impl Plugin for BalancedAllocation {
     fn name(&self) -> &'static str {
@@ -19,52 +33,66 @@ impl Plugin for BalancedAllocation {
 }
 
 impl ScorePlugin for BalancedAllocation {
-    fn begin<'c>(
-        &'c self,
-        pod: &'c PodInfo,
-        _: &'c Cache,
-        _: &[&'c NodeInfo],
-    ) -> Option<Box<dyn NodeScore + 'c>> {
+    fn begin(&self, class: &Arc<Class>, _: &Cache) -> BeginScore {
         // Upstream skips pods that request nothing: they cannot unbalance a node.
-        if pod.requests.is_zero() {
-            return None;
+        if self.resources.iter().all(|r| class.requests.get(r) == 0) {
+            return BeginScore::Skip;
         }
-        Some(Box::new(Balance(&pod.requests)))
+        let resources = self
+            .resources
+            .iter()
+            .filter(|name| !name.contains('/') || class.requests.get(name) != 0)
+            .cloned()
+            .collect();
+        let balance = Balance {
+            class: class.clone(),
+            resources,
+        };
+        BeginScore::Local(Box::new(balance), Normalize::Already)
     }
 }
 
-struct Balance<'c>(&'c Resources);
+struct Balance {
+    class: Arc<Class>,
+    resources: Vec<Box<str>>,
+}
 
-/// How far apart the used fractions are: half their difference, the standard deviation of two.
-fn spread(node: &NodeInfo, extra: Option<&Resources>) -> f64 {
-    let fraction = |has: i64, used: i64| (used as f64 / has as f64).min(1.0);
-    let none = Resources::default();
-    let extra = extra.unwrap_or(&none);
-    let mut fractions = Vec::with_capacity(2);
-    if node.allocatable.milli_cpu > 0 {
-        fractions.push(fraction(
-            node.allocatable.milli_cpu,
-            node.requested.milli_cpu + extra.milli_cpu,
-        ));
-    }
-    if node.allocatable.memory > 0 {
-        fractions.push(fraction(
-            node.allocatable.memory,
-            node.requested.memory + extra.memory,
-        ));
-    }
-    match fractions.as_slice() {
-        [a, b] => (a - b).abs() / 2.0,
-        _ => 0.0,
+impl Balance {
+    /// 100 less the standard deviation, in per cent, of the used fractions.
+    fn evenness(&self, node: &NodeInfo, extra: Option<&Resources>) -> i64 {
+        let (mut sum, mut count) = (0.0, 0.0);
+        let fraction = |name: &str| {
+            let has = node.allocatable.get(name);
+            let used = node.requested.get(name) + extra.map_or(0, |e| e.get(name));
+            (has != 0).then(|| (used as f64 / has as f64).min(1.0))
+        };
+        let fractions = || self.resources.iter().filter_map(|name| fraction(name));
+        let (mut least, mut most) = (f64::MAX, f64::MIN);
+        for fraction in fractions() {
+            sum += fraction;
+            count += 1.0;
+            least = least.min(fraction);
+            most = most.max(fraction);
+        }
+        let deviation = if count < 2.0 {
+            0.0
+        } else if count < 3.0 {
+            (most - least) / 2.0
+        } else {
+            let mean = sum / count;
+            let squares: f64 = fractions().map(|f| (f - mean) * (f - mean)).sum();
+            (squares / count).sqrt()
+        };
+        ((1.0 - deviation) * MAX_SCORE as f64) as i64
     }
 }
 
-impl NodeScore for Balance<'_> {
-    fn score(&self, node: &NodeInfo) -> i64 {
-        let with = 1.0 - spread(node, Some(self.0));
-        let without = 1.0 - spread(node, None);
-        // Half the range for where the pod leaves the node, half for whether it improves it (upstream since 1.35).
-        let half = MAX_SCORE as f64 / 2.0;
-        (half * with + half * (1.0 + with - without) / 2.0) as i64
+impl LocalScore for Balance {
+    fn score(&self, _: &Cache, node: &NodeInfo) -> i64 {
+        let with = self.evenness(node, Some(&self.class.requests));
+        let without = self.evenness(node, None);
+        // By how much the pod improves the balance, about the middle of the upper half (upstream
+        // since 1.35).
+        MAX_SCORE / 2 + (MAX_SCORE / 2 + with - without) / 2
     }
 }

@@ -1,9 +1,14 @@
 //! ImageLocality: prefers nodes that have the pod's images, the more the bigger they are; an image
 //! that few nodes have counts less, so that pods do not heap up on one node.
+//!
+//! How many nodes have an image is taken when a node is looked at. Another node's pulling of it is
+//! noticed when this one changes, as upstream's snapshot of image states is.
+
+use std::sync::Arc;
 
 use crate::{
-    cache::{Cache, NodeInfo, PodInfo},
-    framework::{MAX_SCORE, NodeScore, Plugin, ScorePlugin},
+    cache::{Cache, NodeInfo, class::Class},
+    framework::{BeginScore, LocalScore, MAX_SCORE, Normalize, Plugin, ScorePlugin},
     queue::events::ClusterEvents,
 };
 
@@ -26,57 +31,30 @@ impl Plugin for ImageLocality {
 }
 
 impl ScorePlugin for ImageLocality {
-    fn begin<'c>(
-        &'c self,
-        pod: &'c PodInfo,
-        cache: &'c Cache,
-        _: &[&'c NodeInfo],
-    ) -> Option<Box<dyn NodeScore + 'c>> {
-        let spec = pod.spec();
-        let images: Vec<String> = spec
-            .init_containers
-            .iter()
-            .flatten()
-            .chain(&spec.containers)
-            .filter_map(|c| c.image.as_deref())
-            .map(normalized)
-            .collect();
-        Some(Box::new(Wanted {
-            images,
-            cache,
-            nodes: cache.len() as i64,
-        }))
+    fn begin(&self, class: &Arc<Class>, _: &Cache) -> BeginScore {
+        if class.images.is_empty() {
+            return BeginScore::Skip;
+        }
+        BeginScore::Local(Box::new(Wanted(class.clone())), Normalize::Already)
     }
 }
 
-/// With the tag `latest` where neither tag nor digest is given.
-fn normalized(image: &str) -> String {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains(':') || last.contains('@') {
-        image.to_string()
-    } else {
-        format!("{image}:latest")
-    }
-}
+struct Wanted(Arc<Class>);
 
-struct Wanted<'c> {
-    images: Vec<String>,
-    cache: &'c Cache,
-    nodes: i64,
-}
-
-impl NodeScore for Wanted<'_> {
-    fn score(&self, node: &NodeInfo) -> i64 {
-        let sum: i64 = self
-            .images
-            .iter()
-            .filter_map(|image| {
-                let size = *node.images.get(image.as_str())?;
-                let spread = self.cache.nodes_with_image(image) as f64 / self.nodes.max(1) as f64;
-                Some((size as f64 * spread) as i64)
-            })
-            .sum();
-        let most = MAX_CONTAINER_THRESHOLD * self.images.len().max(1) as i64;
+impl LocalScore for Wanted {
+    fn score(&self, cache: &Cache, node: &NodeInfo) -> i64 {
+        if node.images.is_empty() {
+            return 0;
+        }
+        let nodes = cache.len().max(1) as f64;
+        let worth = |image: &str| {
+            let size = *node.images.get(image)?;
+            let spread = cache.nodes_with_image(image) as f64 / nodes;
+            Some((size as f64 * spread) as i64)
+        };
+        let sum: i64 = self.0.images.iter().filter_map(|i| worth(i)).sum();
+        let containers = i64::try_from(self.0.containers.max(1)).unwrap_or(i64::MAX);
+        let most = MAX_CONTAINER_THRESHOLD.saturating_mul(containers);
         let clamped = sum.clamp(MIN_THRESHOLD, most);
         MAX_SCORE * (clamped - MIN_THRESHOLD) / (most - MIN_THRESHOLD)
     }

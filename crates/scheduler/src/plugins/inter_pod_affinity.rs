@@ -1,26 +1,42 @@
 //! InterPodAffinity: pods that want to be near, or far from, pods that labels tell.
 //!
 //! Near means: on a node with the same value of a label. Required terms filter (those of the pod, and
-//! the anti-affinity of pods already placed); preferred ones score.
+//! the anti-affinity of pods already placed); preferred ones score. What terms are about is counted
+//! per domain once, and then pod by pod.
 
-use std::collections::HashMap;
-
-use api::labels::Selector;
-use k8s_openapi::api::core::v1::PodAffinityTerm;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    cache::{Cache, NodeInfo, PodInfo},
-    framework::{
-        Begin, FilterPlugin, MAX_SCORE, NodeFilter, NodeScore, Plugin, Rejection, ScorePlugin,
+    cache::{
+        Cache, NodeInfo, PodInfo,
+        class::{Class, Covers, covers},
+        terms::Term,
+        topology::{NONE, PerDomain},
     },
-    queue::events::ClusterEvents,
+    framework::{
+        Begin, BeginScore, ClusterFilter, ClusterScore, FilterPlugin, MAX_SCORE, Overlay, Plugin,
+        Rejection, ScorePlugin,
+    },
+    queue::events::{ClusterEvents, Event},
 };
 
-/// What a placed pod's required affinity counts for towards an incoming pod (upstream's default).
-const HARD_AFFINITY_WEIGHT: i64 = 1;
-
 /// See the module.
-pub struct InterPodAffinity;
+#[derive(Clone, Debug)]
+pub struct InterPodAffinity {
+    /// What a placed pod's required affinity counts for towards an incoming pod.
+    pub hard_weight: i64,
+    /// Preferences of placed pods do not count for pods without preferences of their own.
+    pub ignore_placed: bool,
+}
+
+impl Default for InterPodAffinity {
+    fn default() -> InterPodAffinity {
+        InterPodAffinity {
+            hard_weight: 1,
+            ignore_placed: false,
+        }
+    }
+}
 
 impl Plugin for InterPodAffinity {
     fn name(&self) -> &'static str {
@@ -32,213 +48,235 @@ impl Plugin for InterPodAffinity {
             | ClusterEvents::NODE_ADD
             | ClusterEvents::NODE_LABEL
     }
-}
-
-/// A term made ready for matching.
-struct Term {
-    key: Box<str>,
-    selector: Selector,
-    namespaces: Vec<String>,
-    /// Of the namespaces' own labels; none where the term has no namespace selector.
-    namespace_selector: Option<Selector>,
-}
-
-impl Term {
-    fn new(owner: &PodInfo, term: &PodAffinityTerm) -> Term {
-        let parse = |value: Option<serde_json::Value>| {
-            value
-                .and_then(|v| Selector::from_label_selector(&v).ok())
-                .unwrap_or_else(Selector::nothing)
+    fn helps(&self, event: &Event<'_>, class: &Class) -> bool {
+        if event.pod.is_some() {
+            let came = event.kind.intersects(ClusterEvents::POD_ADD);
+            // A pod that comes helps those that want to be near some; one that goes helps the others.
+            return !came || !class.terms.near.is_empty();
+        }
+        let labelled = |node: &NodeInfo| {
+            let mut near = class.terms.near.iter();
+            near.all(|t| node.label(&t.key).is_some())
         };
-        let mut wanted = term.label_selector.clone();
-        if let Some(wanted) = &mut wanted {
-            for key in term.match_label_keys.iter().flatten() {
-                if let Some(value) = owner.label(key) {
-                    wanted
-                        .match_labels
-                        .get_or_insert_default()
-                        .insert(key.clone(), value.to_owned());
-                }
+        event.node.is_none_or(labelled)
+    }
+}
+
+/// Counts per domain of one label.
+struct Counts {
+    topology: usize,
+    per_domain: PerDomain,
+    /// Domains with a count other than zero.
+    uneven: usize,
+}
+
+impl Counts {
+    fn add(&mut self, cache: &Cache, node: &NodeInfo, by: i64) {
+        let domain = cache.topology(self.topology).of(node.slot);
+        if domain == NONE || by == 0 {
+            return;
+        }
+        let old = self.per_domain.get(domain);
+        self.per_domain.add(domain, by);
+        self.uneven += usize::from(old == 0);
+        self.uneven -= usize::from(old + by == 0);
+    }
+
+    fn at(&self, cache: &Cache, node: u32) -> i64 {
+        self.per_domain.get(cache.topology(self.topology).of(node))
+    }
+}
+
+/// Counts of terms, those about the same label together.
+#[derive(Default)]
+struct ByLabel(Vec<Counts>);
+
+impl ByLabel {
+    fn add(&mut self, cache: &Cache, key: &str, node: &NodeInfo, by: i64) {
+        let Some(topology) = cache.topology_index(key) else {
+            return;
+        };
+        let index = match self.0.iter().position(|c| c.topology == topology) {
+            Some(index) => index,
+            None => {
+                self.0.push(Counts {
+                    topology,
+                    per_domain: PerDomain::default(),
+                    uneven: 0,
+                });
+                self.0.len() - 1
             }
-        }
-        let mut namespaces = term.namespaces.clone().unwrap_or_default();
-        if namespaces.is_empty() && term.namespace_selector.is_none() {
-            namespaces.push(owner.namespace().to_owned());
-        }
-        Term {
-            key: term.topology_key.as_str().into(),
-            selector: parse(wanted.and_then(|w| serde_json::to_value(w).ok())),
-            namespaces,
-            namespace_selector: term
-                .namespace_selector
-                .as_ref()
-                .map(|s| parse(serde_json::to_value(s).ok())),
-        }
-    }
-
-    fn covers(&self, pod: &PodInfo, cache: &Cache) -> bool {
-        let by_name = self.namespaces.iter().any(|n| n == pod.namespace());
-        let by_labels = || {
-            let labels = cache.namespace_labels(pod.namespace());
-            self.namespace_selector.as_ref().is_some_and(|s| {
-                s.matches(
-                    labels
-                        .into_iter()
-                        .flatten()
-                        .map(|(k, v)| (k.as_str(), v.as_str())),
-                )
-            })
         };
-        let labels = pod.pod.metadata.labels.iter().flatten();
-        (by_name || by_labels())
-            && self
-                .selector
-                .matches(labels.map(|(k, v)| (k.as_str(), v.as_str())))
+        self.0[index].add(cache, node, by);
+    }
+
+    fn is_even(&self) -> bool {
+        self.0.iter().all(|c| c.uneven == 0)
+    }
+
+    fn of(&self, cache: &Cache, key: &str) -> Option<&Counts> {
+        let topology = cache.topology_index(key)?;
+        self.0.iter().find(|c| c.topology == topology)
     }
 }
 
-fn required(pod: &PodInfo, anti: bool) -> Vec<Term> {
-    let Some(affinity) = &pod.spec().affinity else {
-        return Vec::new();
-    };
-    let terms = if anti {
-        affinity.pod_anti_affinity.as_ref().and_then(|a| {
-            a.required_during_scheduling_ignored_during_execution
-                .as_ref()
-        })
-    } else {
-        affinity.pod_affinity.as_ref().and_then(|a| {
-            a.required_during_scheduling_ignored_during_execution
-                .as_ref()
-        })
-    };
-    terms
-        .into_iter()
-        .flatten()
-        .map(|t| Term::new(pod, t))
-        .collect()
+/// Whether terms are about a class, with the labels of its namespace.
+fn about(term: &Term, class: &Class, cache: &Cache) -> bool {
+    covers(term, class, cache.namespace_labels(&class.namespace))
 }
-
-/// Preferred terms with their weights; those of anti-affinity weigh negatively.
-fn preferred(pod: &PodInfo) -> Vec<(Term, i64)> {
-    let Some(affinity) = &pod.spec().affinity else {
-        return Vec::new();
-    };
-    let near = affinity.pod_affinity.as_ref().and_then(|a| {
-        a.preferred_during_scheduling_ignored_during_execution
-            .as_ref()
-    });
-    let far = affinity.pod_anti_affinity.as_ref().and_then(|a| {
-        a.preferred_during_scheduling_ignored_during_execution
-            .as_ref()
-    });
-    let near = near.into_iter().flatten().map(|t| (t, 1));
-    let far = far.into_iter().flatten().map(|t| (t, -1));
-    near.chain(far)
-        .map(|(t, sign)| {
-            (
-                Term::new(pod, &t.pod_affinity_term),
-                sign * i64::from(t.weight),
-            )
-        })
-        .collect()
-}
-
-/// Counts by label and value.
-type Topology<'c> = HashMap<(Box<str>, &'c str), i64>;
 
 impl FilterPlugin for InterPodAffinity {
-    fn begin<'c>(&'c self, pod: &'c PodInfo, cache: &'c Cache) -> Begin<'c> {
-        let near = required(pod, false);
-        let far = required(pod, true);
+    fn begin(&self, class: &Arc<Class>, cache: &Cache) -> Begin {
         let mut check = Check {
-            near_counts: HashMap::new(),
-            far_counts: HashMap::new(),
-            repelled: HashMap::new(),
-            first: false,
-            near: Vec::new(),
-            far: Vec::new(),
+            own_near: !class.terms.near.is_empty()
+                && class.terms.near.iter().all(|t| about(t, class, cache)),
+            class: class.clone(),
+            near: ByLabel::default(),
+            far: ByLabel::default(),
+            repelled: ByLabel::default(),
+            covered: Covers::default(),
+            covering: HashMap::new(),
         };
         for node in cache.nodes() {
-            for placed in node.pods.values() {
-                if !near.is_empty() && near.iter().all(|t| t.covers(placed, cache)) {
-                    for term in &near {
-                        count(&mut check.near_counts, term, node, 1);
-                    }
-                }
-                for term in far.iter().filter(|t| t.covers(placed, cache)) {
-                    count(&mut check.far_counts, term, node, 1);
-                }
-                if has_anti_affinity(placed) {
-                    for term in required(placed, true)
-                        .iter()
-                        .filter(|t| t.covers(pod, cache))
-                    {
-                        count(&mut check.repelled, term, node, 1);
-                    }
-                }
+            for pod in &node.pods {
+                check.apply(cache, node, pod, 1);
             }
         }
-        if near.is_empty() && far.is_empty() && check.repelled.is_empty() {
-            return Begin::Skip;
-        }
-        // The first pod of a group that wants to be near itself may go anywhere.
-        check.first = check.near_counts.is_empty() && near.iter().all(|t| t.covers(pod, cache));
-        check.near = near.into_iter().map(|t| t.key).collect();
-        check.far = far.into_iter().map(|t| t.key).collect();
-        Begin::Check(Box::new(check))
+        Begin::Cluster(Box::new(check))
     }
 }
 
-fn has_anti_affinity(pod: &PodInfo) -> bool {
-    pod.spec()
-        .affinity
-        .as_ref()
-        .is_some_and(|a| a.pod_anti_affinity.is_some())
+struct Check {
+    class: Arc<Class>,
+    /// The pods meet all of their own terms: the first of them may go anywhere.
+    own_near: bool,
+    near: ByLabel,
+    far: ByLabel,
+    /// Where placed pods do not want these.
+    repelled: ByLabel,
+    /// Whether the own terms (near, then far) are about a class.
+    covered: Covers,
+    /// Which anti-affinity terms of a class are about this one.
+    covering: HashMap<u64, Box<[usize]>>,
 }
 
-fn count<'c>(counts: &mut Topology<'c>, term: &Term, node: &'c NodeInfo, by: i64) {
-    if let Some(value) = node.label(&term.key) {
-        *counts.entry((term.key.clone(), value)).or_default() += by;
-    }
-}
-
-struct Check<'c> {
-    near: Vec<Box<str>>,
-    far: Vec<Box<str>>,
-    near_counts: Topology<'c>,
-    far_counts: Topology<'c>,
-    /// Where placed pods do not want this one.
-    repelled: Topology<'c>,
-    first: bool,
-}
-
-impl NodeFilter for Check<'_> {
-    fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        let at = |counts: &Topology<'_>, key: &str| {
-            node.label(key)
-                .and_then(|value| counts.get(&(Box::from(key), value)))
-                .copied()
-                .unwrap_or_default()
+impl Check {
+    /// How a pod counts: towards all near terms, which far terms, and which of its own terms repel.
+    fn judge(&self, cache: &Cache, pod: &PodInfo) -> (bool, Vec<usize>, Vec<usize>) {
+        let (own, theirs) = (&self.class.terms, &pod.class.terms);
+        let near = !own.near.is_empty() && own.near.iter().all(|t| about(t, &pod.class, cache));
+        let which = |terms: &[Term], class: &Class| {
+            let all = terms.iter().enumerate();
+            all.filter(|(_, t)| about(t, class, cache))
+                .map(|(index, _)| index)
+                .collect()
         };
-        let labelled = self.near.iter().all(|key| node.label(key).is_some());
-        let near =
-            labelled && (self.first || self.near.iter().all(|key| at(&self.near_counts, key) > 0));
-        if !near {
-            return Err(Rejection::unresolvable(
-                "node(s) didn't match pod affinity rules",
-            ));
+        (
+            near,
+            which(&own.far, &pod.class),
+            which(&theirs.far, &self.class),
+        )
+    }
+}
+
+impl ClusterFilter for Check {
+    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &PodInfo, by: i64) {
+        let class = self.class.clone();
+        let (own, theirs) = (&class.terms, &pod.class.terms);
+        if !own.near.is_empty() || !own.far.is_empty() {
+            let terms = own.near.len() + own.far.len();
+            let covered = self.covered.of(pod.class.id, terms, |index| {
+                let term = own
+                    .near
+                    .get(index)
+                    .or_else(|| own.far.get(index - own.near.len()));
+                term.is_some_and(|t| about(t, &pod.class, cache))
+            });
+            let (near, far) = covered.split_at(own.near.len());
+            if !near.is_empty() && near.iter().all(|c| *c) {
+                for term in &own.near {
+                    self.near.add(cache, &term.key, node, by);
+                }
+            }
+            for (term, _) in own.far.iter().zip(far).filter(|(_, covered)| **covered) {
+                self.far.add(cache, &term.key, node, by);
+            }
         }
-        if self.far.iter().any(|key| at(&self.far_counts, key) > 0) {
-            return Err(Rejection::unschedulable(
-                "node(s) didn't match pod anti-affinity rules",
-            ));
+        if !theirs.far.is_empty() {
+            let covering = self.covering.entry(pod.class.id).or_insert_with(|| {
+                let all = theirs.far.iter().enumerate();
+                all.filter(|(_, t)| about(t, &class, cache))
+                    .map(|(index, _)| index)
+                    .collect()
+            });
+            for index in covering {
+                self.repelled.add(cache, &theirs.far[*index].key, node, by);
+            }
         }
-        if self
+    }
+
+    fn idle(&self) -> bool {
+        let own = &self.class.terms;
+        own.near.is_empty() && own.far.is_empty() && self.repelled.is_even()
+    }
+
+    fn check(&self, cache: &Cache, node: &NodeInfo, overlay: Overlay<'_>) -> Result<(), Rejection> {
+        let own = &self.class.terms;
+        let (mut more_near, mut more_far, mut more_repelled) = (0, vec![], vec![]);
+        for (pod, by) in overlay.changes() {
+            let (near, far, repelled) = self.judge(cache, pod);
+            more_near += if near { by } else { 0 };
+            more_far.extend(far.into_iter().map(|index| (&*own.far[index].key, by)));
+            let theirs = &pod.class.terms.far;
+            let keys = repelled.into_iter().map(|index| theirs[index].key.clone());
+            more_repelled.extend(keys.map(|key| (key, by)));
+        }
+        let count = |counts: &ByLabel, key: &str| {
+            counts.of(cache, key).map_or(0, |c| c.at(cache, node.slot))
+        };
+        if !own.near.is_empty() {
+            let labelled = own.near.iter().all(|t| node.label(&t.key).is_some());
+            let exist = own
+                .near
+                .iter()
+                .all(|t| count(&self.near, &t.key) + more_near > 0);
+            let first = self.own_near && self.near.is_even() && more_near <= 0;
+            if !labelled || !(exist || first) {
+                return Err(Rejection::unresolvable(
+                    "node(s) didn't match pod affinity rules",
+                ));
+            }
+        }
+        for term in &own.far {
+            let key = &*term.key;
+            let more: i64 = more_far
+                .iter()
+                .filter(|(k, _)| *k == key && node.label(key).is_some())
+                .map(|(_, by)| by)
+                .sum();
+            if count(&self.far, key) + more > 0 {
+                return Err(Rejection::unschedulable(
+                    "node(s) didn't match pod anti-affinity rules",
+                ));
+            }
+        }
+        let more = |topology: usize| -> i64 {
+            let label = &cache.topology(topology).key;
+            let here = cache.topology(topology).of(node.slot) != NONE;
+            let about = more_repelled.iter().filter(|(k, _)| here && k == label);
+            about.map(|(_, by)| by).sum()
+        };
+        let repelled = self
             .repelled
-            .keys()
-            .any(|(key, value)| node.label(key) == Some(value))
-        {
+            .0
+            .iter()
+            .any(|c| c.at(cache, node.slot) + more(c.topology) > 0);
+        let newly = || {
+            more_repelled.iter().any(|(key, by)| {
+                *by > 0 && node.label(key).is_some() && self.repelled.of(cache, key).is_none()
+            })
+        };
+        if repelled || newly() {
             return Err(Rejection::unschedulable(
                 "node(s) didn't satisfy existing pods anti-affinity rules",
             ));
@@ -248,59 +286,91 @@ impl NodeFilter for Check<'_> {
 }
 
 impl ScorePlugin for InterPodAffinity {
-    fn begin<'c>(
-        &'c self,
-        pod: &'c PodInfo,
-        cache: &'c Cache,
-        _: &[&'c NodeInfo],
-    ) -> Option<Box<dyn NodeScore + 'c>> {
-        let own = preferred(pod);
-        let mut scores: Topology<'c> = HashMap::new();
+    fn begin(&self, class: &Arc<Class>, cache: &Cache) -> BeginScore {
+        if self.ignore_placed && class.terms.preferred.is_empty() {
+            return BeginScore::Skip;
+        }
+        let mut liked = Liked {
+            class: class.clone(),
+            hard_weight: self.hard_weight,
+            counts: ByLabel::default(),
+            weights: HashMap::new(),
+        };
         for node in cache.nodes() {
-            for placed in node.pods.values() {
-                for (term, weight) in own.iter().filter(|(t, _)| t.covers(placed, cache)) {
-                    count(&mut scores, term, node, *weight);
-                }
-                if placed.spec().affinity.is_none() {
-                    continue;
-                }
-                for (term, weight) in preferred(placed)
-                    .iter()
-                    .filter(|(t, _)| t.covers(pod, cache))
-                {
-                    count(&mut scores, term, node, *weight);
-                }
-                for term in required(placed, false)
-                    .iter()
-                    .filter(|t| t.covers(pod, cache))
-                {
-                    count(&mut scores, term, node, HARD_AFFINITY_WEIGHT);
-                }
+            for pod in &node.pods {
+                liked.apply(cache, node, pod, 1);
             }
         }
-        (!scores.is_empty()).then(|| Box::new(Liked(scores)) as Box<dyn NodeScore + 'c>)
+        BeginScore::Cluster(Box::new(liked))
     }
 }
 
-struct Liked<'c>(Topology<'c>);
+/// Labels and what counts for their domains.
+type Weights = Box<[(Box<str>, i64)]>;
 
-impl NodeScore for Liked<'_> {
-    fn score(&self, node: &NodeInfo) -> i64 {
-        self.0
+struct Liked {
+    class: Arc<Class>,
+    hard_weight: i64,
+    counts: ByLabel,
+    /// What each pod of a class weighs, by label.
+    weights: HashMap<u64, Weights>,
+}
+
+impl Liked {
+    fn weigh(&self, cache: &Cache, pod: &PodInfo) -> Weights {
+        let (own, theirs) = (&self.class.terms, &pod.class.terms);
+        let mine = own
+            .preferred
             .iter()
-            .filter(|((key, value), _)| node.label(key) == Some(value))
-            .map(|(_, weight)| weight)
-            .sum()
+            .filter(|(t, _)| about(t, &pod.class, cache));
+        let mine = mine.map(|(t, weight)| (t, *weight));
+        let soft = theirs
+            .preferred
+            .iter()
+            .filter(|(t, _)| about(t, &self.class, cache));
+        let soft = soft.map(|(t, weight)| (t, *weight));
+        let hard = theirs.near.iter().filter(|t| about(t, &self.class, cache));
+        let hard = hard.map(|t| (t, self.hard_weight));
+        mine.chain(soft)
+            .chain(hard)
+            .map(|(t, weight)| (t.key.clone(), weight))
+            .collect()
+    }
+}
+
+impl ClusterScore for Liked {
+    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &PodInfo, by: i64) {
+        if self.class.terms.preferred.is_empty() && pod.class.terms.is_empty() {
+            return;
+        }
+        if !self.weights.contains_key(&pod.class.id) {
+            let weights = self.weigh(cache, pod);
+            self.weights.insert(pod.class.id, weights);
+        }
+        for (key, weight) in self.weights.get(&pod.class.id).into_iter().flatten() {
+            self.counts.add(cache, key, node, weight * by);
+        }
     }
 
-    fn normalize(&self, scores: &mut [i64]) {
-        let least = scores.iter().copied().min().unwrap_or_default();
-        let range = scores.iter().copied().max().unwrap_or_default() - least;
-        for score in scores {
-            *score = if range > 0 {
-                MAX_SCORE * (*score - least) / range
-            } else {
-                0
+    fn idle(&self) -> bool {
+        self.counts.is_even()
+    }
+
+    fn scores(&mut self, cache: &Cache, feasible: &[u32], out: &mut Vec<i64>) {
+        let raw = |slot: &u32| {
+            self.counts
+                .0
+                .iter()
+                .map(|c| c.at(cache, *slot))
+                .sum::<i64>()
+        };
+        out.extend(feasible.iter().map(raw));
+        let least = out.iter().copied().min().unwrap_or_default();
+        let range = out.iter().copied().max().unwrap_or_default() - least;
+        for score in out {
+            *score = match range {
+                0 => 0,
+                _ => (MAX_SCORE as f64 * ((*score - least) as f64 / range as f64)) as i64,
             };
         }
     }

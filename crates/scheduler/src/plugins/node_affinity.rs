@@ -1,20 +1,28 @@
-//! NodeAffinity: `nodeSelector` and required node affinity bind; preferred affinity scores.
+//! NodeAffinity: `nodeSelector` and required node affinity bind; preferred affinity scores. A profile
+//! can add an affinity of its own to every pod's (`addedAffinity`).
+
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{
-    NodeAffinity as Affinity, NodeSelectorRequirement, NodeSelectorTerm,
+    NodeAffinity as Affinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
+    PreferredSchedulingTerm,
 };
 
 use crate::{
-    cache::{Cache, NodeInfo, PodInfo},
+    cache::{Cache, NodeInfo, class::Class},
     framework::{
-        Begin, FilterPlugin, NodeFilter, NodeScore, Plugin, Rejection, ScorePlugin,
-        normalize_to_max,
+        Begin, BeginScore, FilterPlugin, LocalFilter, LocalScore, Normalize, Plugin, Rejection,
+        ScorePlugin,
     },
-    queue::events::ClusterEvents,
+    queue::events::{ClusterEvents, Event},
 };
 
 /// See the module.
-pub struct NodeAffinity;
+#[derive(Default)]
+pub struct NodeAffinity {
+    /// Of the profile.
+    pub added: Arc<Affinity>,
+}
 
 impl Plugin for NodeAffinity {
     fn name(&self) -> &'static str {
@@ -23,31 +31,32 @@ impl Plugin for NodeAffinity {
     fn hints(&self) -> ClusterEvents {
         ClusterEvents::NODE_ADD | ClusterEvents::NODE_LABEL
     }
+    fn helps(&self, event: &Event<'_>, class: &Class) -> bool {
+        let meets = |node| required_matches(class, node) && added_matches(&self.added, node);
+        event.node.is_none_or(meets)
+    }
 }
 
-fn affinity(pod: &PodInfo) -> Option<&Affinity> {
-    pod.spec().affinity.as_ref()?.node_affinity.as_ref()
+fn added_matches(added: &Affinity, node: &NodeInfo) -> bool {
+    let required = added
+        .required_during_scheduling_ignored_during_execution
+        .as_ref();
+    required.is_none_or(|required| selector_matches(required, node))
 }
 
-/// Whether a node meets what the pod requires of its labels and name.
-pub fn required_matches(pod: &PodInfo, node: &NodeInfo) -> bool {
-    let selector = pod.spec().node_selector.iter().flatten();
-    if !selector
-        .into_iter()
-        .all(|(key, value)| node.label(key) == Some(value))
-    {
-        return false;
-    }
-    match affinity(pod).and_then(|a| {
-        a.required_during_scheduling_ignored_during_execution
-            .as_ref()
-    }) {
-        None => true,
-        Some(required) => required
-            .node_selector_terms
-            .iter()
-            .any(|term| term_matches(term, node)),
-    }
+/// Whether a node meets what pods of a class require of its labels and name.
+pub fn required_matches(class: &Class, node: &NodeInfo) -> bool {
+    let mut selector = class.node_selector.iter();
+    selector.all(|(key, value)| node.label(key) == Some(value))
+        && class
+            .required_node_terms()
+            .is_none_or(|terms| terms.iter().any(|term| term_matches(term, node)))
+}
+
+/// Whether a node meets any term.
+pub fn selector_matches(selector: &NodeSelector, node: &NodeInfo) -> bool {
+    let mut terms = selector.node_selector_terms.iter();
+    terms.any(|term| term_matches(term, node))
 }
 
 /// Whether a node meets all of a term; an empty term matches nothing.
@@ -86,12 +95,9 @@ fn requirement_matches(requirement: &NodeSelectorRequirement, value: Option<&str
 }
 
 /// The nodes that the required affinity names outright: each of its terms must.
-fn named_nodes(pod: &PodInfo) -> Option<Vec<Box<str>>> {
-    let required = affinity(pod)?
-        .required_during_scheduling_ignored_during_execution
-        .as_ref()?;
+fn named_nodes(class: &Class) -> Option<Vec<Box<str>>> {
     let mut names = Vec::new();
-    for term in &required.node_selector_terms {
+    for term in class.required_node_terms()? {
         let field = term
             .match_fields
             .iter()
@@ -103,70 +109,71 @@ fn named_nodes(pod: &PodInfo) -> Option<Vec<Box<str>>> {
 }
 
 impl FilterPlugin for NodeAffinity {
-    fn begin<'c>(&'c self, pod: &'c PodInfo, _: &'c Cache) -> Begin<'c> {
-        let required = affinity(pod).and_then(|a| {
-            a.required_during_scheduling_ignored_during_execution
-                .as_ref()
-        });
-        if required.is_none()
-            && pod
-                .spec()
-                .node_selector
-                .as_ref()
-                .is_none_or(|s| s.is_empty())
-        {
+    fn begin(&self, class: &Arc<Class>, _: &Cache) -> Begin {
+        let added = self
+            .added
+            .required_during_scheduling_ignored_during_execution
+            .is_some();
+        if class.required_node_terms().is_none() && class.node_selector.is_empty() && !added {
             return Begin::Skip;
         }
-        match named_nodes(pod) {
-            Some(names) => Begin::Only(names, Box::new(Required(pod))),
-            None => Begin::Check(Box::new(Required(pod))),
+        let required = Required {
+            class: class.clone(),
+            added: self.added.clone(),
+        };
+        match named_nodes(class) {
+            Some(names) => Begin::Only(names, Box::new(required)),
+            None => Begin::Local(Box::new(required)),
         }
     }
 }
 
-struct Required<'c>(&'c PodInfo);
+struct Required {
+    class: Arc<Class>,
+    added: Arc<Affinity>,
+}
 
-impl NodeFilter for Required<'_> {
-    fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        if required_matches(self.0, node) {
-            return Ok(());
+impl LocalFilter for Required {
+    fn check(&self, _: &Cache, node: &NodeInfo) -> Result<(), Rejection> {
+        if !added_matches(&self.added, node) {
+            return Err(Rejection::unresolvable(
+                "node(s) didn't match scheduler-enforced node affinity",
+            ));
         }
-        Err(Rejection::unresolvable(
-            "node(s) didn't match Pod's node affinity/selector",
-        ))
+        if !required_matches(&self.class, node) {
+            return Err(Rejection::unresolvable(
+                "node(s) didn't match Pod's node affinity/selector",
+            ));
+        }
+        Ok(())
     }
 }
 
 impl ScorePlugin for NodeAffinity {
-    fn begin<'c>(
-        &'c self,
-        pod: &'c PodInfo,
-        _: &'c Cache,
-        _: &[&'c NodeInfo],
-    ) -> Option<Box<dyn NodeScore + 'c>> {
-        let terms = affinity(pod)?
-            .preferred_during_scheduling_ignored_during_execution
-            .as_ref()?;
-        let wanted = terms
-            .iter()
-            .filter(|t| t.weight != 0)
-            .map(|t| (&t.preference, i64::from(t.weight)))
-            .collect();
-        Some(Box::new(Preferred(wanted)))
+    fn begin(&self, class: &Arc<Class>, _: &Cache) -> BeginScore {
+        let preferred = |a: &Affinity| {
+            a.preferred_during_scheduling_ignored_during_execution
+                .clone()
+                .unwrap_or_default()
+        };
+        let mut wanted = preferred(&class.node_affinity);
+        wanted.extend(preferred(&self.added));
+        wanted.retain(|t| t.weight != 0);
+        if wanted.is_empty() {
+            return BeginScore::Skip;
+        }
+        BeginScore::Local(Box::new(Preferred(wanted)), Normalize::ToMax)
     }
 }
 
-struct Preferred<'c>(Vec<(&'c NodeSelectorTerm, i64)>);
+struct Preferred(Vec<PreferredSchedulingTerm>);
 
-impl NodeScore for Preferred<'_> {
-    fn score(&self, node: &NodeInfo) -> i64 {
+impl LocalScore for Preferred {
+    fn score(&self, _: &Cache, node: &NodeInfo) -> i64 {
         self.0
             .iter()
-            .filter(|(term, _)| term_matches(term, node))
-            .map(|(_, weight)| weight)
+            .filter(|t| term_matches(&t.preference, node))
+            .map(|t| i64::from(t.weight))
             .sum()
-    }
-    fn normalize(&self, scores: &mut [i64]) {
-        normalize_to_max(scores, false);
     }
 }

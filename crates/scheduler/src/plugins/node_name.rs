@@ -1,8 +1,12 @@
-//! NodeName: a pod that names its node runs there or nowhere.
+//! NodeName: a pod that names its node goes there or nowhere. Such pods are bound already when the
+//! scheduler sees them, so there is nothing left to filter; the name stands for profiles that list
+//! it.
+
+use std::sync::Arc;
 
 use crate::{
-    cache::{Cache, NodeInfo, PodInfo},
-    framework::{Begin, FilterPlugin, NodeFilter, Plugin, Rejection},
+    cache::{Cache, class::Class},
+    framework::{Begin, FilterPlugin, Plugin},
     queue::events::ClusterEvents,
 };
 
@@ -19,23 +23,7 @@ impl Plugin for NodeName {
 }
 
 impl FilterPlugin for NodeName {
-    fn begin<'c>(&'c self, pod: &'c PodInfo, _: &'c Cache) -> Begin<'c> {
-        match pod.spec().node_name.as_deref().filter(|n| !n.is_empty()) {
-            Some(name) => Begin::Check(Box::new(Named(name))),
-            None => Begin::Skip,
-        }
-    }
-}
-
-struct Named<'c>(&'c str);
-
-impl NodeFilter for Named<'_> {
-    fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        if &*node.name == self.0 {
-            return Ok(());
-        }
-        Err(Rejection::unresolvable(
-            "node(s) didn't match the requested node name",
-        ))
+    fn begin(&self, _: &Arc<Class>, _: &Cache) -> Begin {
+        Begin::Skip
     }
 }

@@ -1,9 +1,11 @@
-//! NodePorts: two pods of one node cannot claim the same host port.
+//! NodePorts: two pods that claim the same host port do not meet on one node.
+
+use std::sync::Arc;
 
 use crate::{
-    cache::{Cache, HostPort, NodeInfo, PodInfo},
-    framework::{Begin, FilterPlugin, NodeFilter, Plugin, Rejection},
-    queue::events::ClusterEvents,
+    cache::{Cache, NodeInfo, class::Class},
+    framework::{Begin, FilterPlugin, LocalFilter, Plugin, Rejection},
+    queue::events::{ClusterEvents, Event},
 };
 
 /// See the module.
@@ -16,27 +18,32 @@ impl Plugin for NodePorts {
     fn hints(&self) -> ClusterEvents {
         ClusterEvents::POD_DELETE | ClusterEvents::NODE_ADD
     }
-}
-
-impl FilterPlugin for NodePorts {
-    fn begin<'c>(&'c self, pod: &'c PodInfo, _: &'c Cache) -> Begin<'c> {
-        if pod.ports.is_empty() {
-            return Begin::Skip;
-        }
-        Begin::Check(Box::new(Wanted(&pod.ports)))
+    fn helps(&self, event: &Event<'_>, class: &Class) -> bool {
+        event.pod.is_none_or(|gone| {
+            let freed = &gone.class.ports;
+            class
+                .ports
+                .iter()
+                .any(|p| freed.iter().any(|f| f.conflicts(p)))
+        })
     }
 }
 
-struct Wanted<'c>(&'c [HostPort]);
+impl FilterPlugin for NodePorts {
+    fn begin(&self, class: &Arc<Class>, _: &Cache) -> Begin {
+        if class.ports.is_empty() {
+            return Begin::Skip;
+        }
+        Begin::Local(Box::new(Wanted(class.clone())))
+    }
+}
 
-impl NodeFilter for Wanted<'_> {
-    fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        let taken = node
-            .pods
-            .values()
-            .flat_map(|p| &p.ports)
-            .any(|had| self.0.iter().any(|want| want.conflicts(had)));
-        if taken {
+struct Wanted(Arc<Class>);
+
+impl LocalFilter for Wanted {
+    fn check(&self, _: &Cache, node: &NodeInfo) -> Result<(), Rejection> {
+        let mut wanted = self.0.ports.iter();
+        if wanted.any(|w| node.ports.iter().any(|u| u.conflicts(w))) {
             return Err(Rejection::unschedulable(
                 "node(s) didn't have free ports for the requested pod ports",
             ));

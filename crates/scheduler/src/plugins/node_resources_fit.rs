@@ -1,18 +1,52 @@
-//! NodeResourcesFit: what the pod requests must be free; the node with most left is liked best
-//! (`LeastAllocated` over CPU and memory, weight 1 each).
+//! NodeResourcesFit: what the pod requests must be free. How nodes are liked depends on the strategy:
+//! those with most left (`LeastAllocated`, the default), those with least left (`MostAllocated`), or
+//! a function of utilization (`RequestedToCapacityRatio`).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use crate::{
-    cache::{Cache, NodeInfo, PodInfo, Resources},
+    cache::{Cache, NodeInfo, Resources, class::Class},
     framework::{
-        Begin, FilterPlugin, MAX_SCORE, NodeFilter, NodeScore, Plugin, Rejection, ScorePlugin,
+        Begin, BeginScore, FilterPlugin, LocalFilter, LocalScore, MAX_SCORE, Normalize, Plugin,
+        Rejection, ScorePlugin,
     },
-    queue::events::ClusterEvents,
+    queue::events::{ClusterEvents, Event},
 };
 
+/// How free resources make a node liked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Strategy {
+    /// The more is left, the better.
+    LeastAllocated,
+    /// The less is left, the better.
+    MostAllocated,
+    /// Points of utilization in per cent and score of 0 to 100, joined by lines.
+    RequestedToCapacityRatio(Vec<(i64, i64)>),
+}
+
 /// See the module.
-pub struct NodeResourcesFit;
+#[derive(Clone, Debug)]
+pub struct NodeResourcesFit {
+    /// The strategy.
+    pub strategy: Strategy,
+    /// The resources it looks at, with their weights.
+    pub resources: Vec<(Box<str>, i64)>,
+    /// Extended resources that are not checked.
+    pub ignored: BTreeSet<String>,
+    /// The same, by what stands before the slash.
+    pub ignored_groups: BTreeSet<String>,
+}
+
+impl Default for NodeResourcesFit {
+    fn default() -> NodeResourcesFit {
+        NodeResourcesFit {
+            strategy: Strategy::LeastAllocated,
+            resources: vec![("cpu".into(), 1), ("memory".into(), 1)],
+            ignored: BTreeSet::new(),
+            ignored_groups: BTreeSet::new(),
+        }
+    }
+}
 
 impl Plugin for NodeResourcesFit {
     fn name(&self) -> &'static str {
@@ -24,99 +58,193 @@ impl Plugin for NodeResourcesFit {
             | ClusterEvents::NODE_ADD
             | ClusterEvents::NODE_ALLOCATABLE
     }
-}
-
-impl FilterPlugin for NodeResourcesFit {
-    fn begin<'c>(&'c self, pod: &'c PodInfo, _: &'c Cache) -> Begin<'c> {
-        Begin::Check(Box::new(Needs(&pod.requests)))
+    fn helps(&self, event: &Event<'_>, class: &Class) -> bool {
+        let whole = |node: &NodeInfo| {
+            let mut empty = node.clone();
+            (empty.requested, empty.pods) = (Resources::default(), Vec::new());
+            self.needs(class).check_node(&empty).is_ok()
+        };
+        // A pod that goes frees at least its place.
+        event.pod.is_some() || event.node.is_none_or(whole)
     }
 }
 
-struct Needs<'c>(&'c Resources);
+impl NodeResourcesFit {
+    fn ignores(&self, name: &str) -> bool {
+        let Some((group, _)) = name.split_once('/') else {
+            return false;
+        };
+        self.ignored.contains(name) || self.ignored_groups.contains(group)
+    }
 
-impl NodeFilter for Needs<'_> {
-    fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
+    fn needs(&self, class: &Class) -> Needs {
+        let mut requests = class.requests.clone();
+        requests
+            .scalar
+            .retain(|name, amount| *amount != 0 && !self.ignores(name));
+        Needs(requests)
+    }
+}
+
+impl FilterPlugin for NodeResourcesFit {
+    fn begin(&self, class: &Arc<Class>, _: &Cache) -> Begin {
+        Begin::Local(Box::new(self.needs(class)))
+    }
+}
+
+struct Needs(Resources);
+
+impl Needs {
+    fn check_node(&self, node: &NodeInfo) -> Result<(), Rejection> {
+        let (want, has, used) = (&self.0, &node.allocatable, &node.requested);
+        let lacks = |want: i64, has: i64, used: i64| want > 0 && want > has - used;
+        let pods = i64::try_from(node.pods.len()).unwrap_or(i64::MAX);
+        let good = pods < node.allowed_pods
+            && !lacks(want.milli_cpu, has.milli_cpu, used.milli_cpu)
+            && !lacks(want.memory, has.memory, used.memory)
+            && !lacks(
+                want.ephemeral_storage,
+                has.ephemeral_storage,
+                used.ephemeral_storage,
+            )
+            && want.scalar.is_empty();
+        if good {
+            return Ok(());
+        }
         let mut reasons: Vec<Cow<'static, str>> = Vec::new();
         let mut preemption_helps = true;
-        if node.pods.len() as i64 + 1 > node.allowed_pods {
+        if pods >= node.allowed_pods {
             reasons.push("Too many pods".into());
         }
-        let mut need = |name: &str, want: i64, has: i64, used: i64| {
-            if want > 0 && want > has - used {
-                reasons.push(format!("Insufficient {name}").into());
+        for (reason, want, has, used) in [
+            (
+                "Insufficient cpu",
+                want.milli_cpu,
+                has.milli_cpu,
+                used.milli_cpu,
+            ),
+            ("Insufficient memory", want.memory, has.memory, used.memory),
+            (
+                "Insufficient ephemeral-storage",
+                want.ephemeral_storage,
+                has.ephemeral_storage,
+                used.ephemeral_storage,
+            ),
+        ] {
+            if lacks(want, has, used) {
+                reasons.push(reason.into());
                 preemption_helps &= want <= has;
             }
-        };
-        need(
-            "cpu",
-            self.0.milli_cpu,
-            node.allocatable.milli_cpu,
-            node.requested.milli_cpu,
-        );
-        need(
-            "memory",
-            self.0.memory,
-            node.allocatable.memory,
-            node.requested.memory,
-        );
-        need(
-            "ephemeral-storage",
-            self.0.ephemeral_storage,
-            node.allocatable.ephemeral_storage,
-            node.requested.ephemeral_storage,
-        );
-        for (name, want) in &self.0.scalar {
-            let of = |r: &Resources| r.scalar.get(name).copied().unwrap_or_default();
-            need(name, *want, of(&node.allocatable), of(&node.requested));
+        }
+        for (name, want) in &want.scalar {
+            let (has, used) = (has.get(name), used.get(name));
+            if lacks(*want, has, used) {
+                reasons.push(format!("Insufficient {name}").into());
+                preemption_helps &= *want <= has;
+            }
         }
         if reasons.is_empty() {
-            Ok(())
-        } else {
-            Err(Rejection {
-                reasons,
-                preemption_helps,
-            })
+            return Ok(());
         }
+        Err(Rejection {
+            reasons,
+            preemption_helps,
+        })
+    }
+}
+
+impl LocalFilter for Needs {
+    fn check(&self, _: &Cache, node: &NodeInfo) -> Result<(), Rejection> {
+        self.check_node(node)
     }
 }
 
 impl ScorePlugin for NodeResourcesFit {
-    fn begin<'c>(
-        &'c self,
-        pod: &'c PodInfo,
-        _: &'c Cache,
-        _: &[&'c NodeInfo],
-    ) -> Option<Box<dyn NodeScore + 'c>> {
-        Some(Box::new(LeastAllocated(&pod.scored)))
+    fn begin(&self, class: &Arc<Class>, _: &Cache) -> BeginScore {
+        let scorer = Liked {
+            class: class.clone(),
+            strategy: self.strategy.clone(),
+            resources: relevant(&self.resources, class),
+        };
+        BeginScore::Local(Box::new(scorer), Normalize::Already)
     }
 }
 
-struct LeastAllocated<'c>(&'c Resources);
+/// The resources that count for a class: upstream leaves out extended ones it does not ask for.
+fn relevant(resources: &[(Box<str>, i64)], class: &Class) -> Vec<(Box<str>, i64)> {
+    resources
+        .iter()
+        .filter(|(name, _)| !name.contains('/') || class.requests.get(name) != 0)
+        .cloned()
+        .collect()
+}
 
-impl NodeScore for LeastAllocated<'_> {
-    fn score(&self, node: &NodeInfo) -> i64 {
-        let free = |has: i64, used: i64| {
-            if has <= 0 || used > has {
-                0
-            } else {
-                (has - used) * MAX_SCORE / has
+struct Liked {
+    class: Arc<Class>,
+    strategy: Strategy,
+    resources: Vec<(Box<str>, i64)>,
+}
+
+impl LocalScore for Liked {
+    fn score(&self, _: &Cache, node: &NodeInfo) -> i64 {
+        let (mut sum, mut weights) = (0, 0);
+        for (name, weight) in &self.resources {
+            let has = node.allocatable.get(name);
+            if has == 0 {
+                continue;
             }
-        };
-        let cpu = (
-            node.allocatable.milli_cpu,
-            node.scored.milli_cpu + self.0.milli_cpu,
-        );
-        let memory = (node.allocatable.memory, node.scored.memory + self.0.memory);
-        // A resource the node does not have at all does not count.
-        let counted: Vec<i64> = [cpu, memory]
-            .into_iter()
-            .filter(|(has, _)| *has > 0)
-            .map(|(has, used)| free(has, used))
-            .collect();
-        if counted.is_empty() {
-            0
-        } else {
-            counted.iter().sum::<i64>() / counted.len() as i64
+            // CPU and memory count with the defaults of pods that ask for none.
+            let used = match &**name {
+                "cpu" | "memory" => node.scored.get(name) + self.class.scored.get(name),
+                _ => node.requested.get(name) + self.class.requests.get(name),
+            };
+            let score = match &self.strategy {
+                Strategy::LeastAllocated if used > has => 0,
+                Strategy::LeastAllocated => (has - used) * MAX_SCORE / has,
+                Strategy::MostAllocated => used.min(has) * MAX_SCORE / has,
+                Strategy::RequestedToCapacityRatio(shape) => {
+                    let utilization = if used > has { 100 } else { used * 100 / has };
+                    let score = on_lines(shape, utilization);
+                    if score == 0 {
+                        continue;
+                    }
+                    score
+                }
+            };
+            sum += score * weight;
+            weights += weight;
+        }
+        match (weights, &self.strategy) {
+            (0, _) => 0,
+            (_, Strategy::RequestedToCapacityRatio(_)) => {
+                (sum as f64 / weights as f64).round() as i64
+            }
+            _ => sum / weights,
+        }
+    }
+}
+
+/// The height at `x` of the lines that join the points.
+fn on_lines(points: &[(i64, i64)], x: i64) -> i64 {
+    let Some(after) = points.iter().position(|(at, _)| x <= *at) else {
+        return points.last().map_or(0, |p| p.1);
+    };
+    let (x1, y1) = points[after];
+    match after.checked_sub(1).map(|before| points[before]) {
+        None => y1,
+        Some((x0, y0)) => y0 + (y1 - y0) * (x - x0) / (x1 - x0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heights_between_points_lie_on_the_line() {
+        let points = [(0, 0), (50, 100), (100, 40)];
+        for (x, want) in [(0, 0), (25, 50), (50, 100), (75, 70), (100, 40), (120, 40)] {
+            assert_eq!(on_lines(&points, x), want, "at {x}");
         }
     }
 }

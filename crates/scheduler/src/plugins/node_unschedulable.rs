@@ -1,12 +1,14 @@
-//! NodeUnschedulable: a cordoned node takes only pods that tolerate that.
+//! NodeUnschedulable: a cordoned node takes only pods that tolerate its taint.
 
-use k8s_openapi::api::core::v1::Taint;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use super::taint_toleration::tolerates;
 use crate::{
-    cache::{Cache, NodeInfo, PodInfo},
-    framework::{Begin, FilterPlugin, NodeFilter, Plugin, Rejection},
-    queue::events::ClusterEvents,
+    cache::{Cache, NodeInfo, class::Class},
+    framework::{Begin, FilterPlugin, LocalFilter, Plugin, Rejection},
+    queue::events::{ClusterEvents, Event},
 };
 
 /// See the module.
@@ -19,29 +21,36 @@ impl Plugin for NodeUnschedulable {
     fn hints(&self) -> ClusterEvents {
         ClusterEvents::NODE_ADD | ClusterEvents::NODE_TAINT
     }
+    fn helps(&self, event: &Event<'_>, class: &Class) -> bool {
+        event
+            .node
+            .is_none_or(|n| !n.unschedulable() || tolerated(&class.tolerations))
+    }
+}
+
+fn tolerated(tolerations: &[Toleration]) -> bool {
+    let taint = Taint {
+        key: "node.kubernetes.io/unschedulable".into(),
+        effect: "NoSchedule".into(),
+        ..Taint::default()
+    };
+    tolerates(tolerations, &taint)
 }
 
 impl FilterPlugin for NodeUnschedulable {
-    fn begin<'c>(&'c self, pod: &'c PodInfo, _: &'c Cache) -> Begin<'c> {
-        let taint = Taint {
-            key: "node.kubernetes.io/unschedulable".into(),
-            effect: "NoSchedule".into(),
-            ..Taint::default()
-        };
-        if tolerates(
-            pod.spec().tolerations.as_deref().unwrap_or_default(),
-            &taint,
-        ) {
-            return Begin::Skip;
+    fn begin(&self, class: &Arc<Class>, _: &Cache) -> Begin {
+        if tolerated(&class.tolerations) {
+            Begin::Skip
+        } else {
+            Begin::Local(Box::new(Cordon))
         }
-        Begin::Check(Box::new(Cordon))
     }
 }
 
 struct Cordon;
 
-impl NodeFilter for Cordon {
-    fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
+impl LocalFilter for Cordon {
+    fn check(&self, _: &Cache, node: &NodeInfo) -> Result<(), Rejection> {
         if node.unschedulable() {
             return Err(Rejection::unresolvable("node(s) were unschedulable"));
         }

@@ -1,14 +1,16 @@
 //! TaintToleration: hard taints keep a pod away unless tolerated; soft ones make a node less liked.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use crate::{
-    cache::{Cache, NodeInfo, PodInfo},
+    cache::{Cache, NodeInfo, class::Class},
     framework::{
-        Begin, FilterPlugin, NodeFilter, NodeScore, Plugin, Rejection, ScorePlugin,
-        normalize_to_max,
+        Begin, BeginScore, FilterPlugin, LocalFilter, LocalScore, Normalize, Plugin, Rejection,
+        ScorePlugin,
     },
-    queue::events::ClusterEvents,
+    queue::events::{ClusterEvents, Event},
 };
 
 /// See the module.
@@ -20,6 +22,11 @@ impl Plugin for TaintToleration {
     }
     fn hints(&self) -> ClusterEvents {
         ClusterEvents::NODE_ADD | ClusterEvents::NODE_TAINT
+    }
+    fn helps(&self, event: &Event<'_>, class: &Class) -> bool {
+        event
+            .node
+            .is_none_or(|node| untolerated(node, &class.tolerations).is_none())
     }
 }
 
@@ -57,69 +64,51 @@ fn covers(toleration: &Toleration, taint: &Taint) -> bool {
 }
 
 impl FilterPlugin for TaintToleration {
-    fn begin<'c>(&'c self, pod: &'c PodInfo, _: &'c Cache) -> Begin<'c> {
-        Begin::Check(Box::new(Hard(
-            pod.spec().tolerations.as_deref().unwrap_or_default(),
-        )))
+    fn begin(&self, class: &Arc<Class>, _: &Cache) -> Begin {
+        Begin::Local(Box::new(Hard(class.clone())))
     }
 }
 
-struct Hard<'c>(&'c [Toleration]);
+/// The first taint that keeps a pod away and is not tolerated.
+pub fn untolerated<'n>(node: &'n NodeInfo, tolerations: &[Toleration]) -> Option<&'n Taint> {
+    node.taints()
+        .iter()
+        .filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"))
+        .find(|t| !tolerates(tolerations, t))
+}
 
-impl NodeFilter for Hard<'_> {
-    fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        let untolerated = node
-            .taints()
-            .iter()
-            .filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"))
-            .find(|t| !tolerates(self.0, t));
-        match untolerated {
+struct Hard(Arc<Class>);
+
+impl LocalFilter for Hard {
+    fn check(&self, _: &Cache, node: &NodeInfo) -> Result<(), Rejection> {
+        match untolerated(node, &self.0.tolerations) {
             None => Ok(()),
-            Some(taint) => Err(Rejection::unresolvable(format!(
-                "node(s) had untolerated taint {{{}: {}}}",
-                taint.key,
-                taint.value.as_deref().unwrap_or_default()
-            ))),
+            Some(_) => Err(Rejection::unresolvable("node(s) had untolerated taint(s)")),
         }
     }
 }
 
 impl ScorePlugin for TaintToleration {
-    fn begin<'c>(
-        &'c self,
-        pod: &'c PodInfo,
-        _: &'c Cache,
-        feasible: &[&'c NodeInfo],
-    ) -> Option<Box<dyn NodeScore + 'c>> {
-        let soft = |t: &Taint| t.effect == "PreferNoSchedule";
-        if !feasible.iter().any(|n| n.taints().iter().any(soft)) {
-            return None;
-        }
-        let tolerations = pod.spec().tolerations.iter().flatten();
-        let relevant = tolerations
-            .filter(|t| {
-                matches!(
-                    t.effect.as_deref().unwrap_or_default(),
-                    "" | "PreferNoSchedule"
-                )
-            })
-            .cloned()
-            .collect();
-        Some(Box::new(Soft(relevant)))
+    fn begin(&self, class: &Arc<Class>, _: &Cache) -> BeginScore {
+        let relevant = class.tolerations.iter().filter(|t| {
+            matches!(
+                t.effect.as_deref().unwrap_or_default(),
+                "" | "PreferNoSchedule"
+            )
+        });
+        let soft = Soft(relevant.cloned().collect());
+        BeginScore::Local(Box::new(soft), Normalize::Reverse)
     }
 }
 
 struct Soft(Vec<Toleration>);
 
-impl NodeScore for Soft {
-    fn score(&self, node: &NodeInfo) -> i64 {
+impl LocalScore for Soft {
+    fn score(&self, _: &Cache, node: &NodeInfo) -> i64 {
         let intolerable = node
             .taints()
             .iter()
             .filter(|t| t.effect == "PreferNoSchedule" && !tolerates(&self.0, t));
         i64::try_from(intolerable.count()).unwrap_or(i64::MAX)
-    }
-    fn normalize(&self, scores: &mut [i64]) {
-        normalize_to_max(scores, true);
     }
 }

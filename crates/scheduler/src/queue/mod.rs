@@ -1,17 +1,20 @@
 //! Pods that wait to be placed.
 //!
 //! A pod is *active* (will be tried next, highest priority first, then longest waiting), *backing
-//! off* (was tried and may be tried again at a known time) or *parked* (nothing that could help it
-//! has happened yet). An event moves the parked pods it could help; what has been parked for five
-//! minutes is tried once more in any case, as upstream does, in case an event was misjudged.
+//! off* (was tried and may be tried again at a known time; sooner if nothing else is active, as
+//! upstream does since 1.33, unless writing it failed) or *parked* (nothing that could help it has
+//! happened yet). An event moves the parked pods it could help; what has been parked for five minutes
+//! is tried once more in any case, as upstream does, in case an event was misjudged.
 //!
 //! The queue holds each unplaced pod once, so it is bounded by the number of pods in the cluster.
+//! Parked pods stand in groups of equal pods rejected by the same plugins: an event is judged once
+//! for each group, not for each pod.
 
 pub mod events;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -19,28 +22,36 @@ use std::{
 use tokio::time::Instant;
 
 use self::events::ClusterEvents;
-use crate::cache::PodInfo;
+use crate::cache::{PodInfo, class::Class};
 
-/// First and longest wait between two tries of one pod (upstream's defaults).
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// How long a pod stays parked at the most.
 const LONGEST_PARK: Duration = Duration::from_secs(300);
 
 /// Place in the active queue.
 type Rank = (Reverse<i32>, u64);
 
+/// The names of the plugins that rejected a pod, in order.
+pub type Plugins = Arc<[&'static str]>;
+
+/// A group of parked pods.
+type Group = (u64, Plugins);
+
 #[derive(Debug)]
 enum Place {
     Active(Rank),
-    BackingOff(Instant),
+    BackingOff {
+        due: Instant,
+        /// A write failed: the time is kept.
+        strict: bool,
+    },
     Parked {
         since: Instant,
-        hints: ClusterEvents,
+        group: Group,
     },
-    /// Taken out by [`Queue::pop`]; events that happened meanwhile.
-    InFlight {
-        seen: ClusterEvents,
-    },
+    /// Taken out by [`Queue::pop`].
+    InFlight,
+    /// Held back by scheduling gates.
+    Gated,
 }
 
 #[derive(Debug)]
@@ -48,178 +59,292 @@ struct Waiting {
     pod: Arc<PodInfo>,
     place: Place,
     attempts: u32,
-    /// Order of first arrival.
-    arrival: u64,
+    /// First seen.
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Parked {
+    class: Arc<Class>,
+    hints: ClusterEvents,
+    uids: HashSet<Box<str>>,
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
     pods: HashMap<Box<str>, Waiting>,
     active: BTreeSet<(Rank, Box<str>)>,
+    /// Backing off, by when that ends; those that may be tried sooner.
+    patient: BTreeSet<(Instant, Box<str>)>,
+    /// The others, and the ends of parking.
     timers: BTreeSet<(Instant, Box<str>)>,
+    parked: HashMap<Group, Parked>,
     arrivals: u64,
+    /// First and longest wait between two tries of one pod.
+    pub backoff: (Duration, Duration),
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue {
+            pods: HashMap::new(),
+            active: BTreeSet::new(),
+            patient: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            parked: HashMap::new(),
+            arrivals: 0,
+            // Upstream's defaults.
+            backoff: (Duration::from_secs(1), Duration::from_secs(10)),
+        }
+    }
+}
+
+/// A pod taken out to be tried.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Which.
+    pub pod: Arc<PodInfo>,
+    /// How often it has been tried, this time counted.
+    pub attempts: u32,
+    /// When it was first seen.
+    pub since: Instant,
 }
 
 impl Queue {
     /// A pod came or changed. A change of a parked pod makes it active, unless only its status
     /// changed (our own condition would otherwise wake it again and again).
-    pub fn apply(&mut self, pod: Arc<PodInfo>) {
+    pub fn apply(&mut self, pod: Arc<PodInfo>, gated: bool, now: Instant) {
         let uid = pod.uid.clone();
-        match self.pods.get_mut(&uid) {
-            None => {
-                self.arrivals += 1;
-                let arrival = self.arrivals;
-                let rank = (Reverse(pod.priority), arrival);
-                self.active.insert((rank, uid.clone()));
-                self.pods.insert(
-                    uid,
-                    Waiting {
-                        pod,
-                        place: Place::Active(rank),
-                        attempts: 0,
-                        arrival,
-                    },
-                );
+        let Some(waiting) = self.pods.get_mut(&uid) else {
+            let waiting = Waiting {
+                pod,
+                place: Place::Gated,
+                attempts: 0,
+                since: now,
+            };
+            self.pods.insert(uid.clone(), waiting);
+            if !gated {
+                self.activate(&uid);
             }
-            Some(waiting) => {
-                let changed = waiting.pod.pod.spec != pod.pod.spec
-                    || waiting.pod.pod.metadata.labels != pod.pod.metadata.labels;
-                waiting.pod = pod;
-                if changed {
-                    match &mut waiting.place {
-                        Place::InFlight { seen } => *seen = ClusterEvents::ALL,
-                        Place::Parked { .. } => self.activate(&uid),
-                        Place::Active(_) | Place::BackingOff(_) => {}
-                    }
+            return;
+        };
+        let changed = waiting.pod.pod.spec != pod.pod.spec
+            || waiting.pod.pod.metadata.labels != pod.pod.metadata.labels;
+        waiting.pod = pod;
+        match waiting.place {
+            _ if gated => {
+                self.detach(&uid);
+                if let Some(waiting) = self.pods.get_mut(&uid) {
+                    waiting.place = Place::Gated;
                 }
             }
+            Place::Gated => self.activate(&uid),
+            Place::Parked { .. } if changed => self.activate(&uid),
+            // The rank depends on the priority.
+            Place::Active(_) if changed => self.activate(&uid),
+            _ => {}
         }
+    }
+
+    /// A waiting pod.
+    pub fn get(&self, uid: &str) -> Option<&Arc<PodInfo>> {
+        self.pods.get(uid).map(|w| &w.pod)
     }
 
     /// A pod went or was placed.
     pub fn remove(&mut self, uid: &str) {
-        if let Some(waiting) = self.pods.remove(uid) {
-            self.unlink(uid, &waiting.place);
-        }
+        self.detach(uid);
+        self.pods.remove(uid);
     }
 
     /// The pod to try next.
-    pub fn pop(&mut self) -> Option<Arc<PodInfo>> {
-        let (_, uid) = self.active.pop_first()?;
+    pub fn pop(&mut self) -> Option<Attempt> {
+        let uid = match self.active.pop_first() {
+            Some((_, uid)) => uid,
+            None => self.patient.pop_first()?.1,
+        };
         let waiting = self.pods.get_mut(&uid)?;
         waiting.attempts += 1;
-        waiting.place = Place::InFlight {
-            seen: ClusterEvents::NONE,
-        };
-        Some(waiting.pod.clone())
+        waiting.place = Place::InFlight;
+        Some(Attempt {
+            pod: waiting.pod.clone(),
+            attempts: waiting.attempts,
+            since: waiting.since,
+        })
     }
 
-    /// A try failed: park the pod until one of `hints` happens, or back off if one happened while
-    /// it was tried.
-    pub fn park(&mut self, uid: &str, hints: ClusterEvents, now: Instant) {
+    /// A try failed: park the pod until one of `hints` happens that helps.
+    pub fn park(&mut self, uid: &str, plugins: Plugins, hints: ClusterEvents, now: Instant) {
         let Some(waiting) = self.pods.get_mut(uid) else {
             return;
         };
-        let Place::InFlight { seen } = waiting.place else {
+        if !matches!(waiting.place, Place::InFlight) {
             return;
-        };
-        if seen.intersects(hints) {
-            self.back_off(uid, now);
-        } else {
-            waiting.place = Place::Parked { since: now, hints };
-            self.timers.insert((now + LONGEST_PARK, uid.into()));
         }
+        let class = waiting.pod.class.clone();
+        let group = (class.id, plugins);
+        waiting.place = Place::Parked {
+            since: now,
+            group: group.clone(),
+        };
+        self.timers.insert((now + LONGEST_PARK, uid.into()));
+        let parked = self.parked.entry(group).or_insert_with(|| Parked {
+            class,
+            hints,
+            uids: HashSet::new(),
+        });
+        parked.hints = hints;
+        parked.uids.insert(uid.into());
     }
 
     /// A try failed for a reason that passes by itself (a failed binding): try again later.
     /// Answers whether the pod still waits.
     pub fn back_off(&mut self, uid: &str, now: Instant) -> bool {
-        let Some(waiting) = self.pods.get_mut(uid) else {
+        let Some(attempts) = self.pods.get(uid).map(|w| w.attempts) else {
             return false;
         };
-        let due = now + backoff(waiting.attempts);
-        let place = std::mem::replace(&mut waiting.place, Place::BackingOff(due));
-        self.unlink(uid, &place);
+        let due = now + self.delay(attempts);
+        self.detach(uid);
+        if let Some(waiting) = self.pods.get_mut(uid) {
+            waiting.place = Place::BackingOff { due, strict: true };
+        }
         self.timers.insert((due, uid.into()));
         true
     }
 
-    /// Something happened: wake the parked pods it could help.
-    pub fn notify(&mut self, event: ClusterEvents, now: Instant) {
-        let mut woken = Vec::new();
-        for (uid, waiting) in &mut self.pods {
-            match &mut waiting.place {
-                Place::InFlight { seen } => *seen = *seen | event,
-                Place::Parked { since, hints } if hints.intersects(event) => {
-                    woken.push((uid.clone(), *since + backoff(waiting.attempts)));
-                }
-                _ => {}
+    /// The pod is to be tried at once.
+    pub fn hurry(&mut self, uid: &str) {
+        self.activate(uid);
+    }
+
+    /// Something happened: wake the parked pods it could help. `helps` is asked once for each group
+    /// of equal pods rejected by the same plugins.
+    pub fn notify(
+        &mut self,
+        event: ClusterEvents,
+        now: Instant,
+        helps: impl Fn(&Class, &[&'static str]) -> bool,
+    ) {
+        let woken: Vec<Group> = self
+            .parked
+            .iter()
+            .filter(|((_, plugins), parked)| {
+                parked.hints.intersects(event) && helps(&parked.class, plugins)
+            })
+            .map(|(group, _)| group.clone())
+            .collect();
+        for group in woken {
+            let uids = self.parked.get(&group).map(|p| p.uids.clone());
+            for uid in uids.into_iter().flatten() {
+                self.wake(&uid, now);
             }
         }
-        for (uid, due) in woken {
-            if due <= now {
-                self.activate(&uid);
-            } else if let Some(waiting) = self.pods.get_mut(&uid) {
-                let place = std::mem::replace(&mut waiting.place, Place::BackingOff(due));
-                self.unlink(&uid, &place);
-                self.timers.insert((due, uid));
-            }
+    }
+
+    fn wake(&mut self, uid: &str, now: Instant) {
+        let Some(waiting) = self.pods.get(uid) else {
+            return;
+        };
+        let Place::Parked { since, .. } = waiting.place else {
+            return;
+        };
+        let due = since + self.delay(waiting.attempts);
+        if due <= now {
+            self.activate(uid);
+            return;
         }
+        self.detach(uid);
+        if let Some(waiting) = self.pods.get_mut(uid) {
+            waiting.place = Place::BackingOff { due, strict: false };
+        }
+        self.patient.insert((due, uid.into()));
     }
 
     /// Makes active what has waited long enough; answers when to call again, if ever.
     pub fn advance(&mut self, now: Instant) -> Option<Instant> {
-        while let Some((due, uid)) = self.timers.first().cloned() {
+        let next = |set: &BTreeSet<(Instant, Box<str>)>| set.first().map(|(due, _)| *due);
+        loop {
+            let (a, b) = (next(&self.patient), next(&self.timers));
+            let due = a.into_iter().chain(b).min()?;
             if due > now {
                 return Some(due);
             }
+            let set = if a == Some(due) {
+                &self.patient
+            } else {
+                &self.timers
+            };
+            let uid = set.first().map(|(_, uid)| uid.clone())?;
             self.activate(&uid);
         }
-        None
     }
 
-    /// How many pods wait, by place: active, backing off, parked.
-    pub fn depths(&self) -> (usize, usize, usize) {
-        let parked = self
-            .pods
-            .values()
-            .filter(|w| matches!(w.place, Place::Parked { .. }))
-            .count();
-        (self.active.len(), self.timers.len() - parked, parked)
+    /// How many pods wait, by place: active, backing off, parked, gated.
+    pub fn depths(&self) -> [usize; 4] {
+        let parked: usize = self.parked.values().map(|p| p.uids.len()).sum();
+        let backing_off = self.patient.len() + self.timers.len() - parked;
+        let others = self.active.len() + backing_off + parked;
+        [
+            self.active.len(),
+            backing_off,
+            parked,
+            self.pods.len().saturating_sub(others),
+        ]
+    }
+
+    /// Nobody waits to be tried.
+    pub fn is_idle(&self) -> bool {
+        self.active.is_empty() && self.patient.is_empty()
+    }
+
+    fn delay(&self, attempts: u32) -> Duration {
+        self.backoff
+            .0
+            .saturating_mul(1 << attempts.saturating_sub(1).min(16))
+            .min(self.backoff.1)
     }
 
     fn activate(&mut self, uid: &str) {
+        self.detach(uid);
         let Some(waiting) = self.pods.get_mut(uid) else {
             return;
         };
-        let rank = (Reverse(waiting.pod.priority), waiting.arrival);
-        let place = std::mem::replace(&mut waiting.place, Place::Active(rank));
-        self.unlink(uid, &place);
+        self.arrivals += 1;
+        let rank = (Reverse(waiting.pod.priority()), self.arrivals);
+        waiting.place = Place::Active(rank);
         self.active.insert((rank, uid.into()));
     }
 
-    fn unlink(&mut self, uid: &str, place: &Place) {
-        match place {
+    /// Takes the pod out of whatever set it stands in.
+    fn detach(&mut self, uid: &str) {
+        let Some(waiting) = self.pods.get_mut(uid) else {
+            return;
+        };
+        match std::mem::replace(&mut waiting.place, Place::InFlight) {
             Place::Active(rank) => {
-                self.active.remove(&(*rank, uid.into()));
+                self.active.remove(&(rank, uid.into()));
             }
-            Place::BackingOff(due) => {
-                self.timers.remove(&(*due, uid.into()));
+            Place::BackingOff { due, strict } => {
+                let set = if strict {
+                    &mut self.timers
+                } else {
+                    &mut self.patient
+                };
+                set.remove(&(due, uid.into()));
             }
-            Place::Parked { since, .. } => {
-                self.timers.remove(&(*since + LONGEST_PARK, uid.into()));
+            Place::Parked { since, group } => {
+                self.timers.remove(&(since + LONGEST_PARK, uid.into()));
+                if let Some(parked) = self.parked.get_mut(&group) {
+                    parked.uids.remove(uid);
+                    if parked.uids.is_empty() {
+                        self.parked.remove(&group);
+                    }
+                }
             }
-            Place::InFlight { .. } => {}
+            Place::InFlight | Place::Gated => {}
         }
     }
-}
-
-fn backoff(attempts: u32) -> Duration {
-    BACKOFF
-        .0
-        .saturating_mul(1 << attempts.saturating_sub(1).min(8))
-        .min(BACKOFF.1)
 }
 
 #[cfg(test)]

@@ -5,65 +5,79 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Queue, events::ClusterEvents};
-use crate::cache::{PodInfo, tests::pod};
+use super::{Plugins, Queue, events::ClusterEvents};
+use crate::cache::{PodInfo, class::Classes, tests::pod};
 
 fn waiting(name: &str, priority: i32) -> Arc<PodInfo> {
-    Arc::new(PodInfo::new(pod(
-        name,
-        json!({"containers": [], "priority": priority}),
-    )))
+    let spec = json!({"containers": [], "priority": priority});
+    Arc::new(PodInfo::new(pod(name, spec), &mut Classes::default()))
 }
 
 fn names(queue: &mut Queue) -> Vec<String> {
     std::iter::from_fn(|| queue.pop())
-        .map(|p| p.name().to_string())
+        .map(|attempt| attempt.pod.name().to_string())
         .collect()
+}
+
+fn by(plugin: &'static str) -> Plugins {
+    [plugin].into()
+}
+
+/// A queue in which pod `a` was rejected by plugin `P`.
+fn with_parked(hints: ClusterEvents, now: Instant) -> Queue {
+    let mut queue = Queue::default();
+    queue.apply(waiting("a", 0), false, now);
+    let a = queue.pop().unwrap();
+    queue.park(&a.pod.uid, by("P"), hints, now);
+    queue
 }
 
 #[test]
 fn higher_priority_first_then_first_come() {
     let mut queue = Queue::default();
     for (name, priority) in [("a", 0), ("b", 0), ("c", 10)] {
-        queue.apply(waiting(name, priority));
+        queue.apply(waiting(name, priority), false, Instant::now());
     }
     assert_eq!(names(&mut queue), ["c", "a", "b"]);
 }
 
 #[test]
-fn a_parked_pod_wakes_only_for_what_helps_it_and_not_before_its_backoff() {
-    let mut queue = Queue::default();
+fn a_parked_pod_wakes_only_for_what_helps_it() {
     let now = Instant::now();
-    queue.apply(waiting("a", 0));
-    let a = queue.pop().unwrap();
-    queue.park(&a.uid, ClusterEvents::NODE_ADD, now);
-    queue.notify(ClusterEvents::POD_DELETE, now);
+    let mut queue = with_parked(ClusterEvents::NODE_ADD, now);
+    queue.notify(ClusterEvents::POD_DELETE, now, |_, _| true);
+    queue.notify(ClusterEvents::NODE_ADD, now, |_, _| false);
     assert!(names(&mut queue).is_empty());
-    queue.notify(ClusterEvents::NODE_ADD, now);
-    assert!(names(&mut queue).is_empty(), "backing off");
+    queue.notify(ClusterEvents::NODE_ADD, now, |_, plugins| plugins == ["P"]);
+    assert_eq!(queue.depths(), [0, 1, 0, 0], "backing off");
+}
+
+#[test]
+fn who_backs_off_is_tried_sooner_when_nobody_else_waits() {
+    let now = Instant::now();
+    let mut queue = with_parked(ClusterEvents::NODE_ADD, now);
+    queue.notify(ClusterEvents::NODE_ADD, now, |_, _| true);
+    queue.apply(waiting("b", 0), false, now);
     assert_eq!(queue.advance(now), Some(now + Duration::from_secs(1)));
+    assert_eq!(names(&mut queue), ["b", "a"]);
+}
+
+#[test]
+fn a_failed_write_is_waited_for() {
+    let now = Instant::now();
+    let mut queue = Queue::default();
+    queue.apply(waiting("a", 0), false, now);
+    let a = queue.pop().unwrap();
+    assert!(queue.back_off(&a.pod.uid, now));
+    assert!(names(&mut queue).is_empty());
     queue.advance(now + Duration::from_secs(1));
     assert_eq!(names(&mut queue), ["a"]);
 }
 
 #[test]
-fn an_event_during_the_try_is_not_lost() {
-    let mut queue = Queue::default();
-    let now = Instant::now();
-    queue.apply(waiting("a", 0));
-    let a = queue.pop().unwrap();
-    queue.notify(ClusterEvents::NODE_ADD, now);
-    queue.park(&a.uid, ClusterEvents::NODE_ADD, now);
-    assert_eq!(queue.depths(), (0, 1, 0));
-}
-
-#[test]
 fn what_is_parked_for_five_minutes_is_tried_once_more() {
-    let mut queue = Queue::default();
     let now = Instant::now();
-    queue.apply(waiting("a", 0));
-    let a = queue.pop().unwrap();
-    queue.park(&a.uid, ClusterEvents::NONE, now);
+    let mut queue = with_parked(ClusterEvents::NONE, now);
     queue.advance(now + Duration::from_secs(299));
     assert!(names(&mut queue).is_empty());
     queue.advance(now + Duration::from_secs(300));
@@ -72,26 +86,32 @@ fn what_is_parked_for_five_minutes_is_tried_once_more() {
 
 #[test]
 fn our_own_condition_does_not_wake_a_parked_pod_but_a_spec_change_does() {
-    let mut queue = Queue::default();
-    queue.apply(waiting("a", 0));
-    let a = queue.pop().unwrap();
-    queue.park(&a.uid, ClusterEvents::NONE, Instant::now());
-    queue.apply(waiting("a", 0));
+    let now = Instant::now();
+    let mut queue = with_parked(ClusterEvents::NONE, now);
+    queue.apply(waiting("a", 0), false, now);
     assert!(names(&mut queue).is_empty());
-    queue.apply(waiting("a", 5));
+    queue.apply(waiting("a", 5), false, now);
+    assert_eq!(names(&mut queue), ["a"]);
+}
+
+#[test]
+fn gates_hold_a_pod_back_until_the_last_is_gone() {
+    let now = Instant::now();
+    let mut queue = Queue::default();
+    queue.apply(waiting("a", 0), true, now);
+    assert!(names(&mut queue).is_empty());
+    assert_eq!(queue.depths(), [0, 0, 0, 1]);
+    queue.apply(waiting("a", 0), false, now);
     assert_eq!(names(&mut queue), ["a"]);
 }
 
 #[test]
 fn removed_pods_leave_nothing_behind() {
-    let mut queue = Queue::default();
     let now = Instant::now();
-    for (name, hints) in [("a", ClusterEvents::NODE_ADD), ("b", ClusterEvents::NONE)] {
-        queue.apply(waiting(name, 0));
-        let pod = queue.pop().unwrap();
-        queue.park(&pod.uid, hints, now);
-        queue.remove(&pod.uid);
+    for hints in [ClusterEvents::NODE_ADD, ClusterEvents::NONE] {
+        let mut queue = with_parked(hints, now);
+        queue.remove("a");
+        assert_eq!(queue.depths(), [0; 4]);
+        assert_eq!(queue.advance(now + Duration::from_secs(1000)), None);
     }
-    assert_eq!(queue.depths(), (0, 0, 0));
-    assert_eq!(queue.advance(now + Duration::from_secs(1000)), None);
 }

@@ -1,0 +1,77 @@
+//! What changed of late, so that rankings kept from cycle to cycle repair themselves instead of
+//! being made anew.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::PodInfo;
+
+/// Changes remembered. A ranking that is further behind is made anew, which costs one look at every
+/// node.
+pub const LIMIT: usize = 16_384;
+
+/// One change; nodes by their slot.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// The node's object.
+    Node {
+        /// Where.
+        slot: u32,
+        /// Whether it came or went, or its labels, taints or cordon changed.
+        shape: bool,
+    },
+    /// A pod counted on a node.
+    Pod {
+        /// Where.
+        slot: u32,
+        /// Which.
+        pod: Arc<PodInfo>,
+        /// Or removed.
+        added: bool,
+    },
+    /// A pod that expects room on a node came or went.
+    Nominated {
+        /// Where.
+        slot: u32,
+    },
+}
+
+impl Change {
+    /// The node.
+    pub fn slot(&self) -> u32 {
+        match self {
+            Change::Node { slot, .. } | Change::Pod { slot, .. } | Change::Nominated { slot } => {
+                *slot
+            }
+        }
+    }
+}
+
+/// The last [`LIMIT`] changes.
+#[derive(Debug, Default)]
+pub struct Log {
+    changes: VecDeque<Change>,
+    /// How many were forgotten.
+    base: u64,
+}
+
+impl Log {
+    /// Notes a change.
+    pub fn push(&mut self, change: Change) {
+        if self.changes.len() == LIMIT {
+            self.changes.pop_front();
+            self.base += 1;
+        }
+        self.changes.push_back(change);
+    }
+
+    /// How many changes there have been.
+    pub fn head(&self) -> u64 {
+        self.base + self.changes.len() as u64
+    }
+
+    /// The changes after the first `seen`; none when some of them are forgotten.
+    pub fn since(&self, seen: u64) -> Option<impl Iterator<Item = &Change>> {
+        let skip = usize::try_from(seen.checked_sub(self.base)?).ok()?;
+        Some(self.changes.range(skip.min(self.changes.len())..))
+    }
+}

@@ -1,0 +1,611 @@
+//! What is known of every node for one class of pods, kept from cycle to cycle.
+//!
+//! A ranking is made by asking every local filter and score about every node once. From then on it
+//! reads the cache's log: a change makes it ask again about that node alone, and tells the cluster
+//! filters and scores of pods that came and went. Placing a pod is such a change, so the next equal
+//! pod finds the ranking repaired by one node.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    Begin, BeginScore, ClusterFilter, ClusterScore, LocalFilter, LocalScore, Normalize, Overlay,
+    PodBegin, PodFilter, Rejection,
+    best::Best,
+    diagnosis::Diagnosis,
+    profile::{Filter, Profile},
+};
+use crate::{
+    cache::{Cache, NodeInfo, PodInfo, class::Class, log::Change},
+    preemption::Memo,
+};
+
+/// What is said of nodes that PreFilter has left out.
+const LEFT_OUT: &str = "node(s) didn't satisfy plugin(s) [NodeAffinity]";
+
+/// A local filter's no.
+#[derive(Clone, Debug)]
+struct Refusal {
+    /// Which filter, by its place in the profile.
+    order: usize,
+    plugin: &'static str,
+    rejection: Rejection,
+}
+
+/// Something in the profile's order, with its plugin's name.
+struct Placed<T: ?Sized> {
+    order: usize,
+    plugin: &'static str,
+    part: Box<T>,
+}
+
+struct Scorer {
+    weight: i64,
+    part: Box<dyn LocalScore>,
+    normalize: Normalize,
+    /// By slot; only where `normalize` is not [`Normalize::Already`].
+    raw: Vec<i64>,
+    /// How many fitting nodes have a raw score other than zero.
+    uneven: usize,
+}
+
+/// See the module.
+pub struct Ranking {
+    class: Arc<Class>,
+    seen: u64,
+    epoch: u64,
+    /// Set when no node will do, whatever it is.
+    rejected: Option<(&'static str, Rejection)>,
+    /// Set when only some nodes come into question; a ranking of these is not kept.
+    only: Option<Vec<u32>>,
+    locals: Vec<Placed<dyn LocalFilter>>,
+    clusters: Vec<Placed<dyn ClusterFilter>>,
+    scorers: Vec<Scorer>,
+    cluster_scorers: Vec<(i64, Box<dyn ClusterScore>)>,
+    /// Of the nodes that exist and were refused, by slot.
+    refused: Vec<Option<Box<Refusal>>>,
+    /// The fitting nodes by the sum of the scores that need no normalizing.
+    best: Best,
+    /// Counts over `refused`.
+    tally: Diagnosis,
+    /// What preemption worked out, by node.
+    pub(crate) memo: Memo,
+    feasible: Vec<u32>,
+    totals: Vec<i64>,
+    scratch: Vec<i64>,
+}
+
+/// The filters of one cycle that know the pod itself.
+pub struct PodFilters<'c>(Vec<(usize, &'static str, Box<dyn PodFilter + 'c>)>);
+
+impl<'c> PodFilters<'c> {
+    /// Begins them.
+    pub fn begin(
+        profile: &'c Profile,
+        pod: &'c PodInfo,
+        cache: &'c Cache,
+    ) -> Result<PodFilters<'c>, (&'static str, Rejection)> {
+        let mut filters = Vec::new();
+        for (order, filter) in profile.filters.iter().enumerate() {
+            if let Filter::Pod(plugin) = filter {
+                match plugin.begin(pod, cache) {
+                    PodBegin::Skip => {}
+                    PodBegin::Reject(rejection) => return Err((plugin.name(), rejection)),
+                    PodBegin::Check(check) => filters.push((order, plugin.name(), check)),
+                }
+            }
+        }
+        Ok(PodFilters(filters))
+    }
+
+    /// What must be written before the pod may be bound to this node.
+    pub fn reserve(&self, node: &NodeInfo) -> Vec<crate::bind::Prepare> {
+        self.0
+            .iter()
+            .flat_map(|(_, _, f)| f.reserve(node))
+            .collect()
+    }
+}
+
+impl Ranking {
+    /// Asks about every node.
+    pub fn new(profile: &Profile, class: &Arc<Class>, cache: &Cache) -> Ranking {
+        let mut ranking = Ranking {
+            class: class.clone(),
+            seen: cache.log.head(),
+            epoch: cache.epoch,
+            rejected: None,
+            only: None,
+            locals: Vec::new(),
+            clusters: Vec::new(),
+            scorers: Vec::new(),
+            cluster_scorers: Vec::new(),
+            refused: Vec::new(),
+            best: Best::default(),
+            tally: Diagnosis::default(),
+            memo: Memo::default(),
+            feasible: Vec::new(),
+            totals: Vec::new(),
+            scratch: Vec::new(),
+        };
+        ranking.begin_filters(profile, cache);
+        ranking.begin_scores(profile, cache);
+        match ranking.only.clone() {
+            Some(slots) => slots.iter().for_each(|slot| ranking.assess(cache, *slot)),
+            None => (0..cache.slots()).for_each(|slot| {
+                ranking.assess(cache, u32::try_from(slot).unwrap_or(u32::MAX));
+            }),
+        }
+        ranking
+    }
+
+    fn begin_filters(&mut self, profile: &Profile, cache: &Cache) {
+        for (order, filter) in profile.filters.iter().enumerate() {
+            let Filter::Class(plugin) = filter else {
+                continue;
+            };
+            let plugin_name = plugin.name();
+            let local = |part| Placed {
+                order,
+                plugin: plugin_name,
+                part,
+            };
+            match plugin.begin(&self.class, cache) {
+                Begin::Skip => {}
+                Begin::Reject(rejection) => {
+                    self.rejected = Some((plugin_name, rejection));
+                    return;
+                }
+                Begin::Only(names, part) => {
+                    self.locals.push(local(part));
+                    let mut slots: Vec<u32> = names
+                        .iter()
+                        .filter_map(|n| cache.node(n).map(|n| n.slot))
+                        .collect();
+                    slots.sort_unstable();
+                    slots.dedup();
+                    match &mut self.only {
+                        None => self.only = Some(slots),
+                        Some(had) => had.retain(|s| slots.contains(s)),
+                    }
+                }
+                Begin::Local(part) => self.locals.push(local(part)),
+                Begin::Cluster(part) => self.clusters.push(Placed {
+                    order,
+                    plugin: plugin_name,
+                    part,
+                }),
+            }
+        }
+    }
+
+    fn begin_scores(&mut self, profile: &Profile, cache: &Cache) {
+        for (plugin, weight) in &profile.scorers {
+            match plugin.begin(&self.class, cache) {
+                BeginScore::Skip => {}
+                BeginScore::Local(part, normalize) => self.scorers.push(Scorer {
+                    weight: *weight,
+                    part,
+                    normalize,
+                    raw: Vec::new(),
+                    uneven: 0,
+                }),
+                BeginScore::Cluster(part) => self.cluster_scorers.push((*weight, part)),
+            }
+        }
+    }
+
+    /// Whether it may be kept for the next pod of the class.
+    pub fn lasts(&self) -> bool {
+        self.only.is_none()
+    }
+
+    /// Repairs it by what changed; false when it has to be made anew.
+    pub fn catch_up(&mut self, cache: &Cache) -> bool {
+        if self.epoch != cache.epoch {
+            return false;
+        }
+        let Some(changes) = cache.log.since(self.seen) else {
+            return false;
+        };
+        let (mut last, mut shapes) = (u32::MAX, false);
+        let mut dirty = Vec::new();
+        for change in changes {
+            let slot = change.slot();
+            if slot != last {
+                dirty.push(slot);
+                last = slot;
+            }
+            match change {
+                Change::Node { shape, .. } => shapes |= shape,
+                Change::Nominated { .. } => {}
+                Change::Pod { pod, added, .. } => {
+                    // A node that is gone has no domains any more; its labels changed shape first.
+                    let (node, by) = (cache.at(slot), if *added { 1 } else { -1 });
+                    for filter in &mut self.clusters {
+                        filter.part.apply(cache, node, pod, by);
+                    }
+                    for (_, scorer) in &mut self.cluster_scorers {
+                        scorer.apply(cache, node, pod, by);
+                    }
+                }
+            }
+        }
+        // Which nodes count, and in which domains, has changed: counts are made anew.
+        if shapes && !(self.clusters.is_empty() && self.cluster_scorers.is_empty()) {
+            return false;
+        }
+        dirty.sort_unstable();
+        dirty.dedup();
+        for slot in dirty {
+            self.memo.forget(slot);
+            self.assess(cache, slot);
+        }
+        self.seen = cache.log.head();
+        true
+    }
+
+    /// Asks the local filters and scores about one node.
+    fn assess(&mut self, cache: &Cache, slot: u32) {
+        let index = slot as usize;
+        if self.refused.len() <= index {
+            self.refused.resize_with(index + 1, || None);
+        }
+        let node = cache.at(slot);
+        let refusal = match &node.node {
+            None => None,
+            Some(_) => self.check_locals(cache, node).err(),
+        };
+        let fits = node.node.is_some() && refusal.is_none();
+        let unchanged = match (&self.refused[index], &refusal) {
+            (Some(old), Some(new)) => old.rejection == new.rejection && old.plugin == new.plugin,
+            (None, None) => true,
+            _ => false,
+        };
+        if !unchanged {
+            if let Some(old) = self.refused[index].take() {
+                self.tally.accept(old.plugin, &old.rejection);
+            }
+            if let Some(new) = refusal {
+                self.tally.reject(new.plugin, &new.rejection);
+                self.refused[index] = Some(new);
+            }
+        }
+        let mut sum = 0;
+        for scorer in &mut self.scorers {
+            let score = if fits {
+                scorer.part.score(cache, node)
+            } else {
+                0
+            };
+            if scorer.normalize == Normalize::Already {
+                sum += score * scorer.weight;
+                continue;
+            }
+            if scorer.raw.len() <= index {
+                scorer.raw.resize(index + 1, 0);
+            }
+            let old = std::mem::replace(&mut scorer.raw[index], score);
+            scorer.uneven += usize::from(score != 0);
+            scorer.uneven -= usize::from(old != 0);
+        }
+        self.best.set(slot, fits.then_some(sum));
+    }
+
+    /// With the pods nominated to the node, and then without: pods that are to come may repel, and
+    /// they may be what a pod wants to be near.
+    fn check_locals(&self, cache: &Cache, node: &NodeInfo) -> Result<(), Box<Refusal>> {
+        let mut nominated = self.nominated(node).peekable();
+        if nominated.peek().is_some() {
+            let mut full = node.clone();
+            nominated.for_each(|pod| full.add_pod(pod.clone()));
+            self.check_locals_as_is(cache, &full)?;
+        }
+        self.check_locals_as_is(cache, node)
+    }
+
+    fn check_locals_as_is(&self, cache: &Cache, node: &NodeInfo) -> Result<(), Box<Refusal>> {
+        for filter in &self.locals {
+            if let Err(rejection) = filter.part.check(cache, node) {
+                return Err(Box::new(Refusal {
+                    order: filter.order,
+                    plugin: filter.plugin,
+                    rejection,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Pods nominated to a node that this class has to leave room for.
+    fn nominated<'n>(&self, node: &'n NodeInfo) -> impl Iterator<Item = &'n Arc<PodInfo>> {
+        let priority = self.class.priority;
+        node.nominated
+            .iter()
+            .filter(move |pod| pod.priority() >= priority)
+    }
+
+    fn fits(
+        &self,
+        cache: &Cache,
+        pods: &PodFilters<'_>,
+        node: &NodeInfo,
+        overlay: Overlay<'_>,
+    ) -> Result<(), Rejection> {
+        self.check_locals_as_is(cache, node)
+            .map_err(|refusal| refusal.rejection)?;
+        for filter in &self.clusters {
+            filter.part.check(cache, node, overlay)?;
+        }
+        for (_, _, filter) in &pods.0 {
+            filter.check(node)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a pod fits a node as it would be with some pods less (`node` has them taken out
+    /// already), with and without the pods nominated to it.
+    pub fn fits_with_nominated(
+        &self,
+        cache: &Cache,
+        pods: &PodFilters<'_>,
+        node: &NodeInfo,
+        overlay: Overlay<'_>,
+    ) -> Result<(), Rejection> {
+        let nominated: Vec<Arc<PodInfo>> = self.nominated(node).cloned().collect();
+        if !nominated.is_empty() {
+            let mut full = node.clone();
+            nominated.iter().for_each(|p| full.add_pod(p.clone()));
+            let overlay = Overlay {
+                added: &nominated,
+                removed: overlay.removed,
+            };
+            self.fits(cache, pods, &full, overlay)?;
+        }
+        self.fits(cache, pods, node, overlay)
+    }
+
+    /// The nodes that could do if pods were evicted from them.
+    pub fn preemptable(&self, cache: &Cache, pods: &PodFilters<'_>) -> Vec<u32> {
+        let refused = self.refused.iter().enumerate();
+        let mut slots: Vec<u32> = refused
+            .filter(|(_, r)| r.as_ref().is_some_and(|r| r.rejection.preemption_helps))
+            .map(|(slot, _)| u32::try_from(slot).unwrap_or(u32::MAX))
+            .collect();
+        slots.extend(self.best.iter().filter(|slot| {
+            let refusal = self.check_rest(cache, pods, cache.at(*slot));
+            refusal.is_err_and(|r| r.rejection.preemption_helps)
+        }));
+        slots
+    }
+
+    /// Whether what is worked out about one node holds as long as that node does not change.
+    pub fn is_local(&self) -> bool {
+        self.clusters.iter().all(|f| f.part.idle())
+    }
+
+    fn check_rest(
+        &self,
+        cache: &Cache,
+        pods: &PodFilters<'_>,
+        node: &NodeInfo,
+    ) -> Result<(), Refusal> {
+        let nominated: Vec<Arc<PodInfo>> = match node.nominated.is_empty() {
+            true => Vec::new(),
+            false => self.nominated(node).cloned().collect(),
+        };
+        let mut first: Option<Refusal> = None;
+        let mut consider = |order, plugin, outcome: Result<(), Rejection>| {
+            if let Err(rejection) = outcome
+                && first.as_ref().is_none_or(|f| order < f.order)
+            {
+                first = Some(Refusal {
+                    order,
+                    plugin,
+                    rejection,
+                });
+            }
+        };
+        for filter in &self.clusters {
+            if filter.part.idle() && nominated.is_empty() {
+                continue;
+            }
+            let mut outcome = filter.part.check(cache, node, Overlay::default());
+            if outcome.is_ok() && !nominated.is_empty() {
+                let overlay = Overlay {
+                    added: &nominated,
+                    removed: &[],
+                };
+                outcome = filter.part.check(cache, node, overlay);
+            }
+            consider(filter.order, filter.plugin, outcome);
+        }
+        for (order, plugin, filter) in &pods.0 {
+            consider(*order, plugin, filter.check(node));
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    /// The nodes of the best score: one of them is for the caller to choose. Or why none will do.
+    pub fn choose(
+        &mut self,
+        cache: &Cache,
+        pods: &PodFilters<'_>,
+    ) -> Result<&[u32], Box<Diagnosis>> {
+        if self.rejected.is_some() || self.best.is_empty() {
+            return Err(Box::new(self.diagnosis(cache, pods)));
+        }
+        let plain = pods.0.is_empty()
+            && self.clusters.iter().all(|f| f.part.idle())
+            && self.cluster_scorers.iter().all(|(_, s)| s.idle())
+            && self.scorers.iter().all(|s| s.uneven == 0);
+        if plain {
+            return Ok(self.best.leaders());
+        }
+        self.collect_feasible(cache, pods);
+        if self.feasible.is_empty() {
+            return Err(Box::new(self.diagnosis(cache, pods)));
+        }
+        self.score(cache);
+        let best = self.totals.iter().copied().max().unwrap_or_default();
+        let mut index = 0;
+        let totals = &self.totals;
+        self.feasible.retain(|_| {
+            index += 1;
+            totals[index - 1] == best
+        });
+        Ok(&self.feasible)
+    }
+
+    /// Every feasible node with its score, for extenders and tests.
+    pub fn scored(
+        &mut self,
+        cache: &Cache,
+        pods: &PodFilters<'_>,
+    ) -> Result<Vec<(u32, i64)>, Box<Diagnosis>> {
+        self.collect_feasible(cache, pods);
+        if self.feasible.is_empty() || self.rejected.is_some() {
+            return Err(Box::new(self.diagnosis(cache, pods)));
+        }
+        self.score(cache);
+        let pairs = self.feasible.iter().zip(&self.totals);
+        Ok(pairs.map(|(slot, score)| (*slot, *score)).collect())
+    }
+
+    fn collect_feasible(&mut self, cache: &Cache, pods: &PodFilters<'_>) {
+        let mut feasible = std::mem::take(&mut self.feasible);
+        feasible.clear();
+        if pods.0.is_empty() && self.is_local() {
+            feasible.extend(self.best.iter());
+        } else {
+            feasible.extend(
+                self.best
+                    .iter()
+                    .filter(|slot| self.check_rest(cache, pods, cache.at(*slot)).is_ok()),
+            );
+        }
+        self.feasible = feasible;
+    }
+
+    fn score(&mut self, cache: &Cache) {
+        self.totals.clear();
+        let flat = self
+            .feasible
+            .iter()
+            .map(|s| self.best.get(*s).unwrap_or_default());
+        self.totals.extend(flat);
+        for scorer in self.scorers.iter().filter(|s| s.uneven > 0) {
+            let raw = |slot: &u32| scorer.raw.get(*slot as usize).copied().unwrap_or_default();
+            let highest = self.feasible.iter().map(raw).max().unwrap_or_default();
+            for (total, slot) in self.totals.iter_mut().zip(&self.feasible) {
+                *total += scorer.weight * scorer.normalize.apply(raw(slot), highest);
+            }
+        }
+        for (weight, scorer) in &mut self.cluster_scorers {
+            if scorer.idle() {
+                continue;
+            }
+            self.scratch.clear();
+            scorer.scores(cache, &self.feasible, &mut self.scratch);
+            for (total, score) in self.totals.iter_mut().zip(&self.scratch) {
+                *total += *weight * score;
+            }
+        }
+    }
+
+    fn diagnosis(&self, cache: &Cache, pods: &PodFilters<'_>) -> Diagnosis {
+        if let Some((plugin, rejection)) = &self.rejected {
+            return whole(cache, plugin, rejection);
+        }
+        let mut diagnosis = self.tally.clone();
+        diagnosis.total = cache.len();
+        // A node that a local filter refused may have been refused by an earlier one of the others.
+        let earliest = self.clusters.iter().map(|f| f.order).min();
+        if let Some(earliest) = earliest.filter(|_| !self.is_local()) {
+            for (slot, refusal) in self.refused.iter().enumerate() {
+                let Some(refusal) = refusal.as_ref().filter(|r| r.order > earliest) else {
+                    continue;
+                };
+                let node = cache.at(u32::try_from(slot).unwrap_or(u32::MAX));
+                if let Err(other) = self.check_rest(cache, pods, node)
+                    && other.order < refusal.order
+                {
+                    diagnosis.accept(refusal.plugin, &refusal.rejection);
+                    diagnosis.reject(other.plugin, &other.rejection);
+                }
+            }
+        }
+        for slot in self.best.iter() {
+            if let Err(refusal) = self.check_rest(cache, pods, cache.at(slot)) {
+                diagnosis.reject(refusal.plugin, &refusal.rejection);
+            }
+        }
+        if let Some(only) = &self.only {
+            let outside = cache.len() - only.len();
+            if outside > 0 {
+                diagnosis.reasons.insert(LEFT_OUT.into(), outside);
+                *diagnosis.plugins.entry("NodeAffinity").or_default() += outside;
+            }
+        }
+        diagnosis
+    }
+}
+
+/// A plugin rejected the pod for every node at once.
+pub fn whole(cache: &Cache, plugin: &'static str, rejection: &Rejection) -> Diagnosis {
+    Diagnosis {
+        total: cache.len(),
+        plugins: [(plugin, cache.len())].into(),
+        whole: Some(rejection.reasons.join(", ")),
+        ..Diagnosis::default()
+    }
+}
+
+/// Rankings kept. Beyond them the one unused for longest goes, and is made anew when it is asked for.
+const KEPT: usize = 64;
+
+/// The rankings of a profile by class.
+#[derive(Default)]
+pub struct Rankings {
+    kept: HashMap<u64, (u64, Ranking)>,
+    tick: u64,
+}
+
+impl Rankings {
+    /// Takes the ranking of a class out, up to date. [`Rankings::put`] it back.
+    pub fn take(&mut self, profile: &Profile, class: &Arc<Class>, cache: &Cache) -> Ranking {
+        match self.kept.remove(&class.id) {
+            Some((_, mut ranking)) => {
+                if ranking.catch_up(cache) {
+                    ranking
+                } else {
+                    Ranking::new(profile, class, cache)
+                }
+            }
+            None => Ranking::new(profile, class, cache),
+        }
+    }
+
+    /// Keeps it for the next pod of its class.
+    pub fn put(&mut self, ranking: Ranking) {
+        if !ranking.lasts() {
+            return;
+        }
+        self.tick += 1;
+        if self.kept.len() >= KEPT
+            && !self.kept.contains_key(&ranking.class.id)
+            && let Some(oldest) = self.kept.iter().min_by_key(|(_, (t, _))| *t)
+        {
+            let oldest = *oldest.0;
+            self.kept.remove(&oldest);
+        }
+        self.kept.insert(ranking.class.id, (self.tick, ranking));
+    }
+
+    /// Gives all memory back: nothing waits to be scheduled.
+    pub fn clear(&mut self) {
+        self.kept.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;
