@@ -77,7 +77,7 @@ impl Variant {
                     "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "bench"}}},
                 }]}});
             }
-            Variant::Unschedulable if n % 10 == 0 => {
+            Variant::Unschedulable if n.is_multiple_of(10) => {
                 spec["containers"][0]["resources"]["requests"]["cpu"] = json!("1000");
             }
             Variant::Unschedulable => {}

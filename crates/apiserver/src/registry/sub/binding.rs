@@ -133,6 +133,8 @@ async fn assign(call: &Call, name: &str, binding: &Value) -> Result<Response<Bod
             }
             let mut pod = pod.clone();
             pod.set("spec.nodeName", target);
+            // It has come true, or it has not (KEP-5278).
+            pod.remove("status.nominatedNodeName");
             for (key, value) in meta::annotations(binding) {
                 meta::set_annotation(&mut pod, key, value);
             }
