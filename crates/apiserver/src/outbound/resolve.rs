@@ -1,9 +1,8 @@
 //! From a Service to addresses: its cluster address, the name an `ExternalName` service stands for, or,
 //! where a service has no address of its own, its ready endpoints.
 
-use std::sync::Arc;
-
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use api::meta;
 use api::object::Object;
