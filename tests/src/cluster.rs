@@ -128,11 +128,12 @@ impl Cluster {
             let (said, tell) = (self.said.clone(), tell.clone());
             thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    if line.contains("is Ready") {
+                    let ready = line.contains("is Ready");
+                    said.lock().expect("lines").push(line);
+                    if ready {
                         // Nobody listens any more when the node says it a second time.
                         let _ = tell.send(());
                     }
-                    said.lock().expect("lines").push(line);
                 }
             });
         }

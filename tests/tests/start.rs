@@ -2,12 +2,11 @@
 
 use std::{os::unix::fs::PermissionsExt, process::Command};
 
-use corten_tests::{Cluster, cluster};
+use corten_tests::{Cluster, cluster, eventually};
 
 #[test]
 fn one_command_gives_a_ready_node_and_says_how_to_use_it() {
     let mut cluster = cluster!();
-    let said = cluster.said().join("\n");
     for part in [
         "store",
         "API server",
@@ -20,7 +19,10 @@ fn one_command_gives_a_ready_node_and_says_how_to_use_it() {
         "node-1 is Ready",
         "export KUBECONFIG=",
     ] {
-        assert!(said.contains(part), "no word of {part}:\n{said}");
+        eventually(&format!("a word of {part}"), || {
+            let said = cluster.said().join("\n");
+            said.contains(part).then_some(()).ok_or(said)
+        });
     }
     let nodes = cluster.kubectl(&["get", "nodes", "-o", "wide"]);
     assert!(
