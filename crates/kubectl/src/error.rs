@@ -61,6 +61,19 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+impl Error {
+    /// With words before what the server said.
+    pub fn during(self, what: &str) -> Error {
+        match self {
+            Error::Server(mut status) => {
+                status.message = format!("{what}: {}", status.message);
+                Error::Server(status)
+            }
+            other => other,
+        }
+    }
+}
+
 /// An [`Error::Usage`].
 pub fn usage(message: impl Into<String>) -> Error {
     Error::Usage(message.into())

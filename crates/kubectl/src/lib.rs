@@ -22,7 +22,14 @@ use clap::Parser;
 
 /// Runs kubectl with these arguments (the first is the program's name).
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
-    let flags = flags::Kubectl::parse_from(arguments);
+    let flags = match flags::Kubectl::try_parse_from(arguments) {
+        Ok(flags) => flags,
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            eprintln!("{}", error.render().ansi());
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -10,29 +10,47 @@ use serde_json::Value;
 
 use crate::error::{Result, io, usage};
 
+/// An object and the file it stands in.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The file, as it was named.
+    pub source: String,
+    /// The object.
+    pub object: Value,
+}
+
 /// Every object the names lead to, in order; Lists are taken apart.
-pub fn read(names: &[String], recursive: bool) -> Result<Vec<Value>> {
-    let mut objects = Vec::new();
+pub fn read(names: &[String], recursive: bool) -> Result<Vec<Document>> {
+    let mut documents = Vec::new();
+    let mut take = |text: &str, source: &str| -> Result<()> {
+        let mut objects = Vec::new();
+        parse(text, source, &mut objects)?;
+        documents.extend(objects.into_iter().map(|object| Document {
+            source: source.to_string(),
+            object,
+        }));
+        Ok(())
+    };
     for name in names {
         if name == "-" {
             let mut text = String::new();
             std::io::stdin()
                 .read_to_string(&mut text)
                 .map_err(io("standard input"))?;
-            parse(&text, "STDIN", &mut objects)?;
+            take(&text, "STDIN")?;
         } else if name.starts_with("http://") || name.starts_with("https://") {
             return Err(usage(format!("{name}: fetch it first, then name the file")));
         } else {
             for path in files(Path::new(name), recursive)? {
                 let text = fs::read_to_string(&path).map_err(io(path.display().to_string()))?;
-                parse(&text, &path.display().to_string(), &mut objects)?;
+                take(&text, &path.display().to_string())?;
             }
         }
     }
-    if objects.is_empty() && !names.is_empty() {
+    if documents.is_empty() && !names.is_empty() {
         return Err(usage("no objects passed to apply"));
     }
-    Ok(objects)
+    Ok(documents)
 }
 
 fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>> {

@@ -18,6 +18,8 @@ use crate::{
 pub struct Session {
     /// The client.
     pub client: Client,
+    /// Where the API server is.
+    pub server: String,
     /// Namespace of requests that name none.
     pub namespace: String,
     mapping: tokio::sync::OnceCell<Mapping>,
@@ -51,16 +53,28 @@ impl Session {
         if let Some(token) = &flags.token {
             config.auth_info.token = Some(token.clone().into());
         }
+        if let Some(user) = &flags.impersonate {
+            config.auth_info.impersonate = Some(user.clone());
+        }
+        if !flags.impersonate_groups.is_empty() {
+            config.auth_info.impersonate_groups = Some(flags.impersonate_groups.clone());
+        }
         config.accept_invalid_certs |= flags.insecure_skip_tls_verify;
         // A watch or a followed log may be silent for as long as it likes.
         config.read_timeout = None;
+        let limit = crate::commands::duration(&flags.request_timeout)?;
+        if !limit.is_zero() {
+            config.read_timeout = Some(limit);
+        }
         let namespace = flags
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
+        let server = config.cluster_url.to_string();
         let client = Client::try_from(config)?;
         Ok(Session {
             client,
+            server,
             namespace,
             mapping: tokio::sync::OnceCell::new(),
         })

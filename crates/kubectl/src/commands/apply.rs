@@ -4,7 +4,7 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::report;
+use super::{change::Dry, report};
 use crate::{
     error::{Error, Result, usage},
     flags::Apply,
@@ -23,14 +23,10 @@ pub async fn run(session: &Session, flags: &Apply) -> Result<u8> {
     let mut errors = Vec::new();
     let mut applied = Vec::new();
     for document in manifest::read(&flags.filename, flags.recursive)? {
-        match one(session, flags, document).await {
+        match one(session, flags, document.object, &document.source).await {
             Ok((found, verb)) => {
                 if flags.output.is_none() {
-                    let server = if flags.dry_run == "server" {
-                        " (server dry run)"
-                    } else {
-                        ""
-                    };
+                    let server = Dry::parse(&flags.dry_run)?.words();
                     println!("{} {verb}{server}", found.resource.named(found.name()));
                 }
                 applied.push(found);
@@ -61,12 +57,10 @@ fn query(flags: &Apply, manager: &str) -> Result<String> {
     };
     let manager = escape(flags.field_manager.as_deref().unwrap_or(manager));
     let dry = match flags.dry_run.as_str() {
-        "none" => "",
         "server" => "&dryRun=All",
         other => {
-            return Err(usage(format!(
-                "invalid dry-run value ({other}); must be \"none\" or \"server\""
-            )));
+            Dry::parse(other)?;
+            ""
         }
     };
     Ok(format!(
@@ -78,7 +72,9 @@ async fn one(
     session: &Session,
     flags: &Apply,
     mut document: Value,
+    source: &str,
 ) -> Result<(Found, &'static str)> {
+    let dry = Dry::parse(&flags.dry_run)? == Dry::Client;
     let (api_version, kind) = manifest::kind_of(&document)?;
     let resource = session.mapping().await?.of_kind(api_version, kind)?.clone();
     let name = document["metadata"]["name"].as_str().map(str::to_string);
@@ -102,9 +98,13 @@ async fn one(
     }
     let query = query(flags, "kubectl-client-side-apply")?;
     match session.get(&path).await {
-        Ok(live) => update(session, resource, document, &live, &path, &query).await,
+        Ok(live) => update(session, resource, document, &live, (&path, &query, dry)).await,
         Err(Error::Server(status)) if status.code == 404 => {
             remember(&mut document)?;
+            if dry {
+                let object = document;
+                return Ok((Found { resource, object }, "created"));
+            }
             let path = format!("{}?{query}", resource.path(Some(&namespace)));
             let object = session
                 .json(
@@ -113,7 +113,8 @@ async fn one(
                     "application/json",
                     Some(("application/json", &document)),
                 )
-                .await?;
+                .await
+                .map_err(|e| e.during(&format!("error when creating {source:?}")))?;
             Ok((Found { resource, object }, "created"))
         }
         Err(error) => Err(error),
@@ -125,8 +126,7 @@ async fn update(
     resource: Resource,
     mut wanted: Value,
     live: &Value,
-    path: &str,
-    query: &str,
+    (path, query, dry): (&str, &str, bool),
 ) -> Result<(Found, &'static str)> {
     let last = live["metadata"]["annotations"][LAST_APPLIED]
         .as_str()
@@ -149,6 +149,10 @@ async fn update(
             },
             "unchanged",
         ));
+    }
+    if dry {
+        let object = live.clone();
+        return Ok((Found { resource, object }, "configured"));
     }
     // Custom resources know no strategic merge.
     let builtin = resource.group.is_empty()

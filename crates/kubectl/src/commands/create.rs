@@ -1,13 +1,14 @@
 //! `kubectl create`, from files and from flags.
 
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::report;
+use super::{generate, report};
 use crate::{
-    error::{Result, io, usage},
-    flags::{Create, Generator, Literals},
-    manifest,
+    error::{Error, Result, usage},
+    flags::{Create, Generator},
+    manifest::{self, Document},
+    mapping::Resource,
     object::Found,
     output::{self, Format},
     session::Session,
@@ -16,16 +17,32 @@ use crate::{
 /// Runs it.
 pub async fn run(session: &Session, flags: &Create) -> Result<u8> {
     let documents = match &flags.generator {
-        Some(generator) => vec![generate(generator)?],
+        Some(Generator::Token {
+            name,
+            audience,
+            duration,
+        }) => return token(session, flags, name, audience, duration.as_deref()).await,
+        Some(generator) => vec![generate::object(session, generator).await?],
         None if flags.filename.is_empty() => {
             return Err(usage("must specify one of -f, or what to create"));
         }
-        None => manifest::read(&flags.filename, flags.recursive)?,
+        None => Vec::new(),
     };
+    let made_up = documents.len();
+    let files = manifest::read(&flags.filename, flags.recursive)?;
+    let documents = documents
+        .into_iter()
+        .map(|object| Document {
+            source: String::new(),
+            object,
+        })
+        .chain(files);
     let mut errors = Vec::new();
     let mut made = Vec::new();
     for document in documents {
-        match one(session, flags, document).await {
+        let what = format!("error when creating {:?}", document.source);
+        let done = one(session, flags, document.object).await;
+        match done.map_err(|e| named(e, made_up > 0, &what)) {
             Ok(found) => {
                 if flags.output.is_none() {
                     let dry = match flags.dry_run.as_str() {
@@ -52,6 +69,18 @@ pub async fn run(session: &Session, flags: &Create) -> Result<u8> {
         );
     }
     Ok(report(&errors))
+}
+
+/// An error told as kubectl tells it: of something in a file, or of what was to be made.
+fn named(error: Error, made_up: bool, what: &str) -> Error {
+    match error {
+        Error::Server(status) if made_up => {
+            let resource = status.details.as_ref().map_or("", |d| d.kind.as_str());
+            let kind = resource.strip_suffix('s').unwrap_or(resource);
+            usage(format!("failed to create {kind}: {}", status.message))
+        }
+        other => other.during(what),
+    }
 }
 
 async fn one(session: &Session, flags: &Create, mut document: Value) -> Result<Found> {
@@ -89,67 +118,41 @@ async fn one(session: &Session, flags: &Create, mut document: Value) -> Result<F
     Ok(Found { resource, object })
 }
 
-fn generate(generator: &Generator) -> Result<Value> {
-    let named = |api_version: &str, kind: &str, name: &str| json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}});
-    Ok(match generator {
-        Generator::Namespace { name } => named("v1", "Namespace", name),
-        Generator::Serviceaccount { name } => named("v1", "ServiceAccount", name),
-        Generator::Configmap(literals) => {
-            let mut object = named("v1", "ConfigMap", &literals.name);
-            object["data"] = Value::Object(data(literals)?);
-            object
-        }
-        Generator::Deployment {
-            name,
-            image,
-            replicas,
-            port,
-            command,
-        } => {
-            let containers: Vec<Value> = image
-                .iter()
-                .map(|image| {
-                    let last = image.rsplit('/').next().unwrap_or(image);
-                    let short = last.split(['@', ':']).next().unwrap_or(last);
-                    let mut container = json!({"name": short, "image": image, "resources": {}});
-                    if !command.is_empty() {
-                        container["command"] = json!(command);
-                    }
-                    if let Some(port) = port {
-                        container["ports"] = json!([{"containerPort": port}]);
-                    }
-                    container
-                })
-                .collect();
-            let labels = json!({"app": name});
-            json!({
-                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels},
-                "spec": {"replicas": replicas, "selector": {"matchLabels": labels},
-                         "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}}},
-            })
-        }
-    })
-}
-
-fn data(literals: &Literals) -> Result<Map<String, Value>> {
-    let mut data = Map::new();
-    for literal in &literals.from_literal {
-        let (key, value) = literal.split_once('=').ok_or_else(|| {
-            usage(format!(
-                "invalid literal source {literal}, expected key=value"
-            ))
-        })?;
-        data.insert(key.into(), value.into());
+/// Asks for a token of a ServiceAccount.
+async fn token(
+    session: &Session,
+    flags: &Create,
+    name: &str,
+    audiences: &[String],
+    duration: Option<&str>,
+) -> Result<u8> {
+    let mut spec = json!({});
+    if !audiences.is_empty() {
+        spec["audiences"] = json!(audiences);
     }
-    for source in &literals.from_file {
-        let (key, path) = match source.split_once('=') {
-            Some((key, path)) => (key, path),
-            None => (source.rsplit('/').next().unwrap_or(source), source.as_str()),
-        };
-        data.insert(
-            key.into(),
-            std::fs::read_to_string(path).map_err(io(path))?.into(),
-        );
+    if let Some(text) = duration {
+        spec["expirationSeconds"] = super::duration(text)?.as_secs().into();
     }
-    Ok(data)
+    let request =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
+    let path = format!(
+        "/api/v1/namespaces/{}/serviceaccounts/{name}/token",
+        session.namespace
+    );
+    let body = Some(("application/json", &request));
+    let object = session
+        .json(Method::POST, &path, "application/json", body)
+        .await?;
+    match &flags.output {
+        None => println!("{}", object["status"]["token"].as_str().unwrap_or_default()),
+        Some(format) => {
+            let found = Found {
+                resource: Resource::default(),
+                object,
+            };
+            let format = Format::parse(Some(format))?;
+            print!("{}", output::print(&format, &[found], true, false)?);
+        }
+    }
+    Ok(0)
 }

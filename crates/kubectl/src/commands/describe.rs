@@ -16,7 +16,7 @@ pub async fn run(session: &Session, flags: &Describe) -> Result<u8> {
     let selection = &flags.selection;
     if selection.arguments.is_empty() && selection.filename.is_empty() {
         return Err(usage(
-            "You must specify the type of resource to describe. Use \"kubectl api-resources\" for a complete list of supported resources.\n",
+            "You must specify the type of resource to describe. Use \"kubectl api-resources\" for a complete list of supported resources.",
         ));
     }
     let (found, mut errors) = objects(session, selection).await?;

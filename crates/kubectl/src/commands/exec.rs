@@ -1,4 +1,4 @@
-//! `kubectl exec`, over WebSocket.
+//! `kubectl exec` and `kubectl attach`, over WebSocket.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, stderr, stdi
 
 use crate::{
     error::{Result, io, usage},
-    flags::Exec,
+    flags::{Attach, Exec},
     object::pods,
     session::Session,
 };
@@ -37,7 +37,70 @@ pub async fn run(session: &Session, flags: &Exec) -> Result<u8> {
         .stderr(!terminal)
         .tty(terminal);
     let api: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
-    let mut process = api.exec(&name, flags.command.clone(), &parameters).await?;
+    let process = api.exec(&name, flags.command.clone(), &parameters).await?;
+    join(process, terminal).await
+}
+
+/// Runs `attach`.
+pub async fn attach(session: &Session, flags: &Attach) -> Result<u8> {
+    let pod = pods::of(session, &flags.target).await?.remove(0);
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let names: Vec<&str> = pod["spec"]["containers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|c| c["name"].as_str())
+        .collect();
+    let container = match &flags.container {
+        Some(container) => container.as_str(),
+        None => {
+            let default = pods::default_container(&pod);
+            if names.len() > 1 && !flags.quiet {
+                eprintln!(
+                    "Defaulted container \"{default}\" out of: {}",
+                    names.join(", ")
+                );
+            }
+            default
+        }
+    };
+    if matches!(
+        pod["status"]["phase"].as_str(),
+        Some("Succeeded" | "Failed")
+    ) {
+        return Err(usage(format!(
+            "cannot attach a container in a completed pod; current phase is {}",
+            pod["status"]["phase"].as_str().unwrap_or_default()
+        )));
+    }
+    let has_terminal = pod["spec"]["containers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|c| c["name"] == container && c["tty"] == true);
+    if flags.tty && !has_terminal && !flags.quiet {
+        eprintln!("error: Unable to use a TTY - container {container} did not allocate one");
+    }
+    let terminal = flags.tty && has_terminal && isatty(std::io::stdin());
+    let parameters = AttachParams::default()
+        .container(container)
+        .stdin(flags.stdin)
+        .stdout(true)
+        .stderr(!has_terminal)
+        .tty(has_terminal);
+    let api: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
+    if flags.stdin && !flags.quiet {
+        eprintln!(
+            "All commands and output from this session will be recorded in container logs, including credentials and sensitive information passed through the command prompt."
+        );
+        eprintln!("If you don't see a command prompt, try pressing enter.");
+    }
+    let process = api.attach(name, &parameters).await?;
+    join(process, terminal).await
+}
+
+/// Connects this program's streams with the process's until it ends; answers its exit code.
+async fn join(mut process: AttachedProcess, terminal: bool) -> Result<u8> {
     let raw = terminal.then(Raw::enter).transpose()?;
     if terminal {
         follow_size(&mut process)?;

@@ -21,6 +21,14 @@ pub async fn run(session: &Session, flags: &Get) -> Result<u8> {
         print!("{}", session.text(path).await?);
         return Ok(0);
     }
+    if flags.selection.arguments.is_empty() && flags.selection.filename.is_empty() {
+        eprintln!(
+            "You must specify the type of resource to get. Use \"kubectl api-resources\" for a complete list of supported resources.\n"
+        );
+        return Err(usage(
+            "Required resource not specified.\nUse \"kubectl explain <resource>\" for a detailed description of that resource (e.g. kubectl explain pods).\nSee 'kubectl get -h' for help and examples",
+        ));
+    }
     let format = Format::parse(flags.output.as_deref())?;
     if let Format::Table { wide } = format {
         return tables(session, flags, wide).await;
@@ -130,12 +138,11 @@ async fn tables(session: &Session, flags: &Get, wide: bool) -> Result<u8> {
     if !printed && errors.is_empty() && !flags.watch && !flags.ignore_not_found {
         let namespaced =
             all.iter().any(|t| t.resource.namespaced) && !flags.selection.all_namespaces;
-        let place = if namespaced {
-            format!(" in {} namespace", session.namespace)
+        if namespaced {
+            eprintln!("No resources found in {} namespace.", session.namespace);
         } else {
-            String::new()
-        };
-        eprintln!("No resources found{place}.");
+            eprintln!("No resources found");
+        }
     }
     if flags.watch || flags.watch_only {
         let [(target, server)] = blocks.as_slice() else {

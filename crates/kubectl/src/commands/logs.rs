@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::duration;
 use crate::{
-    error::{Result, io, usage},
+    error::{Error, Result, io, usage},
     flags::Logs,
     object::pods,
     session::{Session, escape},
@@ -20,7 +20,15 @@ const FOLLOWED: usize = 5;
 pub async fn run(session: &Session, flags: &Logs) -> Result<u8> {
     let all = match (&flags.target, &flags.selector) {
         (Some(target), None) => {
-            let mut found = pods::of(session, target).await?;
+            let mut found = pods::of(session, target)
+                .await
+                .map_err(|error| match error {
+                    Error::Server(status) if status.code == 404 => usage(format!(
+                        "error from server (NotFound): {} in namespace {:?}",
+                        status.message, session.namespace
+                    )),
+                    other => other,
+                })?;
             if found.len() > 1 {
                 eprintln!("Found {} pods, using pod/{}", found.len(), name(&found[0]));
             }

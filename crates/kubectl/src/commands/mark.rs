@@ -1,9 +1,8 @@
 //! `kubectl label` and `kubectl annotate`.
 
-use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::report;
+use super::{change, report};
 use crate::{
     error::{Result, usage},
     flags::{Mark, Selection},
@@ -57,28 +56,31 @@ pub async fn run(session: &Session, flags: &Mark, field: &str, verb: &str) -> Re
             )));
             continue;
         }
+        for (key, _) in changes.iter().filter(|(_, v)| v.is_null()) {
+            if field == "labels" && item.object["metadata"][field][key.as_str()].is_null() {
+                println!("label {key:?} not found.");
+            }
+        }
         let patch = json!({"metadata": {field: changes}});
-        let sent = session
-            .json(
-                Method::PATCH,
-                &item.path(),
-                "application/json",
-                Some(("application/merge-patch+json", &patch)),
-            )
-            .await;
-        match sent {
-            Ok(object) => {
-                let same = object["metadata"]["resourceVersion"]
+        let kind = "application/merge-patch+json";
+        let manager = if field == "labels" {
+            "kubectl-label"
+        } else {
+            "kubectl-annotate"
+        };
+        match change::patch(session, &item, kind, &patch, &flags.write, manager).await {
+            Ok(after) => {
+                let same = after.object["metadata"]["resourceVersion"]
                     == item.object["metadata"]["resourceVersion"];
-                println!(
-                    "{} {}",
-                    item.resource.named(item.name()),
-                    if same {
-                        "not ".to_string() + verb
-                    } else {
-                        verb.to_string()
-                    }
-                );
+                // Annotating says so whether or not it changed anything.
+                let word = if same && field == "labels" && flags.write.dry_run == "none" {
+                    format!("not {verb}")
+                } else if changes.values().all(Value::is_null) && field == "labels" {
+                    "unlabeled".to_string()
+                } else {
+                    verb.to_string()
+                };
+                change::tell(&after, &word, &flags.write)?;
             }
             Err(error) => errors.push(error),
         }

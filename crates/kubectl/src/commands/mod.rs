@@ -2,15 +2,28 @@
 
 mod api_resources;
 mod apply;
+mod auth;
+mod change;
+mod cluster_info;
 mod create;
 mod delete;
 mod describe;
+mod drain;
+mod events;
 mod exec;
+mod expose;
+mod generate;
 mod get;
 mod logs;
 mod mark;
+mod nodes;
+mod patch;
+mod port_forward;
+mod replace;
 mod rollout;
+mod run;
 mod scale;
+mod set;
 mod version;
 mod wait;
 
@@ -38,8 +51,24 @@ pub async fn run(kubectl: Kubectl) -> Result<u8> {
         Command::Wait(flags) => wait::run(&session, &flags).await,
         Command::Label(flags) => mark::run(&session, &flags, "labels", "labeled").await,
         Command::Annotate(flags) => mark::run(&session, &flags, "annotations", "annotated").await,
-        Command::ApiResources => api_resources::run(&session).await,
+        Command::ApiResources(flags) => api_resources::run(&session, &flags).await,
         Command::Version => version::run(&session).await,
+        Command::ApiVersions => cluster_info::versions(&session).await,
+        Command::Patch(flags) => patch::run(&session, &flags).await,
+        Command::Replace(flags) => replace::run(&session, &flags).await,
+        Command::Set(command) => set::run(&session, &command).await,
+        Command::Expose(flags) => expose::run(&session, &flags).await,
+        Command::Run(flags) => run::run(&session, &flags).await,
+        Command::Autoscale(flags) => expose::autoscale(&session, &flags).await,
+        Command::Attach(flags) => exec::attach(&session, &flags).await,
+        Command::Cordon(flags) => nodes::cordon(&session, &flags, true).await,
+        Command::Uncordon(flags) => nodes::cordon(&session, &flags, false).await,
+        Command::Drain(flags) => drain::run(&session, &flags).await,
+        Command::Taint(flags) => nodes::taint(&session, &flags).await,
+        Command::Auth(command) => auth::run(&session, &command).await,
+        Command::Events(flags) => events::run(&session, &flags).await,
+        Command::ClusterInfo => cluster_info::run(&session).await,
+        Command::PortForward(flags) => port_forward::run(&session, &flags).await,
     }
 }
 
@@ -52,7 +81,7 @@ fn report(errors: &[Error]) -> u8 {
 }
 
 /// `30s`, `5m`, `1h30m`, or seconds.
-fn duration(text: &str) -> Result<Duration> {
+pub fn duration(text: &str) -> Result<Duration> {
     let wrong = || {
         usage(format!(
             "invalid duration \"{text}\": use for example 30s, 5m or 1h"

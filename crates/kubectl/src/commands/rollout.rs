@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::duration;
 use crate::{
+    describe::pod_template,
     error::{Error, Result, io, usage},
     flags::{Rollout, Selection},
     object::{Found, objects},
-    output::table,
+    output::tabs,
     session::{Session, escape},
 };
 
@@ -28,9 +29,12 @@ pub async fn run(session: &Session, command: &Rollout) -> Result<u8> {
                 status(session, item, *watch, timeout).await?;
             }
         }
-        Rollout::History { selection } => {
+        Rollout::History {
+            selection,
+            revision,
+        } => {
             for item in found(session, selection).await? {
-                history(session, &item).await?;
+                history(session, &item, *revision).await?;
             }
         }
         Rollout::Undo {
@@ -325,7 +329,19 @@ async fn revisions(session: &Session, item: &Found) -> Result<Vec<(i64, String, 
     Ok(all)
 }
 
-async fn history(session: &Session, item: &Found) -> Result<()> {
+async fn history(session: &Session, item: &Found, revision: i64) -> Result<()> {
+    if revision > 0 {
+        let all = revisions(session, item).await?;
+        let Some((_, _, template)) = all.iter().find(|(n, ..)| *n == revision) else {
+            return Err(usage("unable to find the specified revision"));
+        };
+        print!(
+            "{} with revision #{revision}\n{}\n",
+            item.resource.named(item.name()),
+            pod_template(template)
+        );
+        return Ok(());
+    }
     println!("{} ", item.resource.named(item.name()));
     let mut rows = vec![vec!["REVISION".to_string(), "CHANGE-CAUSE".to_string()]];
     rows.extend(
@@ -334,7 +350,8 @@ async fn history(session: &Session, item: &Found) -> Result<()> {
             .into_iter()
             .map(|(number, cause, _)| vec![number.to_string(), cause]),
     );
-    println!("{}", table::align(rows));
+    let lines: Vec<String> = rows.iter().map(|row| row.join("\t") + "\n").collect();
+    println!("{}", tabs::DESCRIPTION.align(&lines.concat()));
     Ok(())
 }
 

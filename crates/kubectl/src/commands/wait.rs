@@ -87,6 +87,7 @@ pub async fn run(session: &Session, flags: &Wait) -> Result<u8> {
         let shown = target
             .resource
             .named(target.name.as_deref().unwrap_or_default());
+        let gone = matches!(condition, Condition::Delete) && absent(session, &target).await;
         let work = async {
             match condition {
                 Condition::Delete => until_gone(session, &target, "").await,
@@ -94,6 +95,8 @@ pub async fn run(session: &Session, flags: &Wait) -> Result<u8> {
             }
         };
         match tokio::time::timeout(limit.max(Duration::from_millis(1)), work).await {
+            // Of what was never there nothing is said.
+            Ok(Ok(())) if gone => {}
             Ok(Ok(())) if matches!(condition, Condition::Delete) => println!("{shown} deleted"),
             Ok(Ok(())) => println!("{shown} condition met"),
             Ok(Err(error)) => errors.push(error),
@@ -104,6 +107,12 @@ pub async fn run(session: &Session, flags: &Wait) -> Result<u8> {
         }
     }
     Ok(report(&errors))
+}
+
+async fn absent(session: &Session, target: &Target) -> bool {
+    let name = target.name.as_deref().unwrap_or_default();
+    let live = session.get(&target.resource.object(&target.namespace, name));
+    matches!(live.await, Err(Error::Server(status)) if status.code == 404)
 }
 
 async fn named(session: &Session, flags: &Wait, condition: &Condition) -> Result<Vec<Target>> {

@@ -3,7 +3,10 @@
 use api::object::Object;
 use serde_json::Value;
 
-use super::{Ask, Events, page::Page};
+use super::{
+    Ask, Events,
+    page::{Moment, Page},
+};
 use crate::session::escape;
 
 /// Where the events about an object are.
@@ -60,7 +63,7 @@ pub fn print(page: &mut Page) {
     page.line(0, "Events:\n  Type\tReason\tAge\tFrom\tMessage");
     page.line(1, "----\t------\t----\t----\t-------");
     for event in &events {
-        let age = age(event, page);
+        let age = age(event, &page.moment);
         let from = match event.text("source.component") {
             "" => event.text("reportingComponent"),
             component => component,
@@ -81,8 +84,9 @@ pub fn print(page: &mut Page) {
     }
 }
 
-fn age(event: &Value, page: &Page) -> String {
-    let since = |field: &str| page.moment.since(event.at(field));
+/// When it was last seen; how often, and since when, where that was more than once.
+pub fn age(event: &Value, moment: &Moment) -> String {
+    let since = |field: &str| moment.since(event.at(field));
     let first = if event.has("eventTime") {
         since("eventTime")
     } else {

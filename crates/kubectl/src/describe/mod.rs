@@ -30,7 +30,9 @@ use api::object::{NULL, Object};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+pub use events::age as event_age;
 use page::{Moment, Page, Row};
+pub use rbac::permissions;
 
 /// Which events are about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,6 +212,13 @@ impl Answers {
             _ => None,
         }
     }
+}
+
+/// A pod template as `rollout history` shows one: with tabs where descriptions have columns.
+pub fn pod_template(template: &Value) -> String {
+    let mut page = Page::new(Moment::here(), Answers::default());
+    template::template(template, &mut page);
+    page.tabbed()
 }
 
 /// The description of an object.

@@ -314,6 +314,11 @@ impl Page {
         }
     }
 
+    /// The whole, with its tabs.
+    pub fn tabbed(self) -> String {
+        self.text
+    }
+
     /// The whole, in columns.
     pub fn finish(self) -> String {
         tabs::DESCRIPTION.align(&self.text)

@@ -97,18 +97,22 @@ impl Allowed {
 fn rules(role: &Value, page: &mut Page) {
     page.line(1, "Resources\tNon-Resource URLs\tResource Names\tVerbs");
     page.line(1, "---------\t-----------------\t--------------\t-----");
-    for rule in compact(role.list("rules")) {
-        page.line(
-            1,
-            format!(
-                "{}\t{}\t{}\t{}",
-                rule.resource(),
-                list(&rule.paths),
-                list(&rule.names),
-                list(&rule.verbs)
-            ),
-        );
+    for row in permissions(role.list("rules")) {
+        page.line(1, row.join("\t"));
     }
+}
+
+/// What rules allow: resource, paths, names and verbs of each, as kubectl groups them.
+pub fn permissions(rules: &[Value]) -> Vec<[String; 4]> {
+    let row = |rule: Allowed| {
+        [
+            rule.resource(),
+            list(&rule.paths),
+            list(&rule.names),
+            list(&rule.verbs),
+        ]
+    };
+    compact(rules).into_iter().map(row).collect()
 }
 
 /// Rules taken apart by group, resource and name, and the verbs of each put together again.

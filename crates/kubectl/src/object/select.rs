@@ -79,6 +79,7 @@ pub async fn targets(session: &Session, selection: &Selection) -> Result<Vec<Tar
     let mapping = session.mapping().await?;
     let mut targets = Vec::new();
     for document in manifest::read(&selection.filename, selection.recursive)? {
+        let document = document.object;
         let (api_version, kind) = manifest::kind_of(&document)?;
         let namespace = document["metadata"]["namespace"]
             .as_str()

@@ -2,30 +2,15 @@
 
 use serde_json::Value;
 
-/// Columns as wide as their longest cell and three spaces between them, nothing after the last.
+use super::tabs;
+
+/// The rows in columns, as kubectl aligns tables. What would end a line or a cell is made harmless.
 pub fn align(rows: Vec<Vec<String>>) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |at: usize| {
-        rows.iter()
-            .filter_map(|r| r.get(at))
-            .map(|c| c.chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut out = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (at, cell) in row.iter().enumerate() {
-            line.push_str(cell);
-            if at + 1 < row.len() {
-                line.push_str(&" ".repeat(widths[at] - cell.chars().count() + 3));
-            }
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|row| row.join("\t").replace(['\n', '\u{b}', '\u{c}'], " ") + "\n")
+        .collect();
+    tabs::TABLE.align(&lines.concat())
 }
 
 /// What a table should show besides the server's columns.

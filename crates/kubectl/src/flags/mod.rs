@@ -1,8 +1,14 @@
 //! What can be asked: kubectl's syntax.
 
+mod change;
+mod create;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use change::*;
+pub use create::*;
 
 /// Controls a Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -44,6 +50,25 @@ pub struct Connection {
     /// Bearer token for the API server.
     #[arg(long, global = true, help_heading = "Connection")]
     pub token: Option<String>,
+    /// Act as this user.
+    #[arg(
+        long = "as",
+        global = true,
+        value_name = "USER",
+        help_heading = "Connection"
+    )]
+    pub impersonate: Option<String>,
+    /// Act as a member of these groups.
+    #[arg(
+        long = "as-group",
+        global = true,
+        value_name = "GROUP",
+        help_heading = "Connection"
+    )]
+    pub impersonate_groups: Vec<String>,
+    /// How long a single request may take: 5s, 2m; 0 means for ever.
+    #[arg(long, global = true, default_value = "0", help_heading = "Connection")]
+    pub request_timeout: String,
     /// Do not verify the server's certificate.
     #[arg(long, global = true, help_heading = "Connection")]
     pub insecure_skip_tls_verify: bool,
@@ -79,9 +104,72 @@ pub enum Command {
     Annotate(Mark),
     /// Print the supported API resources on the server.
     #[command(name = "api-resources")]
-    ApiResources,
+    ApiResources(ApiResources),
     /// Print the client and server version information.
     Version,
+    /// Print the supported API versions on the server, in the form of "group/version".
+    #[command(name = "api-versions")]
+    ApiVersions,
+    /// Update fields of a resource.
+    Patch(Patch),
+    /// Replace a resource by file name or stdin.
+    Replace(Replace),
+    /// Set specific features on objects.
+    #[command(subcommand)]
+    Set(Set),
+    /// Take a resource and expose it as a new Kubernetes service.
+    Expose(Expose),
+    /// Run a particular image on the cluster.
+    Run(Run),
+    /// Auto-scale a deployment, replica set, stateful set, or replication controller.
+    Autoscale(Autoscale),
+    /// Attach to a running container.
+    Attach(Attach),
+    /// Mark node as unschedulable.
+    Cordon(Nodes),
+    /// Mark node as schedulable.
+    Uncordon(Nodes),
+    /// Drain node in preparation for maintenance.
+    Drain(Drain),
+    /// Update the taints on one or more nodes.
+    Taint(Mark),
+    /// Inspect authorization.
+    #[command(subcommand)]
+    Auth(Auth),
+    /// List events.
+    Events(EventsOf),
+    /// Display cluster information.
+    #[command(name = "cluster-info")]
+    ClusterInfo,
+    /// Forward one or more local ports to a pod.
+    #[command(name = "port-forward")]
+    PortForward(PortForward),
+}
+
+/// `api-resources`.
+#[derive(Debug, Args)]
+pub struct ApiResources {
+    /// Only those in namespaces, or only the others.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub namespaced: Option<bool>,
+    /// Only of this group.
+    #[arg(long)]
+    pub api_group: Option<String>,
+    /// Only with these verbs.
+    #[arg(long, value_delimiter = ',')]
+    pub verbs: Vec<String>,
+    /// Only in these categories.
+    #[arg(long, value_delimiter = ',')]
+    pub categories: Vec<String>,
+    /// wide, name.
+    #[arg(short, long)]
+    pub output: Option<String>,
+    /// Without headers.
+    #[arg(long)]
+    pub no_headers: bool,
+    /// name, kind.
+    #[arg(long)]
+    pub sort_by: Option<String>,
 }
 
 /// Which objects.
@@ -186,77 +274,6 @@ pub struct Apply {
     /// strict (or true), warn, ignore (or false).
     #[arg(long, default_value = "strict")]
     pub validate: String,
-}
-
-/// `create`.
-#[derive(Debug, Args)]
-pub struct Create {
-    /// Files, folders; `-` reads standard input.
-    #[arg(short, long, value_name = "FILE")]
-    pub filename: Vec<String>,
-    /// Folders are read with those in them.
-    #[arg(short = 'R', long)]
-    pub recursive: bool,
-    /// What to create without a file.
-    #[command(subcommand)]
-    pub generator: Option<Generator>,
-    /// none, client, server.
-    #[arg(long, default_value = "none", global = true)]
-    pub dry_run: String,
-    /// json, yaml, name.
-    #[arg(short, long, global = true)]
-    pub output: Option<String>,
-}
-
-/// What `create` makes from flags.
-#[derive(Debug, Subcommand)]
-pub enum Generator {
-    /// Create a namespace.
-    #[command(alias = "ns")]
-    Namespace {
-        /// Its name.
-        name: String,
-    },
-    /// Create a deployment.
-    #[command(alias = "deploy")]
-    Deployment {
-        /// Its name.
-        name: String,
-        /// Image to run.
-        #[arg(long, required = true)]
-        image: Vec<String>,
-        /// How many.
-        #[arg(short, long, default_value_t = 1)]
-        replicas: i32,
-        /// Port the container exposes.
-        #[arg(long)]
-        port: Option<i32>,
-        /// Command, after `--`.
-        #[arg(last = true)]
-        command: Vec<String>,
-    },
-    /// Create a config map from literals and files.
-    #[command(alias = "cm")]
-    Configmap(Literals),
-    /// Create a service account.
-    #[command(alias = "sa")]
-    Serviceaccount {
-        /// Its name.
-        name: String,
-    },
-}
-
-/// Keys and values on the command line.
-#[derive(Debug, Args)]
-pub struct Literals {
-    /// The object's name.
-    pub name: String,
-    /// KEY=VALUE.
-    #[arg(long)]
-    pub from_literal: Vec<String>,
-    /// [KEY=]FILE.
-    #[arg(long)]
-    pub from_file: Vec<String>,
 }
 
 /// `delete`.
@@ -383,6 +400,9 @@ pub enum Rollout {
         /// Which.
         #[command(flatten)]
         selection: Selection,
+        /// This one's pod template.
+        #[arg(long, default_value_t = 0)]
+        revision: i64,
     },
     /// Undo a previous rollout.
     Undo {
@@ -445,4 +465,7 @@ pub struct Mark {
     /// Change values that are there already.
     #[arg(long)]
     pub overwrite: bool,
+    /// How it is written.
+    #[command(flatten)]
+    pub write: Write,
 }
