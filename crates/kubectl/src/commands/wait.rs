@@ -111,8 +111,8 @@ pub async fn run(session: &Session, flags: &Wait) -> Result<u8> {
 
 async fn absent(session: &Session, target: &Target) -> bool {
     let name = target.name.as_deref().unwrap_or_default();
-    let live = session.get(&target.resource.object(&target.namespace, name));
-    matches!(live.await, Err(Error::Server(status)) if status.code == 404)
+    let path = target.resource.object(&target.namespace, name);
+    matches!(session.get(&path).await, Err(Error::Server(status)) if status.code == 404)
 }
 
 async fn named(session: &Session, flags: &Wait, condition: &Condition) -> Result<Vec<Target>> {
