@@ -1,24 +1,20 @@
 //! What a custom resource's schema asks of a value beyond its type.
 
-use regex::Regex;
-
-use crate::Value;
+use crate::{Value, pattern::Pattern};
 
 /// Rules on one value. Built-in kinds have none here: theirs are validation code.
 #[derive(Clone, Debug, Default)]
 pub struct Constraints {
     /// `null` is a value (otherwise nulls are dropped).
     pub nullable: bool,
-    /// Fields the schema does not name are kept.
-    pub preserve_unknown: bool,
-    /// A number or a text.
-    pub int_or_string: bool,
+    /// The schema gives no type: any value is one.
+    pub untyped: bool,
     /// An object with `apiVersion`, `kind` and `metadata` of its own.
     pub embedded_resource: bool,
     /// The values allowed; empty where any is.
     pub allowed: Vec<Value>,
     /// What a text must match.
-    pub pattern: Option<Regex>,
+    pub pattern: Option<Pattern>,
     /// `date`, `uuid`, …
     pub format: Option<Box<str>>,
     /// Least number.
@@ -39,12 +35,87 @@ pub struct Constraints {
     pub min_items: Option<u64>,
     /// Most items of a list.
     pub max_items: Option<u64>,
-    /// Items of a list must differ.
-    pub unique_items: bool,
     /// Least fields of an object.
     pub min_properties: Option<u64>,
     /// Most fields of an object.
     pub max_properties: Option<u64>,
-    /// Rules that no table holds (`allOf`, `anyOf`, `oneOf`, `not`, CEL), as the schema gave them.
-    pub logic: Option<Value>,
+    /// Fields an object must have.
+    pub required: Vec<Box<str>>,
+    /// What holds in place of `null` for an element of a list or map.
+    pub default: Option<Value>,
+    /// `allOf` and its like.
+    pub logic: Option<Box<Logic>>,
+}
+
+/// Rules that no type expresses.
+#[derive(Clone, Debug, Default)]
+pub struct Logic {
+    /// All of these hold.
+    pub all_of: Vec<Rules>,
+    /// At least one of these holds.
+    pub any_of: Vec<Rules>,
+    /// Exactly one of these holds.
+    pub one_of: Vec<Rules>,
+    /// This does not hold.
+    pub not: Option<Rules>,
+    /// This holds, and is part of the place's own rules: what a schema asks of metadata, whose type
+    /// it cannot change.
+    pub own: Option<Rules>,
+}
+
+/// Rules within [`Logic`], which repeat the shape of what they are about.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// The JSON type; only in the alternatives of a number or text.
+    pub kind: Option<JsonKind>,
+    /// Rules on the value itself.
+    pub own: Constraints,
+    /// Rules on its fields.
+    pub properties: Vec<(Box<str>, Rules)>,
+    /// Rules on the items of a list.
+    pub items: Option<Box<Rules>>,
+}
+
+/// The types of JSON Schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JsonKind {
+    /// `array`
+    Array,
+    /// `boolean`
+    Boolean,
+    /// `integer`
+    Integer,
+    /// `number`
+    Number,
+    /// `object`
+    Object,
+    /// `string`
+    String,
+}
+
+impl JsonKind {
+    /// From its name in a schema.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "array" => Self::Array,
+            "boolean" => Self::Boolean,
+            "integer" => Self::Integer,
+            "number" => Self::Number,
+            "object" => Self::Object,
+            "string" => Self::String,
+            _ => return None,
+        })
+    }
+
+    /// Its name in a schema.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Array => "array",
+            Self::Boolean => "boolean",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Object => "object",
+            Self::String => "string",
+        }
+    }
 }

@@ -12,7 +12,9 @@ pub mod managed;
 pub mod openapi;
 pub mod patch;
 mod path;
+pub mod pattern;
 pub mod proto;
+pub mod structural;
 pub mod table;
 mod text;
 

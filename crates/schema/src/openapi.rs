@@ -352,11 +352,6 @@ fn constrain(out: &mut Map<String, Value>, rules: &Constraints, v3: bool) {
         put("nullable", flag(rules.nullable));
     }
     put(
-        "x-kubernetes-preserve-unknown-fields",
-        flag(rules.preserve_unknown),
-    );
-    put("x-kubernetes-int-or-string", flag(rules.int_or_string));
-    put(
         "x-kubernetes-embedded-resource",
         flag(rules.embedded_resource),
     );
@@ -375,10 +370,6 @@ fn constrain(out: &mut Map<String, Value>, rules: &Constraints, v3: bool) {
     put("maxLength", number(rules.max_length));
     put("minItems", number(rules.min_items));
     put("maxItems", number(rules.max_items));
-    put("uniqueItems", flag(rules.unique_items));
     put("minProperties", number(rules.min_properties));
     put("maxProperties", number(rules.max_properties));
-    if let Some(Value::Object(logic)) = &rules.logic {
-        out.extend(logic.clone());
-    }
 }

@@ -88,6 +88,8 @@ pub struct Struct {
     wire: Vec<Wire>,
     /// Unknown fields are kept (`x-kubernetes-preserve-unknown-fields`).
     pub open: bool,
+    /// Of a custom resource: values of another type are kept, for validation to name them.
+    pub custom: bool,
 }
 
 /// A field's place on the wire.
@@ -273,6 +275,15 @@ impl Struct {
             lookup,
             wire,
             open,
+            custom: false,
+        }
+    }
+
+    /// The struct as part of a custom resource.
+    pub fn of_custom_resource(self) -> Self {
+        Self {
+            custom: true,
+            ..self
         }
     }
 
@@ -314,6 +325,17 @@ impl Table {
     /// The type of this name.
     pub fn id(&self, name: &str) -> Option<TypeId> {
         self.by_name.get(name).copied()
+    }
+
+    /// The rules on a place of this type that the type itself brings: elements of lists and maps.
+    pub(crate) fn element_rules(&self, ty: &Ty) -> Option<&Constraints> {
+        match ty {
+            Ty::Ref(id) => match &self.get(*id).shape {
+                Shape::Alias(alias) => alias.constraints.as_deref(),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// The type at this place.

@@ -5,6 +5,7 @@ mod codec;
 mod decode;
 mod openapi;
 mod patch;
+mod structural;
 mod table;
 mod wire;
 

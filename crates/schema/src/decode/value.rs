@@ -72,6 +72,8 @@ pub(super) struct Node<'a, 't> {
     kind: Kind<'t>,
     /// The struct type that has the field, as Go's messages name it.
     owner: Option<TypeId>,
+    /// Part of a custom resource: what has the wrong type stays, for validation to name.
+    custom: bool,
     findings: &'a mut Findings,
     path: &'a Path<'a>,
 }
@@ -88,16 +90,20 @@ impl<'a, 't> Node<'a, 't> {
             table,
             kind,
             owner: None,
+            custom: false,
             findings,
             path,
         }
     }
 
     fn child<'b>(&'b mut self, ty: &'t Ty, path: &'b Path<'b>) -> Node<'b, 't> {
+        let kind = self.table.kind(ty);
         Node {
             table: self.table,
-            kind: self.table.kind(ty),
+            kind,
             owner: self.owner,
+            // Metadata is typed wherever it is.
+            custom: self.custom && !matches!(kind, Kind::Struct(_, fields) if !fields.custom),
             findings: self.findings,
             path,
         }
@@ -125,6 +131,9 @@ impl<'a, 't> Node<'a, 't> {
     }
 
     fn number(mut self, shown: impl fmt::Display, number: serde_json::Number) -> Value {
+        if self.custom {
+            return Value::Number(number);
+        }
         match self.kind {
             Kind::Scalar(Scalar::Int32) => {
                 if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) {
@@ -159,6 +168,9 @@ impl<'a, 't> Node<'a, 't> {
     }
 
     fn text(mut self, text: Cow<'_, str>) -> Value {
+        if self.custom {
+            return Value::String(text.into_owned());
+        }
         let fixed = match self.kind {
             Kind::Scalar(Scalar::String | Scalar::IntOrString | Scalar::Any) => {
                 return Value::String(text.into_owned());
@@ -199,6 +211,7 @@ impl<'a, 't> Node<'a, 't> {
         mut access: A,
     ) -> Result<Value, A::Error> {
         self.owner = Some(id);
+        self.custom = fields.custom;
         let mut out = Map::new();
         let mut seen = 0u128;
         while let Some(key) = access.next_key_seed(KeyOf(fields))? {
@@ -219,7 +232,11 @@ impl<'a, 't> Node<'a, 't> {
                     }
                 }
                 Key::Unknown(name) if fields.open => {
-                    let value: Value = access.next_value()?;
+                    let path = self.path.field(&name);
+                    let value = access.next_value_seed(self.child(&ANY, &path))?;
+                    if out.contains_key(&name) {
+                        self.findings.duplicate(&path);
+                    }
                     out.insert(name, value);
                 }
                 Key::Unknown(name) => {
@@ -240,8 +257,16 @@ impl<'a, 't> Node<'a, 't> {
         while let Some(KeyText(key)) = access.next_key()? {
             let path = self.path.field(&key);
             let mut value = access.next_value_seed(self.child(element, &path))?;
-            if value.is_null() {
+            if value.is_null() && !self.custom {
                 value = zero(&self.table.kind(element));
+            } else if value.is_null() && *element != ANY {
+                match self.table.element_rules(element) {
+                    Some(rules) if rules.nullable => {}
+                    Some(rules) if rules.default.is_some() => {
+                        value = rules.default.clone().unwrap_or_default();
+                    }
+                    _ => continue,
+                }
             }
             let duplicate = out.contains_key(&key);
             if duplicate {
@@ -264,8 +289,13 @@ impl<'a, 't> Node<'a, 't> {
             let Some(mut value) = access.next_element_seed(self.child(element, &path))? else {
                 return Ok(Value::Array(out));
             };
-            if value.is_null() {
+            if value.is_null() && !self.custom {
                 value = zero(&self.table.kind(element));
+            } else if value.is_null()
+                && let Some(rules) = self.table.element_rules(element)
+                && let (false, Some(default)) = (rules.nullable, &rules.default)
+            {
+                value = default.clone();
             }
             out.push(value);
         }
@@ -301,6 +331,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
 
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
         Ok(match self.kind {
+            _ if self.custom => Value::Bool(value),
             Kind::Scalar(Scalar::Bool | Scalar::Any) => Value::Bool(value),
             Kind::Either(either) if either.bool.is_some() => Value::Bool(value),
             _ => self.wrong_type("bool"),
@@ -337,6 +368,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
                 Some((_, element)) => self.list(element, access),
                 None => Ok(Value::Null),
             },
+            _ if self.custom => self.list(&ANY, access),
             Kind::Scalar(Scalar::Any) => {
                 Value::deserialize(de::value::SeqAccessDeserializer::new(access))
             }
@@ -358,6 +390,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
                     None => Ok(self.wrong_type("object")),
                 }
             }
+            _ if self.custom => self.map(&ANY, access),
             Kind::Scalar(Scalar::Any) => {
                 Value::deserialize(de::value::MapAccessDeserializer::new(access))
             }
@@ -368,6 +401,9 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
         }
     }
 }
+
+/// What nothing is known of.
+static ANY: Ty = Ty::Scalar(Scalar::Any);
 
 enum Key {
     Field(usize),

@@ -132,6 +132,8 @@ impl<'t> Place<'t> {
         };
         match &ty.shape {
             Shape::Struct(_) if atomic => Meeting::Leaf,
+            // Nothing is known of it: it merges by what it is.
+            Shape::Struct(fields) if fields.open && fields.fields().is_empty() => Meeting::Free,
             Shape::Struct(fields) => Meeting::Map(Keys::Struct(fields)),
             Shape::Scalar(_) => Meeting::Leaf,
             Shape::Either(_) => Meeting::Free,
