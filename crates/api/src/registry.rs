@@ -4,6 +4,7 @@ use crate::{
     apps::workloads,
     batch::job,
     core::{config, event, limits, namespace, node, pod, service, small, storage},
+    custom,
     groups::{
         admission, autoscaling, certificates, coordination, devices, discovery, extensions,
         flowcontrol, networking, policy, rbac, scheduling, storage as volumes,
@@ -97,12 +98,7 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("flowcontrol.apiserver.k8s.io", _) => {
             simple!(default: flowcontrol::priority_level, validate: flowcontrol::validate_level, generation: SPEC)
         }
-        ("apiextensions.k8s.io", _) => simple!(
-            default: extensions::custom_resource_definition,
-            validate: extensions::validate_definition,
-            update: extensions::update_definition,
-            generation: SPEC,
-        ),
+        ("apiextensions.k8s.io", _) => &custom::definition::Definition,
         ("apiregistration.k8s.io", _) => {
             simple!(default: extensions::api_service, validate: extensions::validate_service)
         }

@@ -6,10 +6,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use schema::{
-    Value,
-    table::{Table, TypeId},
-};
+use schema::table::{Table, TypeId};
 
 use crate::strategy::Strategy;
 
@@ -107,24 +104,22 @@ impl Types {
 
 /// A table that is made when it is first looked into.
 pub struct LateTable {
-    schema: Option<Value>,
-    make: fn(Option<&Value>) -> Table,
+    make: Box<dyn Fn() -> Table + Send + Sync>,
     table: OnceLock<Table>,
 }
 
 impl LateTable {
-    /// `make` makes the table of `schema`.
-    pub fn new(schema: Option<Value>, make: fn(Option<&Value>) -> Table) -> Self {
+    /// The table that `make` makes.
+    pub fn new(make: impl Fn() -> Table + Send + Sync + 'static) -> Self {
         LateTable {
-            schema,
-            make,
+            make: Box::new(make),
             table: OnceLock::new(),
         }
     }
 
     /// The table, made now if it has not been.
     pub fn table(&self) -> &Table {
-        self.table.get_or_init(|| (self.make)(self.schema.as_ref()))
+        self.table.get_or_init(|| (self.make)())
     }
 }
 

@@ -46,6 +46,10 @@ pub trait Strategy: Send + Sync {
     fn prepare_update(&self, part: Part<'_>, object: &mut Value, old: &Value, now: Timestamp) {}
     /// Everything wrong with a new object beyond its metadata.
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {}
+    /// Everything wrong with a new object, where that is more than `validate` says of any object.
+    fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        self.validate(object, errors);
+    }
     /// Everything wrong with a change (immutable fields) beyond what `validate` says of the result,
     /// which the request path calls as well for `Part::Main`.
     fn validate_update(
@@ -74,6 +78,12 @@ pub trait Strategy: Send + Sync {
     fn warnings(&self, object: &Value) -> Vec<String> {
         Vec::new()
     }
+    /// The warnings a change earns.
+    fn warnings_on_update(&self, part: Part<'_>, object: &Value, old: &Value) -> Vec<String> {
+        self.warnings(object)
+    }
+    /// Before a delete marks the object: finalizers and conditions that only deletes bring.
+    fn prepare_delete(&self, object: &mut Value, now: Timestamp) {}
     /// Values of the field selectors beyond `metadata.name` and `metadata.namespace`. By default the
     /// names are paths to texts.
     fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {

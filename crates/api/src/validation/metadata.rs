@@ -126,6 +126,12 @@ pub fn template(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     annotations(object, &path.field("metadata").field("annotations"), errors);
 }
 
+/// Metadata of an object within another.
+pub fn embedded(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    common(object, path, errors);
+    finalizers(object, path, errors);
+}
+
 fn common(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     if meta::generation(object) < 0 {
         let generation = meta::generation(object);

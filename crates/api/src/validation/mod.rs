@@ -11,7 +11,7 @@ use crate::{resource::Resource, strategy::Part};
 pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::create(resource, object, &mut errors);
-    resource.strategy.validate(object, &mut errors);
+    resource.strategy.validate_create(object, &mut errors);
     errors
 }
 

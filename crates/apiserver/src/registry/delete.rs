@@ -176,7 +176,10 @@ pub(super) fn plan(
     now: Timestamp,
 ) -> Plan {
     let mut object = live.clone();
-    let finalizers = finalizers(resource, live, options.propagation);
+    if !meta::is_terminating(live) {
+        resource.strategy.prepare_delete(&mut object, now);
+    }
+    let finalizers = finalizers(resource, &object, options.propagation);
     if finalizers.is_empty() {
         object.remove("metadata.finalizers");
     } else {

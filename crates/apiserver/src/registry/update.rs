@@ -111,10 +111,10 @@ async fn attempt(
     let chain = &call.server.admission;
     if scale {
         // Who judges a scale sees a scale.
-        let mut shown = sub::scale::of(&object);
-        let old = sub::scale::of(live);
+        let mut shown = sub::scale::of(resource, &object);
+        let old = sub::scale::of(resource, live);
         if chain.mutate(&admission, &mut shown, Some(&old)).await? {
-            object.restore("spec.replicas", &shown);
+            sub::scale::put(resource, &mut object, shown.at("spec.replicas"));
         }
     } else if chain.mutate(&admission, &mut object, Some(live)).await? {
         // What others made of the object passes what a sent one does.
@@ -123,7 +123,10 @@ async fn attempt(
         api::prepare::update(resource, change.part, &mut object, live, call.now);
         api::defaulting::apply(resource, &mut object);
     }
-    for warning in resource.strategy.warnings(&object) {
+    for warning in resource
+        .strategy
+        .warnings_on_update(change.part, &object, live)
+    {
         call.warn(warning);
     }
     let addresses = service_addresses::reserve(
@@ -139,7 +142,7 @@ async fn attempt(
         return Err(invalid(call, &object, errors));
     }
     if scale {
-        let (shown, old) = (sub::scale::of(&object), sub::scale::of(live));
+        let (shown, old) = (sub::scale::of(resource, &object), sub::scale::of(resource, live));
         chain.validate(&admission, &shown, Some(&old)).await?;
     } else {
         chain.validate(&admission, &object, Some(live)).await?;

@@ -1,6 +1,6 @@
 //! How objects are printed.
 
-pub mod jsonpath;
+pub use api::jsonpath;
 pub mod table;
 pub mod tabs;
 pub mod yaml;

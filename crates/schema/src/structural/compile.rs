@@ -13,6 +13,8 @@ use crate::{
 
 /// The type of metadata, and all it refers to, under the places they have in every compiled table.
 const META: &str = "meta.v1.ObjectMeta";
+/// The kind itself.
+const ROOT: &str = "resource";
 /// Any value: what a schema that preserves unknown fields says no more of.
 const ANY: &str = "any";
 
@@ -22,12 +24,23 @@ pub fn base(builtin: &Table) -> Table {
     if let Some(id) = builtin.id(META) {
         copy(builtin, id, &mut out);
     }
+    // Its place is the same in every table; [`compile`] fills it.
+    out.insert(Type {
+        name: ROOT.into(),
+        shape: Shape::Scalar(Scalar::Any),
+        atomic: false,
+    });
     out.insert(Type {
         name: ANY.into(),
         shape: Shape::Struct(Struct::new(Vec::new(), Vec::new(), true).of_custom_resource()),
         atomic: false,
     });
     out
+}
+
+/// The type of the objects in every compiled table.
+pub fn root(base: &Table) -> TypeId {
+    base.id(ROOT).unwrap_or(TypeId(0))
 }
 
 fn copy(from: &Table, id: TypeId, to: &mut Table) -> TypeId {
@@ -81,7 +94,7 @@ pub fn compile(base: &Table, kind: &str, schema: Option<&Value>) -> (Table, Type
     if let Some(constraints) = &mut root.constraints {
         constraints.nullable = false;
     }
-    let id = compiler.named(&format!("{kind} resource"), root);
+    let id = compiler.named(ROOT, root);
     (compiler.table, id)
 }
 

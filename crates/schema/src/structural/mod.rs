@@ -7,13 +7,15 @@
 mod check;
 mod compile;
 mod defaults;
+mod embedded;
 mod format;
 mod invariants;
 mod lists;
 mod validate;
 
 pub use check::{Options, check, is_structural, unknown_formats};
-pub use compile::{base, compile};
+pub use compile::{base, compile, root};
+pub use embedded::embedded;
 pub use lists::validate as validate_lists;
 pub use validate::{validate, validate_part};
 

@@ -1,0 +1,415 @@
+//! What is wrong with the versions of a definition, and with how objects get from one to another.
+//!
+//! Upstream judges definitions in an older form, in which what all versions have alike stands once,
+//! above them; its messages name those places, and so do these.
+
+use schema::{FieldError, Path, Value, structural};
+
+use super::{BASE, dotted};
+use crate::{names, object::Object};
+
+/// Where something that each version has is named in messages: above the versions where all have it
+/// alike, else with each.
+fn hoisted(versions: &[Value], field: &str) -> bool {
+    let Some(first) = versions.first() else {
+        return false;
+    };
+    let empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    };
+    versions
+        .iter()
+        .all(|version| !empty(version.at(field)) && version.at(field) == first.at(field))
+}
+
+/// The places of `field`: each version to look at with the path of what holds the field.
+fn places<'v>(
+    versions: &'v [Value],
+    field: &str,
+    path: &Path<'_>,
+    name: &str,
+    mut see: impl FnMut(&'v Value, &Path<'_>),
+) {
+    if hoisted(versions, field) {
+        if let Some(first) = versions.first() {
+            see(first, &path.field(name));
+        }
+        return;
+    }
+    let list = path.field("versions");
+    for (at, version) in versions.iter().enumerate() {
+        see(version, &list.index(at).field(field));
+    }
+}
+
+/// Everything wrong with the versions but for their schemas.
+pub(super) fn validate(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let versions = spec.list("versions");
+    let list = path.field("versions");
+    for (at, version) in versions.iter().enumerate() {
+        let path = list.index(at);
+        let name = version.text("name");
+        let wrongs = names::dns1035_label(name);
+        if !wrongs.is_empty() {
+            errors.push(FieldError::invalid(
+                path.field("name"),
+                name,
+                wrongs.join(","),
+            ));
+        }
+        deprecation(version, &path, errors);
+        if version.at("schema.openAPIV3Schema").is_null() {
+            let schema = path.field("schema");
+            errors.push(FieldError::required(schema.field("openAPIV3Schema"), ""));
+        }
+    }
+    let shown = || spec.at("versions").clone();
+    let mut names: Vec<&str> = versions
+        .iter()
+        .map(|version| version.text("name"))
+        .collect();
+    names.sort_unstable();
+    if names.windows(2).any(|pair| pair[0] == pair[1]) {
+        errors.push(FieldError::invalid(
+            list,
+            shown(),
+            "must contain unique version names",
+        ));
+    }
+    if versions
+        .iter()
+        .filter(|version| version.flag("storage"))
+        .count()
+        != 1
+    {
+        let wrong = "must have exactly one version marked as storage version";
+        errors.push(FieldError::invalid(list, shown(), wrong));
+    }
+    places(
+        versions,
+        "subresources",
+        path,
+        "subresources",
+        |version, path| {
+            scale(version.at("subresources.scale"), path, errors);
+        },
+    );
+    let columns = "additionalPrinterColumns";
+    places(versions, columns, path, columns, |version, path| {
+        for (at, column) in version.list(columns).iter().enumerate() {
+            self::column(column, &path.index(at), errors);
+        }
+    });
+    let fields = "selectableFields";
+    places(versions, fields, path, fields, |version, path| {
+        selectable(version, path, errors);
+    });
+}
+
+fn deprecation(version: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let Some(warning) = version.at("deprecationWarning").as_str() else {
+        return;
+    };
+    let mut wrong = |text: String| {
+        errors.push(FieldError::invalid(
+            path.field("deprecationWarning"),
+            warning,
+            text,
+        ));
+    };
+    if !version.flag("deprecated") {
+        wrong("can only be set for deprecated versions".to_owned());
+        return;
+    }
+    if warning.len() > 256 {
+        wrong("must be <= 256 characters long".to_owned());
+    }
+    if warning.is_empty() {
+        wrong("must not be an empty string".to_owned());
+    }
+    if let Some((at, _)) = warning.char_indices().find(|(_, c)| c.is_control()) {
+        wrong(format!(
+            "must only contain printable UTF-8 characters; non-printable character found at index {at}"
+        ));
+    }
+}
+
+fn simple_path(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) -> bool {
+    let ok = text.starts_with('.');
+    if !ok {
+        let wrong = "must be a simple json path starting with .";
+        errors.push(FieldError::invalid(path, text, wrong));
+    }
+    ok
+}
+
+fn scale(scale: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    if scale.is_null() {
+        return;
+    }
+    let path = path.field("scale");
+    for (field, root) in [
+        ("specReplicasPath", ".spec."),
+        ("statusReplicasPath", ".status."),
+    ] {
+        let text = scale.text(field);
+        let path = path.field(field);
+        if text.is_empty() {
+            errors.push(FieldError::required(path, ""));
+        } else if simple_path(text, &path, errors) && !text.starts_with(root) {
+            let wrong = format!("should be a json path under {}", root.trim_end_matches('.'));
+            errors.push(FieldError::invalid(path, text, wrong));
+        }
+    }
+    let text = scale.text("labelSelectorPath");
+    let path = path.field("labelSelectorPath");
+    if !text.is_empty()
+        && simple_path(text, &path, errors)
+        && !text.starts_with(".spec.")
+        && !text.starts_with(".status.")
+    {
+        let wrong = "should be a json path under either .spec or .status";
+        errors.push(FieldError::invalid(path, text, wrong));
+    }
+}
+
+const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
+const COLUMN_FORMATS: [&str; 9] = [
+    "byte",
+    "date",
+    "date-time",
+    "double",
+    "float",
+    "int32",
+    "int64",
+    "name",
+    "password",
+];
+
+fn column(column: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    if column.text("name").is_empty() {
+        errors.push(FieldError::required(path.field("name"), ""));
+    }
+    let kind = column.text("type");
+    let wrong = format!("must be one of {}", COLUMN_TYPES.join(","));
+    if kind.is_empty() {
+        errors.push(FieldError::required(path.field("type"), wrong));
+    } else if !COLUMN_TYPES.contains(&kind) {
+        errors.push(FieldError::invalid(path.field("type"), kind, wrong));
+    }
+    let format = column.text("format");
+    if !format.is_empty() && !COLUMN_FORMATS.contains(&format) {
+        let wrong = format!("must be one of {}", COLUMN_FORMATS.join(","));
+        errors.push(FieldError::invalid(path.field("format"), format, wrong));
+    }
+    let text = column.text("jsonPath");
+    let path = path.field("JSONPath");
+    if text.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    } else {
+        simple_path(text, &path, errors);
+    }
+}
+
+const MAX_SELECTABLE: usize = 8;
+
+fn selectable(version: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let mut known: Vec<&str> = Vec::new();
+    for (at, field) in version.list("selectableFields").iter().enumerate() {
+        let text = field.text("jsonPath");
+        let item = path.index(at);
+        let path = item.field("jsonPath");
+        if text.is_empty() {
+            errors.push(FieldError::required(path, ""));
+            continue;
+        }
+        let kind = match field_type(version.at("schema.openAPIV3Schema"), text) {
+            Ok(kind) => kind,
+            Err(why) => {
+                let wrong = format!("is an invalid path: {why}");
+                errors.push(FieldError::invalid(path, text, wrong));
+                continue;
+            }
+        };
+        if text == ".metadata" || text.starts_with(".metadata.") {
+            let wrong = "must not point to fields in metadata";
+            errors.push(FieldError::invalid(path, text, wrong));
+        }
+        if !matches!(kind, "string" | "boolean" | "integer") {
+            let wrong = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+            errors.push(FieldError::invalid(path, text, wrong));
+        }
+        if known.contains(&text) {
+            errors.push(FieldError::duplicate(path, text));
+        } else {
+            known.push(text);
+        }
+    }
+    if known.len() > MAX_SELECTABLE {
+        errors.push(FieldError::too_many(path, known.len(), MAX_SELECTABLE));
+    }
+}
+
+/// The type of the field at a dotted path of a schema.
+fn field_type<'s>(schema: &'s Value, path: &str) -> Result<&'s str, String> {
+    if !path.starts_with('.') {
+        return Err(format!(
+            "expected [ or . but got: {}",
+            path.chars().next().unwrap_or(' ')
+        ));
+    }
+    let mut here = schema;
+    let mut shown = String::new();
+    for name in dotted(path).split('.') {
+        if name.is_empty() {
+            return Err("unexpected end of JSON path".to_owned());
+        }
+        shown.push('.');
+        shown.push_str(name);
+        here = match here.at("properties").get(name) {
+            Some(property) => property,
+            None if shown.starts_with(".metadata") => return Ok("string"),
+            None => return Err(format!("does not refer to a valid field: {name}")),
+        };
+    }
+    Ok(here.text("type"))
+}
+
+/// Everything wrong with the schemas; those that an update leaves alone are not judged again.
+pub(super) fn schemas(object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let path = Path::ROOT.field("spec");
+    let versions = object.list("spec.versions");
+    let old_versions = old.map_or(&[][..], |old| old.list("spec.versions"));
+    let was_structural = old_versions.iter().all(|version| {
+        let schema = version.at("schema.openAPIV3Schema");
+        schema.is_null() || structural::is_structural(schema)
+    });
+    let has_status = |version: &Value| version.at("subresources").get("status").is_some();
+    places(versions, "schema", &path, "validation", |version, path| {
+        let schema = version.at("schema.openAPIV3Schema");
+        let unchanged = old_versions.iter().any(|old| {
+            old.text("name") == version.text("name")
+                && old.at("schema") == version.at("schema")
+                && has_status(old) == has_status(version)
+        });
+        if schema.is_null() || unchanged {
+            return;
+        }
+        let options = structural::Options {
+            status: has_status(version),
+            structural: was_structural,
+        };
+        let path = path.field("openAPIV3Schema");
+        errors.extend(structural::check(&BASE, schema, &path, options));
+    });
+}
+
+/// Everything wrong with how objects get from version to version.
+pub(super) fn conversion(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let conversion = spec.at("conversion");
+    let path = path.field("conversion");
+    let strategy = conversion.text("strategy");
+    match strategy {
+        "None" | "Webhook" => {}
+        "" => errors.push(FieldError::required(path.field("strategy"), "")),
+        other => {
+            let known = ["None", "Webhook"];
+            errors.push(FieldError::not_supported(
+                path.field("strategy"),
+                other,
+                &known,
+            ));
+        }
+    }
+    let config = conversion.at("webhook.clientConfig");
+    let versions: Vec<&str> = conversion
+        .texts("webhook.conversionReviewVersions")
+        .collect();
+    let (config_path, versions_path) = (
+        path.field("webhookClientConfig"),
+        path.field("conversionReviewVersions"),
+    );
+    if strategy != "Webhook" {
+        let wrong = "should not be set when strategy is not set to Webhook";
+        if !config.is_null() {
+            errors.push(FieldError::forbidden(config_path, wrong));
+        }
+        if !versions.is_empty() {
+            errors.push(FieldError::forbidden(versions_path, wrong));
+        }
+        return;
+    }
+    if spec.flag("preserveUnknownFields") {
+        let wrong = "must be None if spec.preserveUnknownFields is true";
+        errors.push(FieldError::invalid(path.field("strategy"), strategy, wrong));
+    }
+    if config.is_null() {
+        let wrong = "required when strategy is set to Webhook";
+        errors.push(FieldError::required(config_path, wrong));
+    } else {
+        client_config(config, &config_path, errors);
+    }
+    if versions.is_empty() {
+        errors.push(FieldError::required(versions_path, ""));
+        return;
+    }
+    for (at, version) in versions.iter().enumerate() {
+        let path = versions_path.index(at);
+        if versions[..at].contains(version) {
+            errors.push(FieldError::invalid(path, *version, "duplicate version"));
+            continue;
+        }
+        for wrong in names::dns1035_label(version) {
+            errors.push(FieldError::invalid(path, *version, wrong));
+        }
+    }
+    if !versions
+        .iter()
+        .any(|version| matches!(*version, "v1" | "v1beta1"))
+    {
+        let shown = conversion.at("webhook.conversionReviewVersions").clone();
+        let wrong = "must include at least one of v1, v1beta1";
+        errors.push(FieldError::invalid(versions_path, shown, wrong));
+    }
+}
+
+fn client_config(config: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    match (config.has("url"), config.has("service")) {
+        (true, false) => {
+            let url = config.text("url");
+            let path = path.field("url");
+            if !url.starts_with("https://") {
+                let wrong =
+                    "'https' is the only allowed URL scheme; desired format: https://host[/path]";
+                errors.push(FieldError::invalid(path, url, wrong));
+            } else if url.contains(['?', '#', '@']) {
+                let wrong =
+                    "user information, query parameters and fragments are not permitted in the URL";
+                errors.push(FieldError::invalid(path, url, wrong));
+            }
+        }
+        (false, true) => {
+            let service = config.at("service");
+            let path = path.field("service");
+            for (field, wrong) in [
+                ("name", "service name is required"),
+                ("namespace", "service namespace is required"),
+            ] {
+                if service.text(field).is_empty() {
+                    errors.push(FieldError::required(path.field(field), wrong));
+                }
+            }
+            let port = service.int("port").unwrap_or(443);
+            for wrong in names::port_number(port) {
+                let wrong = format!("port is not valid: {wrong}");
+                errors.push(FieldError::invalid(path.field("port"), port, wrong));
+            }
+        }
+        _ => errors.push(FieldError::required(
+            path,
+            "exactly one of url or service is required",
+        )),
+    }
+}
