@@ -100,6 +100,12 @@ impl FieldSelector {
         Ok(self)
     }
 
+    /// The terms on these fields, and the others.
+    pub fn partition(self, these: impl Fn(&str) -> bool) -> (Self, Self) {
+        let (terms, others) = self.terms.into_iter().partition(|term| these(&term.field));
+        (FieldSelector { terms }, FieldSelector { terms: others })
+    }
+
     /// Does it select everything?
     pub fn is_everything(&self) -> bool {
         self.terms.is_empty()

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::catalog::Catalog;
 use api::resource::Resource;
@@ -38,6 +39,10 @@ pub trait Form: Send + Sync {
     fn to_served(&self, objects: Vec<Value>) -> BoxFuture<'_, Result<Vec<Value>, Status>>;
     /// For the store.
     fn to_storage(&self, object: Value) -> BoxFuture<'_, Result<Value, Status>>;
+    /// The version as its definition has it, for publication.
+    fn version(&self) -> Value;
+    /// What changes when the version does.
+    fn mark(&self) -> u64;
 }
 
 /// One served version of one resource.
@@ -54,6 +59,12 @@ pub struct Endpoint {
     pub form: Option<Arc<dyn Form>>,
     /// The resource has `/status`.
     pub has_status: bool,
+    /// Selectable fields are those of converted objects, not of what rests.
+    pub selects_converted: bool,
+    /// What every request is told: the version is deprecated.
+    pub warning: Option<String>,
+    /// Why nothing new can be created, while the definition is going.
+    pub closing: Option<&'static str>,
     /// Objects rest (reviews do not).
     pub stored: bool,
 }
@@ -68,6 +79,9 @@ impl Endpoint {
             prefix: Key::prefix_of(&resource.storage_group, &resource.storage_plural),
             converts,
             form: None,
+            selects_converted: false,
+            warning: None,
+            closing: None,
             has_status: resource.subresources.iter().any(|s| &*s.name == "status"),
             stored: resource.verbs.iter().any(|v| &**v == "watch"),
             resource: Held::Static(resource),
@@ -96,6 +110,8 @@ type Path = (Box<str>, Box<str>, Box<str>);
 /// All endpoints by group, version and plural.
 pub struct Endpoints {
     map: RwLock<HashMap<Box<str>, Vec<Arc<Endpoint>>>>,
+    /// Moves with every change: documents made of the endpoints are as good as their number.
+    changes: AtomicU64,
 }
 
 impl Endpoints {
@@ -109,7 +125,13 @@ impl Endpoints {
         }
         Endpoints {
             map: RwLock::new(map),
+            changes: AtomicU64::new(0),
         }
+    }
+
+    /// A number that moves with every change.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The endpoint of a path.
@@ -138,6 +160,17 @@ impl Endpoints {
         self.map.read().values().flatten().cloned().collect()
     }
 
+    /// Those that were made at run time, by group, version and name.
+    pub fn custom(&self) -> Vec<Arc<Endpoint>> {
+        let mut list: Vec<_> = self
+            .all()
+            .into_iter()
+            .filter(|endpoint| matches!(endpoint.resource, Held::Shared(_)))
+            .collect();
+        list.sort_by_cached_key(|endpoint| Self::path(endpoint));
+        list
+    }
+
     /// Adds one, or puts it in the place of the one with the same path.
     pub fn insert(&self, endpoint: Arc<Endpoint>) {
         let path = Self::path(&endpoint);
@@ -145,6 +178,7 @@ impl Endpoints {
         let list = map.entry(endpoint.resource.plural.clone()).or_default();
         list.retain(|e| Self::path(e) != path);
         list.push(endpoint);
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Takes the endpoint of a path away.
@@ -155,6 +189,7 @@ impl Endpoints {
             if list.is_empty() {
                 map.remove(plural);
             }
+            self.changes.fetch_add(1, Ordering::AcqRel);
         }
     }
 

@@ -13,6 +13,7 @@
 //! | [`authentication`], [`authorization`], [`admission`] | who, may they, and shall it be so |
 //! | [`registry`] | the generic operations on objects, and the subresources |
 //! | [`discovery`] | what is served |
+//! | [`extensions`] | what definitions of custom resources add to it |
 //! | [`proxy`] | to kubelets, pods, services |
 //! | [`outbound`] | to webhooks and other API servers |
 //! | [`bootstrap`] | objects a cluster has from its first start |
@@ -33,6 +34,7 @@ pub mod bootstrap;
 pub mod config;
 pub mod discovery;
 pub mod endpoint;
+pub mod extensions;
 pub mod flow;
 pub mod http;
 pub mod metrics;

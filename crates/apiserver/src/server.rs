@@ -20,6 +20,7 @@ use crate::bootstrap;
 use crate::config::{Config, Random};
 use crate::discovery::Documents;
 use crate::endpoint::Endpoints;
+use crate::extensions;
 use crate::flow::Limiter;
 use crate::http::local::LocalTransport;
 use crate::metrics::Metrics;
@@ -129,6 +130,7 @@ impl ApiServer {
         // After the first roles are written, so that nobody is refused for roles not seen yet.
         follow_rbac(&server.store, &rbac, &server.ending);
         server.admission.follow(&server.store, &server.ending);
+        extensions::start(&server).await?;
         *server.ready.write() = true;
         Ok(server)
     }
@@ -184,7 +186,7 @@ async fn register(store: &Arc<Store>, endpoints: &Endpoints) -> Result<(), Start
         let resting = endpoint.clone();
         let mut registration = Registration::new(
             move |bytes: &[u8]| match serde_json::from_slice::<Value>(bytes) {
-                Ok(object) => registry::attributes(&resting.resource, &object),
+                Ok(object) => registry::attributes(&*resting.resource.strategy, &object),
                 Err(_) => store::Attributes::default(),
             },
         );

@@ -12,6 +12,7 @@ mod versions;
 pub use kind::CustomKind;
 pub use names::{Taken, accept};
 pub use resource::{Version, resources, served};
+pub use versions::each_schema;
 
 use std::sync::LazyLock;
 

@@ -19,6 +19,8 @@ use crate::{
 pub struct Version {
     /// The resource.
     pub resource: Resource,
+    /// Requests may name it; the version objects rest in may be one they may not.
+    pub served: bool,
     /// What requests are told when the version is deprecated.
     pub deprecated: Option<String>,
     /// Its behaviour, to be extended by what this crate cannot do.
@@ -33,7 +35,7 @@ pub fn served(definition: &Value) -> bool {
         && !definition.text("status.acceptedNames.kind").is_empty()
 }
 
-/// The served versions of a definition. `schema_of` finds a version's schema again when its table is
+/// The versions of a definition. `schema_of` finds a version's schema again when its table is
 /// first needed; until then nothing is kept of it.
 pub fn resources(
     definition: &Value,
@@ -48,7 +50,6 @@ pub fn resources(
     definition
         .list("spec.versions")
         .iter()
-        .filter(|version| version.flag("served"))
         .map(|version| {
             let schema_of = schema_of.clone();
             one(definition, version, selectable.clone(), move |name| {
@@ -151,6 +152,7 @@ fn one(
     };
     Version {
         resource,
+        served: version.flag("served"),
         deprecated: version
             .flag("deprecated")
             .then(|| deprecation(definition, version)),

@@ -277,16 +277,29 @@ fn field_type<'s>(schema: &'s Value, path: &str) -> Result<&'s str, String> {
     Ok(here.text("type"))
 }
 
-/// Everything wrong with the schemas; those that an update leaves alone are not judged again.
-pub(super) fn schemas(object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+fn has_status(version: &Value) -> bool {
+    version.at("subresources").get("status").is_some()
+}
+
+/// Shows the schemas with their places, and whether an update leaves them alone.
+pub fn each_schema(
+    object: &Value,
+    old: Option<&Value>,
+    mut see: impl FnMut(&Value, &Path<'_>, bool),
+) {
+    each_version(object, old, |version, path, unchanged| {
+        see(version.at("schema.openAPIV3Schema"), path, unchanged);
+    });
+}
+
+fn each_version(
+    object: &Value,
+    old: Option<&Value>,
+    mut see: impl FnMut(&Value, &Path<'_>, bool),
+) {
     let path = Path::ROOT.field("spec");
     let versions = object.list("spec.versions");
     let old_versions = old.map_or(&[][..], |old| old.list("spec.versions"));
-    let was_structural = old_versions.iter().all(|version| {
-        let schema = version.at("schema.openAPIV3Schema");
-        schema.is_null() || structural::is_structural(schema)
-    });
-    let has_status = |version: &Value| version.at("subresources").get("status").is_some();
     places(versions, "schema", &path, "validation", |version, path| {
         let schema = version.at("schema.openAPIV3Schema");
         let unchanged = old_versions.iter().any(|old| {
@@ -294,15 +307,29 @@ pub(super) fn schemas(object: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
                 && old.at("schema") == version.at("schema")
                 && has_status(old) == has_status(version)
         });
-        if schema.is_null() || unchanged {
+        if !schema.is_null() {
+            see(version, &path.field("openAPIV3Schema"), unchanged);
+        }
+    });
+}
+
+/// Everything wrong with the schemas; those that an update leaves alone are not judged again.
+pub(super) fn schemas(object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let old_versions = old.map_or(&[][..], |old| old.list("spec.versions"));
+    let was_structural = old_versions.iter().all(|version| {
+        let schema = version.at("schema.openAPIV3Schema");
+        schema.is_null() || structural::is_structural(schema)
+    });
+    each_version(object, old, |version, path, unchanged| {
+        if unchanged {
             return;
         }
         let options = structural::Options {
             status: has_status(version),
             structural: was_structural,
         };
-        let path = path.field("openAPIV3Schema");
-        errors.extend(structural::check(&BASE, schema, &path, options));
+        let schema = version.at("schema.openAPIV3Schema");
+        errors.extend(structural::check(&BASE, schema, path, options));
     });
 }
 

@@ -1,6 +1,9 @@
 //! OpenAPI documents with paths, as kubectl reads them for `explain`, `diff` and its checks.
 
+pub mod custom;
 mod operations;
+
+pub use operations::Form;
 
 use std::{
     collections::{HashMap, hash_map::DefaultHasher},
@@ -65,13 +68,31 @@ fn kinds_value(kinds: &HashMap<TypeId, Vec<Gvk>>, catalog: &Catalog, ty: &Type) 
     )
 }
 
+/// What is said of fields that every object has.
+const API_VERSION: &str =
+    "APIVersion defines the group and version of the schema that this object is written in.";
+const KIND: &str = "Kind is the name of the type of this object, in camel case.";
+const CREATED: &str =
+    "CreationTimestamp is a timestamp of when the server stored the object first.";
+
 /// Kinds have `apiVersion` and `kind`, which no table row names.
 fn complete(definitions: &mut Map<String, Value>) {
     for definition in definitions.values_mut() {
         if definition.get("x-kubernetes-group-version-kind").is_some() {
-            definition.set_default("properties.apiVersion", json!({"type": "string"}));
-            definition.set_default("properties.kind", json!({"type": "string"}));
+            for (field, about) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+                let path = format!("properties.{field}");
+                definition.set_default(&path, json!({"type": "string"}));
+                definition.set(&format!("{path}.description"), about);
+            }
         }
+    }
+    let meta = schema::openapi::definition_name("meta.v1.ObjectMeta");
+    if let Some(definition) = definitions.get_mut(&meta) {
+        definition.set(
+            "description",
+            "ObjectMeta is metadata that all persisted objects have.",
+        );
+        definition.set("properties.creationTimestamp.description", CREATED);
     }
     definitions.insert(PATCH.to_owned(), json!({"type": "object"}));
 }
@@ -140,7 +161,11 @@ pub fn v3(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
     for resource in catalog.resources_of(group, version) {
         operations::paths(catalog, resource, operations::Form::V3, &mut paths);
     }
-    Some(json!({
+    Some(v3_document(paths, schemas))
+}
+
+fn v3_document(paths: Map<String, Value>, schemas: Map<String, Value>) -> Value {
+    json!({
         "openapi": "3.0.0",
         "info": info(),
         "paths": paths,
@@ -148,7 +173,59 @@ pub fn v3(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
             "schemas": schemas,
             "securitySchemes": {"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header"}},
         },
-    }))
+    })
+}
+
+/// What the operations on custom resources refer to beside their kinds.
+fn shared_schemas(catalog: &Catalog) -> Map<String, Value> {
+    let kinds = kinds(catalog);
+    let wanted = SHARED
+        .iter()
+        .chain(&[
+            "meta.v1.ObjectMeta",
+            "meta.v1.ListMeta",
+            "autoscaling.v1.Scale",
+        ])
+        .filter_map(|name| catalog.table.id(name));
+    let mut schemas = v3_schemas(&catalog.table, wanted, &|ty| {
+        kinds_value(&kinds, catalog, ty)
+    });
+    complete(&mut schemas);
+    schemas
+}
+
+/// The built-in kinds' part of `/openapi/v2`, as the entries of `paths` and of `definitions` without
+/// the braces around them: custom resources' entries are put beside them as often as those change.
+pub fn builtin_v2_parts() -> &'static (String, String) {
+    static PARTS: OnceLock<(String, String)> = OnceLock::new();
+    PARTS.get_or_init(|| {
+        let mut document = v2(catalog::builtin());
+        let mut part = |name: &str| {
+            let text = document[name].take().to_string();
+            text[1..text.len() - 1].to_owned()
+        };
+        (part("paths"), part("definitions"))
+    })
+}
+
+/// `/openapi/v2` of the built-in kinds and of further paths and definitions.
+pub fn v2_with(paths: &Map<String, Value>, definitions: &Map<String, Value>) -> String {
+    let (own_paths, own_definitions) = builtin_v2_parts();
+    let mut out = String::with_capacity(own_paths.len() + own_definitions.len() + 4096);
+    out.push_str("{\"swagger\":\"2.0\",\"info\":");
+    out.push_str(&info().to_string());
+    for (name, own, more) in [
+        ("paths", own_paths, paths),
+        ("definitions", own_definitions, definitions),
+    ] {
+        out.push_str(&format!(",\"{name}\":{{{own}"));
+        for (key, value) in more {
+            out.push_str(&format!(",{}:{value}", Value::from(key.as_str())));
+        }
+        out.push('}');
+    }
+    out.push_str(",\"securityDefinitions\":{\"BearerToken\":{\"type\":\"apiKey\",\"name\":\"authorization\",\"in\":\"header\"}},\"security\":[{\"BearerToken\":[]}]}");
+    out
 }
 
 /// `api/v1` or `apis/GROUP/VERSION`: the path of a version, also below `/openapi/v3`.

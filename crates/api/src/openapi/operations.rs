@@ -18,6 +18,16 @@ pub enum Form {
     V3,
 }
 
+impl Form {
+    /// Where definitions are.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Form::V2 => "#/definitions/",
+            Form::V3 => "#/components/schemas/",
+        }
+    }
+}
+
 const ANSWERS: [&str; 4] = [
     "application/json",
     "application/yaml",
@@ -208,19 +218,15 @@ fn group_names(group: &str, version: &str) -> (String, String) {
 fn body_name(catalog: &Catalog, gvk: &Gvk) -> String {
     catalog
         .type_of(&gvk.group, &gvk.version, &gvk.kind)
-        .map_or_else(String::new, |id| {
-            definition_name(&catalog.table.get(id).name)
-        })
+        .map_or_else(
+            || super::custom::body_name(gvk),
+            |id| definition_name(&catalog.table.get(id).name),
+        )
 }
 
 impl Context<'_> {
     fn schema(&self, name: &str) -> Value {
-        let place = if self.form == Form::V2 {
-            "#/definitions/"
-        } else {
-            "#/components/schemas/"
-        };
-        json!({"$ref": format!("{place}{name}")})
+        json!({"$ref": format!("{}{name}", self.form.prefix())})
     }
 
     fn parameter(&self, name: &str, kind: &str, place: &str) -> Value {
@@ -357,7 +363,7 @@ impl Context<'_> {
                     );
                     item.insert(
                         "patch".to_owned(),
-                        self.with_body(operation, PATCH, &PATCHES, true),
+                        self.with_body(operation, PATCH, self.patches(), true),
                     );
                 }
                 _ => {}
@@ -365,10 +371,20 @@ impl Context<'_> {
         }
     }
 
+    /// The forms of patches: types made at run time have no patch strategies.
+    fn patches(&self) -> &'static [&'static str] {
+        if self.resource.types.is_builtin() {
+            &PATCHES
+        } else {
+            &[PATCHES[0], PATCHES[1], PATCHES[3]]
+        }
+    }
+
     fn list(&self, suffix: &str) -> Value {
         let list = self.catalog.list_type(self.resource);
+        let gvk = &self.resource.gvk;
         let name = list.map_or_else(
-            || self.body.clone(),
+            || super::custom::model_name(&gvk.group, &gvk.version, &self.resource.list_kind),
             |id| definition_name(&self.catalog.table.get(id).name),
         );
         let id = format!("list{}{suffix}", self.prefix);

@@ -3,6 +3,7 @@
 
 mod health;
 mod openapi;
+mod served;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -13,20 +14,29 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use served::Served;
 
+use crate::endpoint::Endpoints;
 use crate::http::body::Body;
 use crate::request::accept::{Accept, Encoding, Shape};
 use crate::request::info::RequestInfo;
 use crate::request::query::Query;
 use crate::server::ApiServer;
 
-/// Documents made once.
+/// Documents made when first asked for, and again when what is served has changed.
 pub struct Documents {
     catalog: &'static Catalog,
     aggregated_api: OnceLock<Bytes>,
-    aggregated_apis: OnceLock<Bytes>,
+    made: Mutex<Option<Arc<Made>>>,
     pub(super) openapi: openapi::OpenApi,
+}
+
+/// What was made of what was served at one time.
+pub(super) struct Made {
+    served: Served,
+    aggregated: OnceLock<Bytes>,
 }
 
 impl Documents {
@@ -35,8 +45,24 @@ impl Documents {
         Documents {
             catalog,
             aggregated_api: OnceLock::new(),
-            aggregated_apis: OnceLock::new(),
+            made: Mutex::default(),
             openapi: openapi::OpenApi::default(),
+        }
+    }
+
+    /// Of what is served now.
+    fn made(&self, endpoints: &Endpoints) -> Arc<Made> {
+        let mut made = self.made.lock();
+        match &*made {
+            Some(made) if made.served.changes == endpoints.changes() => made.clone(),
+            _ => {
+                let new = Arc::new(Made {
+                    served: Served::new(self.catalog, endpoints),
+                    aggregated: OnceLock::new(),
+                });
+                *made = Some(new.clone());
+                new
+            }
         }
     }
 }
@@ -83,17 +109,19 @@ pub async fn answer(
     }
     let path = info.path.trim_end_matches('/');
     let documents = &server.documents;
+    let made = documents.made(&server.endpoints);
+    let served = &made.served;
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match segments[..] {
-        [""] | [] => Ok(document(accept, &paths(documents.catalog))),
+        [""] | [] => Ok(document(accept, &paths(served))),
         ["api"] | ["apis"] if accept.is_some_and(|a| a.shape == Shape::Discovery) => {
             let (cell, core) = if segments[0] == "api" {
                 (&documents.aggregated_api, true)
             } else {
-                (&documents.aggregated_apis, false)
+                (&made.aggregated, false)
             };
             let bytes = cell.get_or_init(|| {
-                serde_json::to_vec(&api::discovery::aggregated_builtin(documents.catalog, core))
+                serde_json::to_vec(&served.aggregated(core))
                     .unwrap_or_default()
                     .into()
             });
@@ -108,24 +136,19 @@ pub async fn answer(
             ))
         }
         ["apis"] => {
-            let named = documents
-                .catalog
-                .groups()
-                .iter()
-                .filter(|g| !g.name.is_empty());
+            let named = served.groups().iter().filter(|g| !g.name.is_empty());
             Ok(document(accept, &api::discovery::groups(named)))
         }
         ["apis", group] => {
-            let found = documents
-                .catalog
+            let found = served
                 .groups()
                 .iter()
                 .find(|g| *g.name == *group && !group.is_empty());
             let group = found.ok_or_else(Status::no_resource)?;
             Ok(document(accept, &api::discovery::group(group)))
         }
-        ["api", version] => resources(server, accept, "", version),
-        ["apis", group, version] => resources(server, accept, group, version),
+        ["api", version] => resources(served, accept, "", version),
+        ["apis", group, version] => resources(served, accept, group, version),
         ["version"] => Ok(document(accept, &version())),
         ["healthz" | "livez" | "readyz", ref rest @ ..] => {
             Ok(health::answer(server, segments[0], rest, query))
@@ -134,7 +157,7 @@ pub async fn answer(
             "text/plain; version=0.0.4; charset=utf-8",
             server.metrics.text(),
         )),
-        ["openapi", ref rest @ ..] => openapi::answer(server, parts, rest, query),
+        ["openapi", ref rest @ ..] => openapi::answer(server, served, parts, rest, query),
         [".well-known", "openid-configuration"] => {
             let tokens = &server.authenticator.tokens;
             let value = json!({
@@ -155,7 +178,7 @@ pub async fn answer(
 }
 
 /// `/`
-fn paths(catalog: &Catalog) -> Value {
+fn paths(served: &Served) -> Value {
     let mut paths: Vec<String> = [
         "/.well-known/openid-configuration",
         "/api",
@@ -171,7 +194,7 @@ fn paths(catalog: &Catalog) -> Value {
     ]
     .map(str::to_owned)
     .into();
-    for group in catalog.groups() {
+    for group in served.groups() {
         if !group.name.is_empty() {
             paths.push(format!("/apis/{}", group.name));
         }
@@ -187,17 +210,13 @@ fn paths(catalog: &Catalog) -> Value {
 }
 
 fn resources(
-    server: &Arc<ApiServer>,
+    served: &Served,
     accept: Option<Accept>,
     group: &str,
     version: &str,
 ) -> Result<Response<Body>, Status> {
-    let mut resources = server
-        .documents
-        .catalog
-        .resources_of(group, version)
-        .peekable();
-    if resources.peek().is_none() {
+    let resources = served.resources_of(group, version);
+    if resources.is_empty() {
         return Err(Status::no_resource());
     }
     Ok(document(

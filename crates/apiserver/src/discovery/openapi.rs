@@ -1,41 +1,130 @@
-//! The OpenAPI documents, made on first demand.
+//! The OpenAPI documents, made on first demand, and again when definitions change.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use api::openapi::Form;
+use api::openapi::custom::{self, Published};
 use api::status::Status;
 use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::served::Served;
 use super::tagged;
+use crate::endpoint::Endpoint;
 use crate::http::body::Body;
 use crate::request::query::Query;
 use crate::server::ApiServer;
 
-/// Documents made so far, by path: as many as there are served versions.
+/// Documents made so far, by path: as many as there are served versions. Those of built-in kinds
+/// stay, the others go when what is served changes.
 #[derive(Default)]
 pub struct OpenApi {
-    made: Mutex<HashMap<String, Bytes>>,
+    builtin: Mutex<HashMap<String, Bytes>>,
+    /// The change they are made of, and they.
+    custom: Mutex<(u64, HashMap<String, Bytes>)>,
 }
 
 impl OpenApi {
-    fn get(&self, path: &str, make: impl FnOnce() -> Option<Value>) -> Option<Bytes> {
-        if let Some(bytes) = self.made.lock().get(path) {
+    fn builtin(&self, path: &str, make: impl FnOnce() -> Option<Value>) -> Option<Bytes> {
+        if let Some(bytes) = self.builtin.lock().get(path) {
             return Some(bytes.clone());
         }
         let bytes: Bytes = serde_json::to_vec(&make()?).ok()?.into();
-        self.made.lock().insert(path.to_owned(), bytes.clone());
+        self.builtin.lock().insert(path.to_owned(), bytes.clone());
         Some(bytes)
     }
+
+    fn custom(&self, served: &Served, path: &str, make: impl FnOnce() -> String) -> Bytes {
+        let mut custom = self.custom.lock();
+        if custom.0 != served.changes {
+            *custom = (served.changes, HashMap::new());
+        }
+        if let Some(bytes) = custom.1.get(path) {
+            return bytes.clone();
+        }
+        let bytes = Bytes::from(make());
+        custom.1.insert(path.to_owned(), bytes.clone());
+        bytes
+    }
+}
+
+fn published<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Vec<Published<'a>> {
+    endpoints
+        .map(|endpoint| Published {
+            resource: &endpoint.resource,
+            version: endpoint
+                .form
+                .as_ref()
+                .map_or(Value::Null, |form| form.version()),
+        })
+        .collect()
+}
+
+/// `/openapi/v3`: every version with what changes when its document does.
+fn index(served: &Served) -> String {
+    let mut paths = serde_json::Map::new();
+    for group in served.groups() {
+        for version in &group.versions {
+            let mut hasher = DefaultHasher::new();
+            let mut custom = false;
+            for endpoint in served.custom_of(&group.name, version) {
+                custom = true;
+                endpoint.resource.plural.hash(&mut hasher);
+                endpoint
+                    .form
+                    .as_ref()
+                    .map(|form| form.mark())
+                    .hash(&mut hasher);
+            }
+            let path = api::openapi::version_path(&group.name, version);
+            let hash = if custom {
+                format!("{}{:016X}", api::openapi::hash(), hasher.finish())
+            } else {
+                api::openapi::hash().to_owned()
+            };
+            let url = format!("/openapi/v3/{path}?hash={hash}");
+            paths.insert(path, json!({"serverRelativeURL": url}));
+        }
+    }
+    json!({"paths": paths}).to_string()
+}
+
+/// The document of a version.
+fn version(server: &ApiServer, served: &Served, group: &str, version: &str) -> Option<Bytes> {
+    let catalog = server.catalog;
+    let documents = &server.documents.openapi;
+    let path = api::openapi::version_path(group, version);
+    let mut custom = served.custom_of(group, version).peekable();
+    if custom.peek().is_none() {
+        return documents.builtin(&path, || api::openapi::v3(catalog, group, version));
+    }
+    Some(documents.custom(served, &path, || {
+        let published = published(custom);
+        match api::openapi::v3(catalog, group, version) {
+            None => custom::v3(catalog, &published).to_string(),
+            Some(mut document) => {
+                let (paths, schemas) = custom::parts(catalog, &published, Form::V3);
+                for (place, more) in [("/paths", paths), ("/components/schemas", schemas)] {
+                    if let Some(Value::Object(map)) = document.pointer_mut(place) {
+                        map.extend(more);
+                    }
+                }
+                document.to_string()
+            }
+        }
+    }))
 }
 
 /// Answers `/openapi/…`.
 pub fn answer(
     server: &Arc<ApiServer>,
+    served: &Served,
     parts: &Parts,
     rest: &[&str],
     query: &Query,
@@ -43,15 +132,18 @@ pub fn answer(
     if !accepts_json(parts) {
         return Err(Status::not_acceptable(&["application/json"]));
     }
-    let catalog = server.catalog;
-    let path = rest.join("/");
-    let bytes = server.documents.openapi.get(&path, || match *rest {
-        ["v2"] => Some(api::openapi::v2(catalog)),
-        ["v3"] => Some(api::openapi::v3_index(catalog)),
-        ["v3", "api", version] => api::openapi::v3(catalog, "", version),
-        ["v3", "apis", group, version] => api::openapi::v3(catalog, group, version),
+    let documents = &server.documents.openapi;
+    let bytes = match *rest {
+        ["v2"] => Some(documents.custom(served, "v2", || {
+            let published = published(served.custom.iter());
+            let (paths, definitions) = custom::parts(server.catalog, &published, Form::V2);
+            api::openapi::v2_with(&paths, &definitions)
+        })),
+        ["v3"] => Some(documents.custom(served, "v3", || index(served))),
+        ["v3", "api", name] => version(server, served, "", name),
+        ["v3", "apis", group, name] => version(server, served, group, name),
         _ => None,
-    });
+    };
     let mut response = tagged(
         parts,
         "application/json",

@@ -29,6 +29,9 @@ pub(super) async fn create_managed(
 ) -> Result<Written, Status> {
     let endpoint = &call.endpoint;
     let resource = &*endpoint.resource;
+    if let Some(why) = endpoint.closing {
+        return Err(Status::forbidden(resource, meta::name(&object), why));
+    }
     namespace_of(call, &mut object)?;
     if serialize::sent_revision(&object)?.is_some() {
         return Err(Status::bad_request(

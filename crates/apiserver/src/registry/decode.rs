@@ -35,6 +35,11 @@ pub fn form(content_type: &str) -> Result<Form, Status> {
     }
 }
 
+/// Are these the types that have protobuf forms? The scale of a custom resource has one.
+fn is_catalogs(table: &Table) -> bool {
+    std::ptr::eq(table, &api::catalog::builtin().table)
+}
+
 /// Decodes a body that must be of kind `gvk` and type `ty`, and says what it had beyond.
 pub fn body(
     call: &Call,
@@ -45,6 +50,12 @@ pub fn body(
     validation: FieldValidation,
 ) -> Result<Value, Status> {
     let form = form(&call.content_type)?;
+    if form == Form::Protobuf && !call.endpoint.resource.types.is_builtin() && !is_catalogs(table) {
+        return Err(Status::unsupported_media_type(&[
+            "application/json",
+            "application/yaml",
+        ]));
+    }
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Status::bad_request(
             "Required value: the request has no body",

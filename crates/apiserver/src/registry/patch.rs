@@ -56,6 +56,12 @@ pub async fn patch(
     body: &Bytes,
 ) -> Result<(Written, bool), Status> {
     let format = format(&call.content_type)?;
+    // Types made at run time say nothing of strategies.
+    if format == Format::Strategic && !call.endpoint.resource.types.is_builtin() {
+        let names = FORMATS[..4].iter().filter(|(_, f)| *f != Format::Strategic);
+        let names: Vec<&str> = names.map(|(name, _)| *name).collect();
+        return Err(Status::unsupported_media_type(&names));
+    }
     let options = call.write_options()?;
     if format == Format::Apply {
         return apply(call, name, part, body, &options).await;
@@ -230,8 +236,15 @@ async fn apply(
         |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding YAML: {e}"));
     let decoded = schema::decode::yaml(endpoint.resource.table(), resource.ty, body)
         .map_err(|e| refused(&e))?;
-    decode::strictly(call, options.field_validation, &decoded.strict)
-        .map_err(Status::bad_request)?;
+    // What is applied must have a place in the schema, whatever is said of strictness.
+    let (undeclared, doubles): (Vec<String>, Vec<String>) = decoded
+        .strict
+        .into_iter()
+        .partition(|text| text.starts_with("unknown field "));
+    decode::strictly(call, options.field_validation, &doubles).map_err(Status::bad_request)?;
+    if !undeclared.is_empty() {
+        return Err(not_declared(call, name, &undeclared));
+    }
     let mut applied = decoded.value;
     if applied.text("kind").is_empty() || applied.text("apiVersion").is_empty() {
         return Err(Status::bad_request(
@@ -295,6 +308,31 @@ async fn apply(
         }),
     };
     update(call, name, change, options).await
+}
+
+/// What upstream says of fields that no schema declares.
+fn not_declared(call: &Call, name: &str, unknown: &[String]) -> Status {
+    let places: Vec<String> = unknown
+        .iter()
+        .map(|text| {
+            let place = text.trim_start_matches("unknown field ").trim_matches('"');
+            format!(".{place}: field not declared in schema")
+        })
+        .collect();
+    let list = match &places[..] {
+        [one] => one.clone(),
+        many => format!("errors:\n  {}", many.join("\n  ")),
+    };
+    Status::other(
+        500,
+        "InternalError",
+        format!(
+            "failed to create typed patch object ({}/{name}; {}, Kind={}): {list}",
+            call.namespace(),
+            call.endpoint.api_version,
+            call.endpoint.resource.gvk.kind
+        ),
+    )
 }
 
 fn apply_error(error: ApplyError) -> Status {

@@ -227,7 +227,7 @@ pub async fn select(call: &Call) -> Result<(List, Option<String>), Status> {
         .store
         .list(&call.endpoint.prefix, &options, filter)
         .await;
-    let list = list.map_err(|error| match error {
+    let mut list = list.map_err(|error| match error {
         ListError::Expired { .. } => expired(&page, call),
         ListError::Future { requested, current } => too_large(requested, current),
         error => Status::internal(error),
@@ -236,6 +236,9 @@ pub async fn select(call: &Call) -> Result<(List, Option<String>), Status> {
         Some(last) if list.more => Some(token(call, last, page.at.unwrap_or(list.revision))),
         _ => None,
     };
+    list.items = selection
+        .narrow(&call.endpoint, std::mem::take(&mut list.items))
+        .await?;
     Ok((list, next))
 }
 

@@ -1,16 +1,22 @@
 //! Selectors of lists and watches.
 
+use std::sync::Arc;
+
 use api::fields::FieldSelector;
 use api::labels::Selector;
 use api::status::Status;
 use store::Entry;
 
 use super::call::Call;
+use super::serialize;
+use crate::endpoint::Endpoint;
 
 /// What a list or watch selects.
 pub struct Selection {
     labels: Selector,
     fields: FieldSelector,
+    /// Terms on fields that objects have only when converted to the version asked for.
+    converted: FieldSelector,
     /// The object's name, from the path or a field selector.
     pub name: Option<String>,
 }
@@ -43,16 +49,53 @@ impl Selection {
             .exact("metadata.name")
             .map(str::to_owned)
             .or(path_name);
+        let (fields, converted) = if call.endpoint.selects_converted {
+            fields.partition(|name| name.starts_with("metadata."))
+        } else {
+            (fields, FieldSelector::everything())
+        };
         Ok(Selection {
             labels,
             fields,
+            converted,
             name,
         })
     }
 
     /// Everything is selected.
     pub fn is_everything(&self) -> bool {
-        self.labels.is_everything() && self.fields.is_everything() && self.name.is_none()
+        self.labels.is_everything()
+            && self.fields.is_everything()
+            && self.converted.is_everything()
+            && self.name.is_none()
+    }
+
+    /// Is this object selected, also by what it is in the version asked for?
+    pub async fn selects(&self, endpoint: &Endpoint, entry: &Arc<Entry>) -> Result<bool, Status> {
+        if !self.matches(entry) {
+            return Ok(false);
+        }
+        let left = self.narrow(endpoint, vec![entry.clone()]).await?;
+        Ok(!left.is_empty())
+    }
+
+    /// Those that are selected by what they are in the version asked for.
+    pub async fn narrow(
+        &self,
+        endpoint: &Endpoint,
+        entries: Vec<Arc<Entry>>,
+    ) -> Result<Vec<Arc<Entry>>, Status> {
+        if self.converted.is_everything() || entries.is_empty() {
+            return Ok(entries);
+        }
+        let objects = serialize::live_all(endpoint, &entries).await?;
+        let strategy = &endpoint.resource.strategy;
+        let selected = entries.into_iter().zip(objects).filter(|(_, object)| {
+            let fields = strategy.fields(object);
+            let fields = fields.iter().map(|(name, value)| (*name, value.as_str()));
+            self.converted.matches(fields)
+        });
+        Ok(selected.map(|(entry, _)| entry).collect())
     }
 
     /// The labels that must have one value each.

@@ -7,18 +7,18 @@ use api::meta;
 use api::object::Object;
 use api::resource::Resource;
 use api::status::Status;
+use api::strategy::Strategy;
 use serde_json::Value;
 use store::{Attributes, Entry, Stored};
 
 use crate::endpoint::Endpoint;
 
 /// The attributes selectors need of an object in the version it rests in.
-pub fn attributes(resource: &Resource, object: &Value) -> Attributes {
+pub fn attributes(strategy: &dyn Strategy, object: &Value) -> Attributes {
     let labels = meta::labels(object)
         .map(|(k, v)| (k.into(), v.into()))
         .collect();
-    let fields = resource
-        .strategy
+    let fields = strategy
         .fields(object)
         .into_iter()
         .map(|(name, value)| (name, value.into()))
@@ -32,7 +32,7 @@ pub fn stored(resource: &Resource, object: &Value) -> Result<Stored, Status> {
     Ok(Stored::new(
         bytes.into(),
         rv_at,
-        attributes(resource, object),
+        attributes(&*resource.strategy, object),
     ))
 }
 

@@ -142,7 +142,10 @@ async fn attempt(
         return Err(invalid(call, &object, errors));
     }
     if scale {
-        let (shown, old) = (sub::scale::of(resource, &object), sub::scale::of(resource, live));
+        let (shown, old) = (
+            sub::scale::of(resource, &object),
+            sub::scale::of(resource, live),
+        );
         chain.validate(&admission, &shown, Some(&old)).await?;
     } else {
         chain.validate(&admission, &object, Some(live)).await?;

@@ -78,7 +78,8 @@ pub async fn watch(call: Call) -> Result<Response<Body>, Status> {
             .list(&call.endpoint.prefix, &options, Some(&matches))
             .await
             .map_err(Status::internal)?;
-        (list.revision, list.items)
+        let items = selection.narrow(&call.endpoint, list.items).await?;
+        (list.revision, items)
     } else {
         (asked.unwrap_or_default(), Vec::new())
     };
@@ -257,11 +258,11 @@ impl Watch {
                 out.put(self.shared(event).await?);
                 continue;
             }
-            let after = event.kind == EventKind::Put && self.selection.matches(&event.entry);
-            let before = event
-                .previous
-                .as_ref()
-                .is_some_and(|p| self.selection.matches(p));
+            let after = event.kind == EventKind::Put && self.selects(&event.entry).await?;
+            let before = match &event.previous {
+                Some(previous) => self.selects(previous).await?,
+                None => false,
+            };
             match (before, after) {
                 (false, true) => self.write(&mut out, "ADDED", &event.entry).await?,
                 (true, true) => self.write(&mut out, "MODIFIED", &event.entry).await?,
@@ -279,6 +280,10 @@ impl Watch {
             }
         }
         Ok(out.freeze())
+    }
+
+    async fn selects(&self, entry: &Arc<Entry>) -> Result<bool, Status> {
+        self.selection.selects(&self.call.endpoint, entry).await
     }
 
     /// The frame of a change as everybody sees it who selects everything.

@@ -59,6 +59,20 @@ impl Encoding {
     }
 }
 
+/// The `Accept` header but for objects in protobuf; nothing acceptable where only those are.
+pub fn without_protobuf(headers: &http::HeaderMap) -> Option<String> {
+    let text = headers.get(http::header::ACCEPT)?.to_str().ok()?;
+    let rest: Vec<&str> = text
+        .split(',')
+        .filter(|clause| !clause.contains("vnd.kubernetes.protobuf") || clause.contains("as="))
+        .collect();
+    Some(if rest.is_empty() {
+        "none/none".to_owned()
+    } else {
+        rest.join(",")
+    })
+}
+
 /// Decides by the `Accept` header (first acceptable clause by quality); none when nothing fits.
 /// `shapes` are those the endpoint can answer beside the object itself.
 pub fn negotiate(header: Option<&str>, shapes: &[Shape]) -> Option<Accept> {

@@ -196,6 +196,18 @@ impl ApiServer {
             }
             info.namespace.clear();
         }
+        let wanted = match wanted {
+            // Types made at run time have no protobuf form; their metadata has.
+            Some(accept)
+                if accept.encoding == Encoding::Protobuf
+                    && accept.shape == Shape::Object
+                    && info.subresource != "scale"
+                    && !endpoint.resource.types.is_builtin() =>
+            {
+                accept::negotiate(accept::without_protobuf(&parts.headers).as_deref(), shapes)
+            }
+            wanted => wanted,
+        };
         let accept = match wanted {
             Some(accept) => accept,
             // Logs and proxied answers are of any type.
@@ -220,6 +232,9 @@ impl ApiServer {
             warnings: Mutex::default(),
             annotations: record.annotations.clone(),
         };
+        if let Some(warning) = &call.endpoint.warning {
+            call.warn(warning.clone());
+        }
         if proxy::is_proxied(&call.info) {
             let request = Request::from_parts(parts, body);
             return proxy::forward(call, request).await;

@@ -21,10 +21,20 @@ use crate::{
 pub(super) struct Findings {
     pub(super) strict: Vec<String>,
     wrong: Option<String>,
+    /// The object is a custom resource, of which upstream tells in another order.
+    custom: bool,
 }
 
 impl Findings {
-    pub(super) fn finish(self, value: Value) -> Result<Decoded, DecodeError> {
+    pub(super) fn finish(mut self, value: Value) -> Result<Decoded, DecodeError> {
+        if self.custom {
+            // Doubles, then metadata, then what the schema does not name, sorted.
+            self.strict.sort_by_cached_key(|text| {
+                let unknown = text.strip_prefix("unknown field ");
+                let rank = unknown.map(|path| !path.starts_with("\"metadata."));
+                (rank, unknown.unwrap_or_default().to_owned())
+            });
+        }
         match self.wrong {
             Some(wrong) => Err(DecodeError::Type(wrong)),
             None => Ok(Decoded {
@@ -86,6 +96,7 @@ impl<'a, 't> Node<'a, 't> {
         path: &'a Path<'a>,
     ) -> Self {
         let kind = table.kind_of(ty);
+        findings.custom = matches!(kind, Kind::Struct(_, fields) if fields.custom);
         Self {
             table,
             kind,

@@ -32,7 +32,7 @@ fn one(base: &Table, schema: &Value, default: &Value, path: &Path<'_>, errors: &
             return;
         }
     };
-    if !decoded.unknown.is_empty() {
+    if !decoded.strict.is_empty() {
         let wrong = "must not have unknown fields";
         errors.push(FieldError::invalid(path, default.clone(), wrong));
         return;

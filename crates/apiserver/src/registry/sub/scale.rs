@@ -2,7 +2,7 @@
 
 use api::labels::Selector;
 use api::object::Object;
-use api::resource::Subresource;
+use api::resource::{Resource, Subresource};
 use api::status::{About, Status};
 use api::strategy::Part;
 use bytes::Bytes;
@@ -36,11 +36,18 @@ pub async fn dispatch(
                 .store
                 .get(&key)
                 .ok_or_else(|| Status::not_found(&*call.endpoint.resource, name))?;
-            respond::value(
-                call,
-                StatusCode::OK,
-                &of(&serialize::live(&call.endpoint, &entry).await?),
-            )
+            let resource = &*call.endpoint.resource;
+            let object = serialize::live(&call.endpoint, &entry).await?;
+            if let Some(paths) = &resource.scale
+                && !object.has(&paths.replicas)
+            {
+                let why = format!(
+                    "the spec replicas field \".{}\" does not exist",
+                    paths.replicas
+                );
+                return Err(Status::internal(why));
+            }
+            respond::value(call, StatusCode::OK, &of(resource, &object))
         }
         "update" => {
             let options = call.write_options()?;
@@ -100,7 +107,7 @@ async fn set(
         managed: false,
         propose: Box::new(|live| {
             let live = live.ok_or_else(|| Status::not_found(resource, name))?;
-            let scale = wanted(&of(live))?;
+            let scale = wanted(&of(resource, live))?;
             let replicas = scale.int("spec.replicas").unwrap_or(0);
             if replicas < 0 {
                 let error = FieldError::invalid(
@@ -115,9 +122,12 @@ async fn set(
                 ));
             }
             let mut object = live.clone();
-            object.set("spec.replicas", replicas);
+            put(resource, &mut object, &replicas.into());
+            // Without a revision the change is of whatever there is now.
             for path in ["metadata.resourceVersion", "metadata.uid"] {
-                object.restore(path, &scale);
+                if !scale.text(path).is_empty() {
+                    object.restore(path, &scale);
+                }
             }
             Ok(object)
         }),
@@ -127,20 +137,25 @@ async fn set(
         Written::Entry(entry) => serialize::live(&call.endpoint, entry).await?,
         Written::Value(value) => value.clone(),
     };
-    respond::value(call, StatusCode::OK, &of(&object))
+    respond::value(call, StatusCode::OK, &of(resource, &object))
 }
 
 /// The scale of an object.
-pub fn of(object: &Value) -> Value {
-    let selector = object.at("spec.selector");
-    let selector = if selector.is_null() {
-        String::new()
-    } else if object.text("kind") == "ReplicationController" {
-        Selector::from_map(selector).to_string()
-    } else {
-        Selector::from_label_selector(selector)
-            .map(|s| s.to_string())
-            .unwrap_or_default()
+pub fn of(resource: &Resource, object: &Value) -> Value {
+    let (replicas, now, selector) = match &resource.scale {
+        Some(paths) => (
+            object.int(&paths.replicas),
+            object.int(&paths.status_replicas),
+            paths
+                .selector
+                .as_ref()
+                .map_or(String::new(), |path| object.text(path).to_owned()),
+        ),
+        None => (
+            object.int("spec.replicas"),
+            object.int("status.replicas"),
+            selector(object),
+        ),
     };
     let mut metadata = json!({});
     for field in [
@@ -154,13 +169,35 @@ pub fn of(object: &Value) -> Value {
             metadata[field] = value.clone();
         }
     }
-    let mut status = json!({"replicas": object.int("status.replicas").unwrap_or(0)});
+    let mut status = json!({"replicas": now.unwrap_or(0)});
     if !selector.is_empty() {
         status["selector"] = selector.into();
     }
     let mut spec = json!({});
-    if let Some(replicas) = object.int("spec.replicas").filter(|n| *n != 0) {
+    if let Some(replicas) = replicas.filter(|n| *n != 0) {
         spec["replicas"] = replicas.into();
     }
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}
+
+/// Puts the number of replicas where this resource has it.
+pub fn put(resource: &Resource, object: &mut Value, replicas: &Value) {
+    let path = resource
+        .scale
+        .as_ref()
+        .map_or("spec.replicas", |paths| &paths.replicas);
+    object.set(path, replicas.as_i64().unwrap_or(0));
+}
+
+fn selector(object: &Value) -> String {
+    let selector = object.at("spec.selector");
+    if selector.is_null() {
+        String::new()
+    } else if object.text("kind") == "ReplicationController" {
+        Selector::from_map(selector).to_string()
+    } else {
+        Selector::from_label_selector(selector)
+            .map(|s| s.to_string())
+            .unwrap_or_default()
+    }
 }
