@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Cluster, namespace};
+use crate::hook::{Hook, Reply};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const CRONS: &str = "/apis/example.com/v1/namespaces/default/crontabs";
@@ -127,7 +128,7 @@ async fn objects_are_served_like_any_other() {
         .iter()
         .map(|cause| cause["field"].as_str().unwrap())
         .collect();
-    assert_eq!(fields, ["spec.cron", "spec.replicas"]);
+    assert_eq!(fields, ["spec.cron", "spec.replicas", ".spec.replicas"]);
 
     // Patches: all but the strategic one.
     let path = format!("{CRONS}/a");
@@ -285,11 +286,11 @@ async fn what_is_defined_is_discovered() {
     let v2 = client.get("/openapi/v2").await.ok();
     assert!(v2["definitions"]["com.example.v1.CronTab"]["properties"]["spec"].is_object());
 
+    let mut changes = client.watch(&format!("{DEFINITIONS}?watch=true")).await;
     client
         .delete(&format!("{DEFINITIONS}/crontabs.example.com"))
         .await
         .ok();
-    let mut changes = client.watch(&format!("{DEFINITIONS}?watch=true")).await;
     while let Some(event) = changes.next().await {
         if event["type"] == "DELETED" {
             break;
@@ -536,4 +537,99 @@ async fn a_definition_goes_after_its_objects_and_comes_back_after_a_restart() {
     define(&client, &crons()).await;
     let list = client.get(CRONS).await.ok();
     assert_eq!(list["items"], json!([]));
+}
+
+/// Splits `hostPort` for v2 and joins it for v1, as upstream's example does.
+fn split_or_join(review: &Value) -> Value {
+    let wanted = review["request"]["desiredAPIVersion"].as_str().unwrap();
+    let convert = |object: &Value| {
+        let mut object = object.clone();
+        object["apiVersion"] = json!(wanted);
+        if wanted.ends_with("/v2") {
+            let joined = object["hostPort"].as_str().unwrap_or(":").to_owned();
+            let (host, port) = joined.split_once(':').unwrap_or((&joined, ""));
+            object["host"] = json!(host);
+            object["port"] = json!(port);
+            object.as_object_mut().unwrap().remove("hostPort");
+        } else {
+            let part = |name: &str| object[name].as_str().unwrap_or("").to_owned();
+            let joined = format!("{}:{}", part("host"), part("port"));
+            object["hostPort"] = json!(joined);
+            object.as_object_mut().unwrap().retain(|key, _| key != "host" && key != "port");
+        }
+        object
+    };
+    let objects: Vec<Value> = review["request"]["objects"].as_array().unwrap().iter().map(convert).collect();
+    json!({"kind": "ConversionReview", "apiVersion": review["apiVersion"],
+        "response": {"uid": review["request"]["uid"], "result": {"status": "Success"}, "convertedObjects": objects}})
+}
+
+#[tokio::test]
+async fn a_webhook_converts_and_fields_are_selected_as_they_are_served() {
+    let hook = Hook::start(|path, review| {
+        if path.starts_with("/broken") {
+            return Reply::Json(json!({"kind": "ConversionReview", "apiVersion": review["apiVersion"],
+                "response": {"uid": review["request"]["uid"], "result": {"status": "Failed", "message": "no way"}}}));
+        }
+        Reply::Json(split_or_join(review))
+    })
+    .await;
+    let cluster = Cluster::start().await;
+    let client = cluster.admin();
+    namespace(&client, "default").await;
+    let version = |name: &str, storage: bool, fields: &[&str]| {
+        let properties: serde_json::Map<String, Value> =
+            fields.iter().map(|field| ((*field).to_owned(), json!({"type": "string"}))).collect();
+        let selectable: Vec<Value> = fields.iter().map(|field| json!({"jsonPath": format!(".{field}")})).collect();
+        json!({"name": name, "served": true, "storage": storage, "selectableFields": selectable,
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}}})
+    };
+    let versions = json!([version("v1", true, &["hostPort"]), version("v2", false, &["host", "port"])]);
+    let mut places = definition("places", "Place", versions);
+    places["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
+        "clientConfig": hook.client_config("/convert"), "conversionReviewVersions": ["v1", "v1beta1"]}});
+    define(&client, &places).await;
+    let path = |version: &str| format!("/apis/example.com/{version}/namespaces/default/places");
+    let mut watch = client.watch(&format!("{}?watch=true&fieldSelector=host%3Da", path("v2"))).await;
+    for (name, host) in [("one", "a"), ("two", "b")] {
+        let object = json!({"apiVersion": "example.com/v2", "kind": "Place", "metadata": {"name": name},
+            "host": host, "port": "80"});
+        let made = client.post(&path("v2"), &object).await.ok();
+        assert_eq!((&made["host"], &made["hostPort"]), (&json!(host), &Value::Null));
+    }
+    let event = watch.next().await.unwrap();
+    assert_eq!((&event["object"]["metadata"]["name"], &event["object"]["port"]), (&json!("one"), &json!("80")));
+    let rest = client.get(&format!("{}/one", path("v1"))).await.ok();
+    assert_eq!(rest["hostPort"], "a:80");
+    let asked = hook.asked.lock().len();
+    let list = client.get(&path("v2")).await.ok();
+    assert_eq!(list["items"].as_array().unwrap().len(), 2);
+    // Once for the whole list.
+    assert_eq!(hook.asked.lock().len(), asked + 1);
+    for (version, selector, expected) in [
+        ("v2", "host%3Db", vec!["two"]),
+        ("v2", "host%3Da,port%3D81", vec![]),
+        ("v1", "hostPort%3Da:80", vec!["one"]),
+    ] {
+        let list = client.get(&format!("{}?fieldSelector={selector}", path(version))).await.ok();
+        let names: Vec<&str> = list["items"].as_array().unwrap().iter()
+            .map(|item| item["metadata"]["name"].as_str().unwrap()).collect();
+        assert_eq!(names, expected, "{version} {selector}");
+    }
+    let mut changed = client.get(&format!("{}/one", path("v2"))).await.ok();
+    changed["host"] = json!("c");
+    client.put(&format!("{}/one", path("v2")), &changed).await.ok();
+    assert_eq!(watch.line().await, "DELETED one");
+
+    let broken = json!({"spec": {"conversion": {"webhook": {"clientConfig": hook.client_config("/broken")}}}});
+    client.patch(&format!("{DEFINITIONS}/places.example.com"), "merge", &broken).await.ok();
+    loop {
+        let answer = client.get(&format!("{}/two", path("v2"))).await;
+        if answer.code == 500 {
+            let message = answer.json()["message"].as_str().unwrap().to_owned();
+            assert!(message.contains("conversion webhook for example.com/v1, Kind=Place failed: no way"), "{message}");
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
 }

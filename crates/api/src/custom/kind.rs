@@ -47,7 +47,7 @@ impl CustomKind {
             match value.as_i64() {
                 _ if value.is_null() => {}
                 None => {
-                    let wrong = format!("{shown} accessor error: {value} is not a whole number");
+                    let wrong = accessor(&shown, value, "int64");
                     errors.push(FieldError::invalid(shown, 0, wrong));
                 }
                 Some(count) if count < 0 => {
@@ -65,7 +65,7 @@ impl CustomKind {
             let value = object.at(path);
             if !value.is_null() && !value.is_string() {
                 let shown = format!(".{path}");
-                let wrong = format!("{shown} accessor error: {value} is not a text");
+                let wrong = accessor(&shown, value, "string");
                 errors.push(FieldError::invalid(shown, "", wrong));
             }
         }
@@ -171,6 +171,19 @@ impl Strategy for CustomKind {
     fn unconditional_update(&self) -> bool {
         false
     }
+}
+
+/// What upstream says of a value of the wrong type.
+fn accessor(path: &str, value: &Value, wanted: &str) -> String {
+    let (shown, found) = match value {
+        Value::String(text) => (text.clone(), "string"),
+        Value::Bool(_) => (value.to_string(), "bool"),
+        Value::Number(number) if number.is_f64() => (value.to_string(), "float64"),
+        Value::Number(_) => (value.to_string(), "int64"),
+        Value::Array(_) => (value.to_string(), "[]interface {}"),
+        _ => (value.to_string(), "map[string]interface {}"),
+    };
+    format!("{path} accessor error: {shown} is of the type {found}, expected {wanted}")
 }
 
 fn finalizer_warnings<'a>(finalizers: impl Iterator<Item = &'a str>) -> Vec<String> {

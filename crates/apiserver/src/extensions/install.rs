@@ -209,7 +209,7 @@ fn endpoints(
                 converts: !settled || resource.storage_version != name,
                 form: Some(Arc::new(VersionForm {
                     conversion: conversion.clone(),
-                    version: name,
+                    version: name.clone(),
                 })),
                 selects_converted: webhook && resource.storage_version != name,
                 has_status: resource.has_status(),

@@ -17,7 +17,8 @@ pub async fn dispatch(call: Call, body: Bytes) -> Result<Response<Body>, Status>
     }
     let endpoint = call.endpoint.clone();
     let verb = call.info.verb;
-    let served = endpoint.has_verb(verb);
+    // What is refused because the definition goes is told why.
+    let served = endpoint.has_verb(verb) || verb == "create" && endpoint.closing.is_some();
     if !served {
         return Err(Status::method_not_allowed());
     }

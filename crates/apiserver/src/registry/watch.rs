@@ -282,7 +282,7 @@ impl Watch {
         Ok(out.freeze())
     }
 
-    async fn selects(&self, entry: &Arc<Entry>) -> Result<bool, Status> {
+    async fn selects(&mut self, entry: &Arc<Entry>) -> Result<bool, Status> {
         self.selection.selects(&self.call.endpoint, entry).await
     }
 
