@@ -555,11 +555,19 @@ fn split_or_join(review: &Value) -> Value {
             let part = |name: &str| object[name].as_str().unwrap_or("").to_owned();
             let joined = format!("{}:{}", part("host"), part("port"));
             object["hostPort"] = json!(joined);
-            object.as_object_mut().unwrap().retain(|key, _| key != "host" && key != "port");
+            object
+                .as_object_mut()
+                .unwrap()
+                .retain(|key, _| key != "host" && key != "port");
         }
         object
     };
-    let objects: Vec<Value> = review["request"]["objects"].as_array().unwrap().iter().map(convert).collect();
+    let objects: Vec<Value> = review["request"]["objects"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(convert)
+        .collect();
     json!({"kind": "ConversionReview", "apiVersion": review["apiVersion"],
         "response": {"uid": review["request"]["uid"], "result": {"status": "Success"}, "convertedObjects": objects}})
 }
@@ -578,27 +586,46 @@ async fn a_webhook_converts_and_fields_are_selected_as_they_are_served() {
     let client = cluster.admin();
     namespace(&client, "default").await;
     let version = |name: &str, storage: bool, fields: &[&str]| {
-        let properties: serde_json::Map<String, Value> =
-            fields.iter().map(|field| ((*field).to_owned(), json!({"type": "string"}))).collect();
-        let selectable: Vec<Value> = fields.iter().map(|field| json!({"jsonPath": format!(".{field}")})).collect();
+        let properties: serde_json::Map<String, Value> = fields
+            .iter()
+            .map(|field| ((*field).to_owned(), json!({"type": "string"})))
+            .collect();
+        let selectable: Vec<Value> = fields
+            .iter()
+            .map(|field| json!({"jsonPath": format!(".{field}")}))
+            .collect();
         json!({"name": name, "served": true, "storage": storage, "selectableFields": selectable,
             "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}}})
     };
-    let versions = json!([version("v1", true, &["hostPort"]), version("v2", false, &["host", "port"])]);
+    let versions = json!([
+        version("v1", true, &["hostPort"]),
+        version("v2", false, &["host", "port"])
+    ]);
     let mut places = definition("places", "Place", versions);
     places["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
         "clientConfig": hook.client_config("/convert"), "conversionReviewVersions": ["v1", "v1beta1"]}});
     define(&client, &places).await;
     let path = |version: &str| format!("/apis/example.com/{version}/namespaces/default/places");
-    let mut watch = client.watch(&format!("{}?watch=true&fieldSelector=host%3Da", path("v2"))).await;
+    let mut watch = client
+        .watch(&format!("{}?watch=true&fieldSelector=host%3Da", path("v2")))
+        .await;
     for (name, host) in [("one", "a"), ("two", "b")] {
         let object = json!({"apiVersion": "example.com/v2", "kind": "Place", "metadata": {"name": name},
             "host": host, "port": "80"});
         let made = client.post(&path("v2"), &object).await.ok();
-        assert_eq!((&made["host"], &made["hostPort"]), (&json!(host), &Value::Null));
+        assert_eq!(
+            (&made["host"], &made["hostPort"]),
+            (&json!(host), &Value::Null)
+        );
     }
     let event = watch.next().await.unwrap();
-    assert_eq!((&event["object"]["metadata"]["name"], &event["object"]["port"]), (&json!("one"), &json!("80")));
+    assert_eq!(
+        (
+            &event["object"]["metadata"]["name"],
+            &event["object"]["port"]
+        ),
+        (&json!("one"), &json!("80"))
+    );
     let rest = client.get(&format!("{}/one", path("v1"))).await.ok();
     assert_eq!(rest["hostPort"], "a:80");
     let asked = hook.asked.lock().len();
@@ -611,23 +638,44 @@ async fn a_webhook_converts_and_fields_are_selected_as_they_are_served() {
         ("v2", "host%3Da,port%3D81", vec![]),
         ("v1", "hostPort%3Da:80", vec!["one"]),
     ] {
-        let list = client.get(&format!("{}?fieldSelector={selector}", path(version))).await.ok();
-        let names: Vec<&str> = list["items"].as_array().unwrap().iter()
-            .map(|item| item["metadata"]["name"].as_str().unwrap()).collect();
+        let list = client
+            .get(&format!("{}?fieldSelector={selector}", path(version)))
+            .await
+            .ok();
+        let names: Vec<&str> = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["metadata"]["name"].as_str().unwrap())
+            .collect();
         assert_eq!(names, expected, "{version} {selector}");
     }
     let mut changed = client.get(&format!("{}/one", path("v2"))).await.ok();
     changed["host"] = json!("c");
-    client.put(&format!("{}/one", path("v2")), &changed).await.ok();
+    client
+        .put(&format!("{}/one", path("v2")), &changed)
+        .await
+        .ok();
     assert_eq!(watch.line().await, "DELETED one");
 
     let broken = json!({"spec": {"conversion": {"webhook": {"clientConfig": hook.client_config("/broken")}}}});
-    client.patch(&format!("{DEFINITIONS}/places.example.com"), "merge", &broken).await.ok();
+    client
+        .patch(
+            &format!("{DEFINITIONS}/places.example.com"),
+            "merge",
+            &broken,
+        )
+        .await
+        .ok();
     loop {
         let answer = client.get(&format!("{}/two", path("v2"))).await;
         if answer.code == 500 {
             let message = answer.json()["message"].as_str().unwrap().to_owned();
-            assert!(message.contains("conversion webhook for example.com/v1, Kind=Place failed: no way"), "{message}");
+            assert!(
+                message
+                    .contains("conversion webhook for example.com/v1, Kind=Place failed: no way"),
+                "{message}"
+            );
             break;
         }
         tokio::task::yield_now().await;

@@ -292,11 +292,7 @@ pub fn each_schema(
     });
 }
 
-fn each_version(
-    object: &Value,
-    old: Option<&Value>,
-    mut see: impl FnMut(&Value, &Path<'_>, bool),
-) {
+fn each_version(object: &Value, old: Option<&Value>, mut see: impl FnMut(&Value, &Path<'_>, bool)) {
     let path = Path::ROOT.field("spec");
     let versions = object.list("spec.versions");
     let old_versions = old.map_or(&[][..], |old| old.list("spec.versions"));

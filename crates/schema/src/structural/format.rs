@@ -237,7 +237,7 @@ fn is_isbn10(text: &str) -> bool {
         };
         sum += (at as u32 + 1) * value;
     }
-    text.len() == 10 && sum % 11 == 0
+    text.len() == 10 && sum.is_multiple_of(11)
 }
 
 fn is_isbn13(text: &str) -> bool {
@@ -271,7 +271,7 @@ fn is_credit_card(text: &str) -> bool {
             }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 fn is_date(text: &str) -> bool {
