@@ -81,6 +81,19 @@ impl<'a> Activation<'a> {
         self.put(name, value)
     }
 
+    /// As [`Activation::set_typed`], for a variable that may be absent and is not.
+    pub fn set_typed_optional(
+        &mut self,
+        name: &'a str,
+        json: &'a Json,
+        declared: &'a Declared,
+    ) -> &mut Self {
+        let value = Value::typed(json, declared)
+            .map(Value::some)
+            .map_err(Fault::new);
+        self.put(name, value)
+    }
+
     /// Sets `authorizer`.
     pub fn set_authorizer(&mut self, authorizer: &'a dyn Authorizer) -> &mut Self {
         let subject = Subject {

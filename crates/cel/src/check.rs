@@ -149,7 +149,7 @@ impl Checker<'_> {
                 for element in elements {
                     self.check(&mut element.value);
                     let ty = self.present(element.value.id, element.optional);
-                    joined = Some(self.join(element.value.id, joined, ty));
+                    joined = Some(self.join(joined, ty));
                 }
                 let element = joined.unwrap_or_else(|| self.substitution.fresh());
                 self.set(id, Type::list(element));
@@ -161,9 +161,9 @@ impl Checker<'_> {
                     self.check(&mut entry.value);
                     let (keys, values) = joined.unzip();
                     let key = self.get(entry.key.id);
-                    let key = self.join(entry.key.id, keys, key);
+                    let key = self.join(keys, key);
                     let value = self.present(entry.value.id, entry.optional);
-                    let value = self.join(entry.value.id, values, value);
+                    let value = self.join(values, value);
                     joined = Some((key, value));
                 }
                 let (key, value) = joined
@@ -225,16 +225,16 @@ impl Checker<'_> {
         );
     }
 
-    /// The type of both; literals hold values of one type.
-    fn join(&mut self, id: Id, before: Option<Type>, now: Type) -> Type {
+    /// The type of both. That literals hold values of one type is checked once all types are known, for
+    /// what `format` is given may differ.
+    fn join(&mut self, before: Option<Type>, now: Type) -> Type {
         let Some(before) = before else {
             return now;
         };
         if self.substitution.assign(&before, &now) {
             return unify::more_general(before, now);
         }
-        self.mismatch(id, &before, &now);
-        Type::Error
+        Type::Dyn
     }
 
     fn select(&mut self, expr: &mut Expr) {

@@ -4,6 +4,7 @@
 //! [`Program::compile`] parses and checks a text against it, with cel-go's messages; an
 //! [`Activation`] gives the variables their values, read lazily out of JSON; [`Program::evaluate`]
 //! runs the program and counts its cost against a [`Budget`], as the API server does.
+//! [`rules`] does all that for the `x-kubernetes-validations` of a custom resource's schema.
 //!
 //! Text → [`lexer`] → [`parse`] (macros expanded) → [`check`] (types, overloads) → [`plan`]
 //! (constants folded, regular expressions compiled) → [`eval`]. [`cost`] estimates what a checked
@@ -26,6 +27,7 @@ pub mod limits;
 mod parse;
 mod plan;
 mod program;
+pub mod rules;
 mod source;
 mod types;
 mod value;

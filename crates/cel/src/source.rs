@@ -43,6 +43,16 @@ impl CompileError {
             text: message,
         }
     }
+
+    /// The error after a word on what it is of, as upstream introduces it: `compilation failed: …`. An
+    /// expression that checks but cannot be run (`int('a')`) says so itself.
+    pub fn described(&self, what: &str) -> String {
+        let runs = self.issues.iter().any(|issue| issue.line > 0);
+        if runs || !self.text.starts_with("program instantiation") {
+            return format!("{what}: {}", self.text);
+        }
+        self.text.clone()
+    }
 }
 
 /// A text and where its lines begin.

@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod compile_errors;
+mod cost;
 mod expressions;
+mod hostile;
 mod libraries;
+mod rules;
 
 use cel::{Activation, Budget, Environment, EvalError, Program, Value};
 

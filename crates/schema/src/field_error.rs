@@ -198,6 +198,13 @@ impl FieldError {
         Self::new(FieldErrorKind::Internal, path, None, detail)
     }
 
+    /// Without the value, which is too large to be shown.
+    #[must_use]
+    pub fn unshown(mut self) -> Self {
+        self.value = None;
+        self
+    }
+
     /// The reason a `Status` cause carries.
     pub fn reason(&self) -> &'static str {
         self.kind.reason()
@@ -211,11 +218,10 @@ impl FieldError {
                 out.push_str(&format!(": {actual}"));
             }
         } else if self.kind.shows_value() {
-            out.push_str(": ");
             match &self.value {
-                Some(Value::String(text)) => out.push_str(&quote(text)),
-                Some(value) => out.push_str(&value.to_string()),
-                None => out.push_str("null"),
+                Some(Value::String(text)) => out.push_str(&format!(": {}", quote(text))),
+                Some(value) => out.push_str(&format!(": {value}")),
+                None => {}
             }
         }
         if !self.detail.is_empty() {
