@@ -155,6 +155,16 @@ impl Endpoints {
             .collect()
     }
 
+    /// The endpoint of objects of a kind.
+    pub fn of_kind(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Endpoint>> {
+        let map = self.map.read();
+        let found = map.values().flatten().find(|e| {
+            let gvk = &e.resource.gvk;
+            *gvk.kind == *kind && *gvk.group == *group && *gvk.version == *version && e.stored
+        });
+        found.cloned()
+    }
+
     /// All of them, one per served version.
     pub fn all(&self) -> Vec<Arc<Endpoint>> {
         self.map.read().values().flatten().cloned().collect()

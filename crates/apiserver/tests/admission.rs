@@ -107,3 +107,139 @@ async fn ranges_and_classes_fill_in_pods() {
         "pods \"c\" is forbidden: no PriorityClass with name none was found"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_need_a_right_on_their_signer() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = |organization: &str| {
+        use base64::Engine;
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        let name = rcgen::DnType::OrganizationName;
+        params.distinguished_name.push(name, organization);
+        let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+        let pem = base64::engine::general_purpose::STANDARD.encode(pem);
+        json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+            "metadata": {"name": "csr"}, "spec": {"request": pem, "usages": ["client auth"],
+                "signerName": "kubernetes.io/kube-apiserver-client"}})
+    };
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let refused = admin
+        .post(requests, &request("system:masters"))
+        .await
+        .fails(403);
+    assert_eq!(
+        refused["message"],
+        "certificatesigningrequests.certificates.k8s.io \"csr\" is forbidden: use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed"
+    );
+    admin.post(requests, &request("people")).await.ok();
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let role = |name: &str, rules: serde_json::Value| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": name}, "rules": rules})
+    };
+    let writes = json!({"apiGroups": ["certificates.k8s.io"], "verbs": ["*"],
+        "resources": ["certificatesigningrequests", "certificatesigningrequests/approval"]});
+    let signers = json!({"apiGroups": ["certificates.k8s.io"], "verbs": ["approve"],
+        "resources": ["signers"], "resourceNames": ["kubernetes.io/*"]});
+    for (user, rules) in [("ann", json!([writes])), ("bob", json!([writes, signers]))] {
+        let roles = format!("{rbac}/clusterroles");
+        admin.post(&roles, &role(user, rules)).await.ok();
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": user},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]});
+        let bindings = format!("{rbac}/clusterrolebindings");
+        admin.post(&bindings, &binding).await.ok();
+    }
+    let approval =
+        json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]}});
+    let path = format!("{requests}/csr/approval");
+    for user in ["ann", "bob"] {
+        let client = cluster.user(user, &["system:authenticated"]);
+        // The rules are followed from the store.
+        let mut answer = client.patch(&path, "merge", &approval).await;
+        while answer.code == 403 && !String::from_utf8_lossy(&answer.body).contains("signerName") {
+            tokio::task::yield_now().await;
+            answer = client.patch(&path, "merge", &approval).await;
+        }
+        if user == "ann" {
+            assert_eq!(
+                answer.fails(403)["message"],
+                "certificatesigningrequests.certificates.k8s.io \"csr\" is forbidden: user not permitted to approve requests with signerName \"kubernetes.io/kube-apiserver-client\""
+            );
+        } else {
+            answer.ok();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_are_labelled_with_the_place_of_their_node() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    namespace(&admin, "default").await;
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n",
+        "labels": {"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r", "x": "y"}}});
+    admin.post("/api/v1/nodes", &node).await.ok();
+    admin.post(PODS, &pod("a")).await.ok();
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"},
+        "target": {"kind": "Node", "name": "n"}});
+    admin
+        .post(&format!("{PODS}/a/binding"), &binding)
+        .await
+        .ok();
+    let bound = admin.get(&format!("{PODS}/a")).await.ok();
+    let labels = json!({"app": "a", "topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r"});
+    assert_eq!(bound["metadata"]["labels"], labels);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_grow_where_their_class_lets_them() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    namespace(&admin, "default").await;
+    for (name, grows) in [("fixed", false), ("elastic", true)] {
+        let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+            "metadata": {"name": name}, "provisioner": "x.example.com", "allowVolumeExpansion": grows});
+        admin
+            .post("/apis/storage.k8s.io/v1/storageclasses", &class)
+            .await
+            .ok();
+    }
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let larger = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    let bound = json!({"status": {"phase": "Bound"}});
+    for (class, expected) in [
+        (
+            "fixed",
+            Some(
+                "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize",
+            ),
+        ),
+        ("elastic", None),
+    ] {
+        let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": class},
+            "spec": {"storageClassName": class, "accessModes": ["ReadWriteOnce"], "volumeName": "v",
+                "resources": {"requests": {"storage": "1Gi"}}}});
+        admin.post(claims, &claim).await.ok();
+        let one = format!("{claims}/{class}");
+        let early = admin.patch(&one, "merge", &larger).await;
+        assert!(early.code >= 400, "a claim that is not bound cannot grow");
+        admin
+            .patch(&format!("{one}/status"), "merge", &bound)
+            .await
+            .ok();
+        let answer = admin.patch(&one, "merge", &larger).await;
+        match expected {
+            Some(why) => {
+                let message = answer.fails(403)["message"].as_str().unwrap().to_owned();
+                assert!(message.ends_with(why), "{message}");
+            }
+            None => {
+                answer.ok();
+            }
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod harness;
 mod hook;
 mod objects;
 mod outbound;
+mod policies;
 mod proxy;
 mod request_path;
 mod semantics;

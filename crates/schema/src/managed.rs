@@ -8,6 +8,7 @@ use crate::{
 };
 
 mod apply;
+mod atomic;
 mod compare;
 mod conflict;
 mod element;
@@ -19,6 +20,7 @@ mod reset;
 mod set;
 mod update;
 
+pub use atomic::atomics;
 pub use conflict::{ApplyError, Conflict};
 pub use element::Element;
 pub use reset::ResetFields;

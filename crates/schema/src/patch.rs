@@ -29,6 +29,9 @@ pub enum PatchError {
     /// for JSON patches, `400 Bad Request` for strategic ones).
     #[error("{0}")]
     NotApplicable(String),
+    /// A `test` operation of a JSON patch found something else, or nothing.
+    #[error("{0}")]
+    TestFailed(String),
 }
 
 /// Applies a JSON patch (RFC 6902).

@@ -166,7 +166,12 @@ fn rules(rules: &[Value], list: &Path<'_>, errors: &mut Vec<FieldError>) {
                 && field != "resources"
                 && rule.texts(field).any(|text| text == "*")
             {
-                let wrong = "if '*' is present, must not specify other";
+                let other = if field == "operations" {
+                    " operations"
+                } else {
+                    ""
+                };
+                let wrong = format!("if '*' is present, must not specify other{other}");
                 errors.push(FieldError::invalid(
                     path.field(field),
                     rule.at(field).clone(),
@@ -225,22 +230,99 @@ pub fn client_config(config: &Value, path: &Path<'_>, errors: &mut Vec<FieldErro
     }
 }
 
+fn param_kind(kind: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let api_version = kind.text("apiVersion");
+    let at = path.field("apiVersion");
+    if api_version.is_empty() {
+        errors.push(FieldError::required(at, ""));
+    } else if api_version.matches('/').count() > 1 {
+        let wrong = format!("unexpected GroupVersion string: {api_version}");
+        errors.push(FieldError::invalid(at, api_version, wrong));
+    } else {
+        let (group, version) = crate::meta::split_api_version(api_version);
+        if !group.is_empty() {
+            let bad = names::dns1123_subdomain(group);
+            if !bad.is_empty() {
+                errors.push(FieldError::invalid(at, group, bad.join(",")));
+            }
+        }
+        let bad = names::dns1035_label(version);
+        if version.is_empty() {
+            errors.push(FieldError::invalid(
+                at,
+                api_version,
+                "version must be specified",
+            ));
+        } else if !bad.is_empty() {
+            errors.push(FieldError::invalid(at, version, bad.join(",")));
+        }
+    }
+    let name = required(kind, "kind", path, errors);
+    let bad = names::dns1035_label(&name.to_lowercase());
+    if !name.is_empty() && !bad.is_empty() {
+        let wrong = format!(
+            "may have mixed case, but should otherwise match: {}",
+            bad.join(",")
+        );
+        errors.push(FieldError::invalid(path.field("kind"), name, wrong));
+    }
+}
+
+fn named_rules(list: &[Value], path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    for (index, rule) in list.iter().enumerate() {
+        let path = path.index(index);
+        let path = path.field("resourceNames");
+        let given: Vec<&str> = rule.texts("resourceNames").collect();
+        for (at, name) in given.iter().enumerate() {
+            for wrong in names::path_segment(name) {
+                errors.push(FieldError::invalid(path.index(at), *name, wrong));
+            }
+            if given[..at].contains(name) {
+                errors.push(FieldError::duplicate(path.index(at), *name));
+            }
+        }
+    }
+    rules(list, path, errors);
+}
+
+fn validate_match(resources: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let policies = ["Equivalent", "Exact"];
+    one_of_if_set(resources, "matchPolicy", &policies, path, errors);
+    for field in ["namespaceSelector", "objectSelector"] {
+        label_selector(resources.at(field), &path.field(field), errors);
+    }
+    for field in ["resourceRules", "excludeResourceRules"] {
+        named_rules(resources.list(field), &path.field(field), errors);
+    }
+}
+
 /// Everything wrong with an admission policy, but for its expressions.
 pub fn validate_policy(object: &Value, errors: &mut Vec<FieldError>) {
     let path = Path::ROOT.field("spec");
     let spec = object.at("spec");
     one_of_if_set(spec, "failurePolicy", &["Fail", "Ignore"], &path, errors);
     if spec.has("paramKind") {
-        let kind = path.field("paramKind");
-        required(spec.at("paramKind"), "apiVersion", &kind, errors);
-        required(spec.at("paramKind"), "kind", &kind, errors);
+        param_kind(spec.at("paramKind"), &path.field("paramKind"), errors);
     }
-    if object.text("kind") == "ValidatingAdmissionPolicy"
-        && spec.list("validations").is_empty()
-        && spec.list("auditAnnotations").is_empty()
-    {
-        let wrong = "validations or auditAnnotations must be non-empty; at least one is required";
-        errors.push(FieldError::required(path.field("validations"), wrong));
+    let constraints = path.field("matchConstraints");
+    let resource_rules = constraints.field("resourceRules");
+    if spec.has("matchConstraints") {
+        validate_match(spec.at("matchConstraints"), &constraints, errors);
+        if spec.list("matchConstraints.resourceRules").is_empty() {
+            errors.push(FieldError::required(resource_rules, ""));
+        }
+    } else {
+        errors.push(FieldError::required(constraints, ""));
+    }
+    if object.text("kind") == "MutatingAdmissionPolicy" {
+        validate_mutations(spec, &path, &resource_rules, errors);
+        return;
+    }
+    if spec.list("validations").is_empty() && spec.list("auditAnnotations").is_empty() {
+        let wrong = "validations or auditAnnotations must contain at least one item";
+        for field in ["validations", "auditAnnotations"] {
+            errors.push(FieldError::required(path.field(field), wrong));
+        }
     }
     let list = path.field("validations");
     for (index, validation) in spec.list("validations").iter().enumerate() {
@@ -252,15 +334,58 @@ pub fn validate_policy(object: &Value, errors: &mut Vec<FieldError>) {
             ));
         }
     }
-    if spec.has("matchConstraints") {
-        let constraints = path.field("matchConstraints");
-        rules(
-            spec.list("matchConstraints.resourceRules"),
-            &constraints.field("resourceRules"),
-            errors,
-        );
-    } else {
-        errors.push(FieldError::required(path.field("matchConstraints"), ""));
+}
+
+fn validate_mutations(
+    spec: &Value,
+    path: &Path<'_>,
+    resource_rules: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    // There is nothing to change about what is deleted.
+    let known = ["*", "CONNECT", "CREATE", "UPDATE"];
+    for rule in spec.list("matchConstraints.resourceRules") {
+        for operation in rule.texts("operations").filter(|o| !known.contains(o)) {
+            let at = resource_rules.field("operations");
+            errors.push(FieldError::not_supported(at, operation, &known));
+        }
+    }
+    if spec.list("mutations").is_empty() {
+        let wrong = "mutations must contain at least one item";
+        errors.push(FieldError::required(path.field("mutations"), wrong));
+    }
+    if required(spec, "reinvocationPolicy", path, errors).is_empty() {
+        return;
+    }
+    let policies = ["IfNeeded", "Never"];
+    one_of_if_set(spec, "reinvocationPolicy", &policies, path, errors);
+}
+
+fn param_ref(reference: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let name = reference.text("name");
+    let selector = reference.has("selector");
+    let exclusive = "name and selector are mutually exclusive";
+    if !name.is_empty() {
+        for wrong in names::path_segment(name) {
+            errors.push(FieldError::invalid(path.field("name"), name, wrong));
+        }
+        if selector {
+            errors.push(FieldError::forbidden(path.field("name"), exclusive));
+        }
+    }
+    if selector {
+        let at = path.field("selector");
+        label_selector(reference.at("selector"), &at, errors);
+        if !name.is_empty() {
+            errors.push(FieldError::forbidden(at, exclusive));
+        }
+    } else if name.is_empty() {
+        let wrong = "one of name or selector must be specified";
+        errors.push(FieldError::required(path, wrong));
+    }
+    if !required(reference, "parameterNotFoundAction", path, errors).is_empty() {
+        let actions = ["Deny", "Allow"];
+        one_of_if_set(reference, "parameterNotFoundAction", &actions, path, errors);
     }
 }
 
@@ -268,21 +393,46 @@ pub fn validate_policy(object: &Value, errors: &mut Vec<FieldError>) {
 pub fn validate_binding(object: &Value, errors: &mut Vec<FieldError>) {
     let path = Path::ROOT.field("spec");
     let spec = object.at("spec");
-    required(spec, "policyName", &path, errors);
+    let policy = required(spec, "policyName", &path, errors);
+    if !policy.is_empty() {
+        for wrong in names::dns1123_subdomain(policy) {
+            errors.push(FieldError::invalid(path.field("policyName"), policy, wrong));
+        }
+    }
+    if spec.has("paramRef") {
+        param_ref(spec.at("paramRef"), &path.field("paramRef"), errors);
+    }
+    if spec.has("matchResources") {
+        validate_match(
+            spec.at("matchResources"),
+            &path.field("matchResources"),
+            errors,
+        );
+    }
     if object.text("kind") != "ValidatingAdmissionPolicyBinding" {
         return;
     }
     let list = path.field("validationActions");
-    if spec.list("validationActions").is_empty() {
-        errors.push(FieldError::required(
-            list,
-            "at least one validation action is required",
-        ));
-    }
-    for (index, action) in spec.texts("validationActions").enumerate() {
+    let actions: Vec<&str> = spec.texts("validationActions").collect();
+    for (index, action) in actions.iter().enumerate() {
         let known = ["Audit", "Deny", "Warn"];
-        if !known.contains(&action) {
-            errors.push(FieldError::not_supported(list.index(index), action, &known));
+        if !known.contains(action) {
+            errors.push(FieldError::not_supported(
+                list.index(index),
+                *action,
+                &known,
+            ));
         }
+        if actions[..index].contains(action) {
+            errors.push(FieldError::duplicate(list.index(index), *action));
+        }
+    }
+    if actions.contains(&"Deny") && actions.contains(&"Warn") {
+        let wrong = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)";
+        errors.push(FieldError::invalid(list, actions.clone(), wrong));
+    }
+    if actions.is_empty() {
+        let wrong = "at least one validation action is required";
+        errors.push(FieldError::required(list, wrong));
     }
 }

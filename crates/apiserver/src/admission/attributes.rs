@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use api::meta;
 use api::object::Object;
 use api::resource::{Gvk, Resource};
 use api::status::Status;
@@ -204,6 +205,21 @@ pub(super) async fn convert<'a>(
     let rest = crate::registry::to_storage(from, object).await?;
     let converted = crate::registry::served(to, rest.into_owned()).await;
     converted.map(Cow::Owned)
+}
+
+/// The object's name, as errors about it say it.
+pub(super) fn shown_name<'a>(admission: &Admission<'a>, object: Option<&'a Value>) -> &'a str {
+    if !admission.name.is_empty() {
+        return admission.name;
+    }
+    let Some(object) = object else {
+        return "Unknown";
+    };
+    match (meta::name(object), meta::generate_name(object)) {
+        ("", "") => "Unknown",
+        ("", generate) => generate,
+        (name, _) => name,
+    }
 }
 
 /// Does the selector match either form of the object?

@@ -52,6 +52,14 @@ struct ConditionLabels {
     operation: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PolicyLabels {
+    policy: Arc<str>,
+    policy_binding: Arc<str>,
+    error_type: &'static str,
+    enforcement_action: &'static str,
+}
+
 /// What is counted of admission.
 pub struct AdmissionMetrics {
     durations: Histograms<HookLabels>,
@@ -61,6 +69,8 @@ pub struct AdmissionMetrics {
     rejections: Family<RejectionLabels, Gauge>,
     opened: Family<OpenLabels, Gauge>,
     exclusions: Family<ConditionLabels, Counter>,
+    policy_checks: Family<PolicyLabels, Counter>,
+    policy_durations: Histograms<PolicyLabels>,
 }
 
 /// Codes beyond this are counted as this.
@@ -75,12 +85,15 @@ impl AdmissionMetrics {
     pub fn new(registry: &mut Registry) -> AdmissionMetrics {
         let calls: fn() -> Histogram =
             || Histogram::new([0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0]);
+        let checks: fn() -> Histogram = || Histogram::new([0.0000005, 0.001, 0.01, 0.1, 1.0]);
         let metrics = AdmissionMetrics {
             durations: Family::new_with_constructor(calls),
             requests: Family::default(),
             rejections: Family::default(),
             opened: Family::default(),
             exclusions: Family::default(),
+            policy_checks: Family::default(),
+            policy_durations: Family::new_with_constructor(checks),
         };
         registry.register(
             "apiserver_admission_webhook_admission_duration_seconds",
@@ -106,6 +119,16 @@ impl AdmissionMetrics {
             "apiserver_admission_match_condition_exclusions",
             "Requests that match conditions kept from a webhook or policy",
             metrics.exclusions.clone(),
+        );
+        registry.register(
+            "apiserver_validating_admission_policy_check",
+            "Decisions of policies by enforcement",
+            metrics.policy_checks.clone(),
+        );
+        registry.register(
+            "apiserver_validating_admission_policy_check_duration_seconds",
+            "How long decisions of policies took",
+            metrics.policy_durations.clone(),
         );
         metrics
     }
@@ -182,5 +205,25 @@ impl AdmissionMetrics {
                 operation,
             })
             .inc();
+    }
+
+    pub(super) fn policy(
+        &self,
+        policy: &str,
+        binding: &str,
+        error_type: &'static str,
+        action: &'static str,
+        took: Duration,
+    ) {
+        let labels = PolicyLabels {
+            policy: policy.into(),
+            policy_binding: binding.into(),
+            error_type,
+            enforcement_action: action,
+        };
+        self.policy_checks.get_or_create(&labels).inc();
+        self.policy_durations
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
     }
 }

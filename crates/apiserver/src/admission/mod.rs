@@ -7,6 +7,9 @@
 
 mod attributes;
 mod certificate_identity;
+mod certificates;
+mod claim_resize;
+pub(crate) mod configuration;
 mod default_classes;
 mod default_tolerations;
 mod expression;
@@ -15,6 +18,8 @@ pub mod metrics;
 mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 mod pod_security;
+mod pod_topology_labels;
+mod policy;
 mod priority;
 mod quota;
 mod rbac_escalation;
@@ -36,6 +41,7 @@ use crate::authentication::UserInfo;
 use crate::bootstrap::follow::Follower;
 use crate::objects::Objects;
 use crate::registry::call::Call;
+use policy::{Family, Policies};
 use webhook::{Reinvoked, Step, Webhooks};
 
 /// What is being done to the object.
@@ -158,6 +164,7 @@ pub(crate) struct Round {
 /// The plugins in order, and what decides beside them.
 pub struct Chain {
     plugins: Vec<Box<dyn Plugin>>,
+    policies: Arc<Policies>,
     webhooks: Arc<Webhooks>,
 }
 
@@ -176,18 +183,35 @@ impl Chain {
                 Box::new(priority::Priority),
                 Box::new(default_tolerations::DefaultTolerationSeconds),
                 Box::new(storage_in_use::StorageObjectInUseProtection),
+                Box::new(claim_resize::PersistentVolumeClaimResize),
                 Box::new(runtime_class::RuntimeClass),
+                Box::new(certificates::Certificates),
                 Box::new(default_classes::DefaultClasses),
+                Box::new(pod_topology_labels::PodTopologyLabels),
                 Box::new(rbac_escalation::Escalation),
             ],
+            policies: Arc::default(),
             webhooks: Arc::default(),
         }
     }
 
-    /// Keeps webhooks in step with their configurations, until `ending`.
+    /// Keeps policies and webhooks in step with their configurations, until `ending`.
     pub fn follow(&self, store: &Arc<Store>, ending: &CancellationToken) {
+        let group = "admissionregistration.k8s.io";
+        for family in [Family::Validating, Family::Mutating] {
+            let [policies, bindings] = family.plurals();
+            let kept = self.policies.clone();
+            let seen = move |_: &str, name: &str, object: Option<&Value>| {
+                kept.observe_policy(family, name, object);
+            };
+            Follower::new(store.clone(), group, policies).start(seen, ending.clone());
+            let kept = self.policies.clone();
+            let seen = move |_: &str, name: &str, object: Option<&Value>| {
+                kept.observe_binding(family, name, object);
+            };
+            Follower::new(store.clone(), group, bindings).start(seen, ending.clone());
+        }
         for step in [Step::Admit, Step::Validate] {
-            let group = "admissionregistration.k8s.io";
             let webhooks = self.webhooks.clone();
             let seen = move |_: &str, name: &str, object: Option<&Value>| {
                 webhooks.observe(step, name, object);
@@ -234,7 +258,8 @@ impl Chain {
         old: Option<&Value>,
         round: &mut Round,
     ) -> Result<bool, Status> {
-        self.webhooks.mutate(admission, object, old, round).await
+        let dirty = self.policies.mutate(admission, object, old, round).await?;
+        Ok(self.webhooks.mutate(admission, object, old, round).await? | dirty)
     }
 
     /// Lets everybody judge the object; quotas count last, since they record what they admit.
@@ -257,6 +282,7 @@ impl Chain {
         object: Option<&Value>,
         old: Option<&Value>,
     ) -> Result<(), Status> {
+        self.policies.validate(admission, object, old).await?;
         self.webhooks.validate(admission, object, old).await
     }
 

@@ -1,5 +1,6 @@
 //! Rules of webhooks and policies: which operations on which resources they are about.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use api::object::Object;
@@ -99,6 +100,62 @@ impl Rule {
             .iter()
             .map(|resource| resource.split('/').next().unwrap_or_default());
         (!plurals.clone().any(|plural| plural == "*")).then_some(plurals)
+    }
+}
+
+/// The plurals that any of the rules names; none when they are about any.
+pub fn plurals(rules: &[Rule]) -> Option<BTreeSet<String>> {
+    let mut all = BTreeSet::new();
+    for rule in rules {
+        all.extend(rule.plurals()?.map(str::to_owned));
+    }
+    Some(all)
+}
+
+/// Things by the plurals they are about, so that a request finds those about it with one look.
+pub struct ByPlural<T> {
+    /// Those about any resource.
+    any: Arc<[T]>,
+    /// Those about this plural, together with those about any.
+    named: HashMap<String, Arc<[T]>>,
+}
+
+impl<T> Default for ByPlural<T> {
+    fn default() -> Self {
+        ByPlural {
+            any: Arc::new([]),
+            named: HashMap::new(),
+        }
+    }
+}
+
+impl<T: Clone> ByPlural<T> {
+    /// In this order, each with the plurals it is about (none: any).
+    pub fn new(items: &[(T, Option<BTreeSet<String>>)]) -> Self {
+        let about = |wanted: Option<&str>| -> Arc<[T]> {
+            items
+                .iter()
+                .filter(|(_, plurals)| match (plurals, wanted) {
+                    (None, _) => true,
+                    (Some(plurals), Some(plural)) => plurals.contains(plural),
+                    (Some(_), None) => false,
+                })
+                .map(|(item, _)| item.clone())
+                .collect()
+        };
+        let names: BTreeSet<&String> = items.iter().flat_map(|(_, p)| p).flatten().collect();
+        ByPlural {
+            any: about(None),
+            named: names
+                .into_iter()
+                .map(|name| (name.clone(), about(Some(name))))
+                .collect(),
+        }
+    }
+
+    /// Those about this plural.
+    pub fn get(&self, plural: &str) -> Arc<[T]> {
+        self.named.get(plural).unwrap_or(&self.any).clone()
     }
 }
 

@@ -8,7 +8,7 @@ use store::WriteError;
 
 use super::call::{Call, WriteOptions};
 use super::{Written, manage, serialize};
-use crate::admission::{Admission, Operation};
+use crate::admission::{Admission, Operation, configuration};
 use crate::server::new_uid;
 use crate::service_addresses;
 
@@ -72,7 +72,8 @@ pub(super) async fn create_managed(
     let addresses =
         service_addresses::reserve(&call.server, resource, &mut object, None, options.dry_run)
             .await?;
-    let errors = api::validation::create(resource, &object);
+    let mut errors = api::validation::create(resource, &object);
+    errors.extend(configuration::validate(endpoint, &object, None));
     if !errors.is_empty() {
         return Err(invalid(call, &object, errors));
     }

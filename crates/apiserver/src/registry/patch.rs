@@ -155,7 +155,9 @@ impl Patcher<'_> {
         };
         let patched = patched.map_err(|error| match error {
             PatchError::TooLarge(_) => Status::too_large(error),
-            PatchError::NotApplicable(text) if self.format == Format::Json => {
+            PatchError::NotApplicable(text) | PatchError::TestFailed(text)
+                if self.format == Format::Json =>
+            {
                 Status::other(422, "Invalid", text)
             }
             error => Status::bad_request(error.to_string()),

@@ -10,7 +10,7 @@ use store::{Entry, Expect, Revision, WriteError};
 use super::call::{Call, WriteOptions};
 use super::create::{create_managed, invalid, namespace_of, store_error};
 use super::{Written, manage, serialize, sub};
-use crate::admission::{Admission, Operation};
+use crate::admission::{Admission, Operation, configuration};
 use crate::service_addresses;
 
 /// Tries of a write that does not insist on a revision.
@@ -137,7 +137,10 @@ async fn attempt(
         options.dry_run,
     )
     .await?;
-    let errors = api::validation::update(resource, change.part, &object, live);
+    let mut errors = api::validation::update(resource, change.part, &object, live);
+    if change.part == Part::Main {
+        errors.extend(configuration::validate(endpoint, &object, Some(live)));
+    }
     if !errors.is_empty() {
         return Err(invalid(call, &object, errors));
     }

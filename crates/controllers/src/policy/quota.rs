@@ -19,7 +19,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::error::Error;
+use crate::error::{Error, On};
 use crate::kit::Kit;
 use crate::write;
 
@@ -51,7 +51,17 @@ pub(crate) async fn run(kit: Kit) {
     if !synced {
         return;
     }
-    kit.follow_own(&quotas, &queue);
+    kit.follow(&quotas, &queue, |change: Change<ResourceQuota>| {
+        // Its status is what admission charges and this controller counts: no reason to count again,
+        // and a wrong one while what was charged for is not seen yet.
+        let quota = change.object();
+        let same = change.old().is_some_and(|old| old.spec == quota.spec);
+        if same {
+            Vec::new()
+        } else {
+            vec![Key::of(&**quota)]
+        }
+    });
     let controller = Arc::new(Controller {
         kit: kit.clone(),
         queue: queue.clone(),
@@ -74,7 +84,8 @@ pub(crate) async fn run(kit: Kit) {
 }
 
 impl Controller {
-    /// Has the quotas of a namespace counted when an object there goes, or changes in what it uses.
+    /// Has the quotas of a namespace counted when an object there comes or goes, or changes in what it
+    /// uses.
     fn follow<K: Object>(
         &self,
         informer: &Informer<K>,
@@ -84,9 +95,10 @@ impl Controller {
         self.kit
             .follow(informer, &self.queue, move |change: Change<K>| {
                 let object = change.object();
-                // What is new was charged by admission already.
+                // What is new was charged by admission already, but a count that came in between did
+                // not see it.
                 let counts =
-                    change.is_deleted() || change.old().is_some_and(|old| matters(old, object));
+                    change.is_deleted() || change.old().is_none_or(|old| matters(old, object));
                 let namespace = object.meta().namespace.as_deref().filter(|_| counts);
                 let quotas = namespace
                     .map(|namespace| quotas.list_in(namespace))
@@ -99,10 +111,16 @@ impl Controller {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
-        let Some(quota) = self.quotas.store().get_key(key) else {
+        if self.quotas.store().get_key(key).is_none() {
+            return Ok(Requeue::OnChange);
+        }
+        let api: Api<ResourceQuota> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+        // As it is now: admission may have charged it since it was last seen.
+        let live = api.get_opt(&key.name).await;
+        let Some(quota) = live.on("get", "resourcequota", || key.clone())? else {
             return Ok(Requeue::OnChange);
         };
-        let value = write::json_of(&*quota);
+        let value = write::json_of(&quota);
         let mut objects: Vec<(&Resource, Value)> = Vec::new();
         for resource in counted(&value) {
             let core = resource.gvk.group.is_empty();
@@ -128,13 +146,12 @@ impl Controller {
         let used = recount(&value, &objects);
         let hard = value["spec"]["hard"].clone();
         if !is_same(&value, &hard, &used) {
-            let api: Api<ResourceQuota> = Api::namespaced(self.kit.client.clone(), &key.namespace);
             let used: BTreeMap<_, _> = used
                 .iter()
                 .map(|(name, amount)| (name, amount.to_string()))
                 .collect();
             let new = json!({ "hard": hard, "used": used });
-            match write::status(&api, &*quota, &quota.status, &new).await {
+            match write::status(&api, &quota, &quota.status, &new).await {
                 Err(error) if error.is_not_found() => return Ok(Requeue::OnChange),
                 result => drop(result?),
             }

@@ -12,7 +12,14 @@ pub(super) fn apply(doc: &Value, patch: &[u8]) -> Result<Value, PatchError> {
     let mut out = doc.clone();
     let mut copied = 0;
     for operation in &operations {
-        step(&mut out, operation, &mut copied).map_err(PatchError::NotApplicable)?;
+        let test = text(operation, "op") == Some("test");
+        step(&mut out, operation, &mut copied).map_err(|error| {
+            if test {
+                PatchError::TestFailed(error)
+            } else {
+                PatchError::NotApplicable(error)
+            }
+        })?;
     }
     Ok(out)
 }

@@ -4,10 +4,10 @@
 
 mod call;
 mod mutating;
-mod review;
+pub(super) mod review;
 mod validating;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use serde_json::Value;
 
 use super::Admission;
 use super::attributes::selects_object;
-use super::expression::Conditions;
-use super::rules::{self, Rule};
+use super::expression::{Conditions, Scope, Verdict};
+use super::rules::{self, ByPlural, Rule};
 use crate::endpoint::Endpoint;
 use crate::outbound::{ClientConfig, ConfigError};
 pub use mutating::Reinvoked;
@@ -92,7 +92,11 @@ impl Hook {
             equivalent: hook.text("matchPolicy") == "Equivalent",
             namespaces: selector("namespaceSelector"),
             objects: selector("objectSelector"),
-            conditions: Conditions::compile(hook.list("matchConditions"), ignore_failures),
+            conditions: Conditions::compile(
+                hook.list("matchConditions"),
+                &Scope::new(false, true),
+                ignore_failures,
+            ),
             ignore_failures,
             timeout: Duration::from_secs(
                 hook.int("timeoutSeconds")
@@ -105,15 +109,6 @@ impl Hook {
                 .texts("admissionReviewVersions")
                 .find_map(|version| ["v1", "v1beta1"].into_iter().find(|v| *v == version)),
         }
-    }
-
-    /// The plurals it may be about; none when any.
-    fn plurals(&self) -> Option<BTreeSet<String>> {
-        let mut all = BTreeSet::new();
-        for rule in &self.rules {
-            all.extend(rule.plurals()?.map(str::to_owned));
-        }
-        Some(all)
     }
 
     /// The endpoint whose version of the object the webhook wants to be asked about; none when it
@@ -142,9 +137,9 @@ impl Hook {
             return Ok(Some(endpoint));
         }
         let seen = super::expression::Seen::new(admission, &endpoint, object, old).await?;
-        match self.conditions.decide(&seen) {
-            Ok(true) => Ok(Some(endpoint)),
-            Ok(false) => {
+        match self.conditions.decide(&seen.activation(None, None)) {
+            Verdict::Matches => Ok(Some(endpoint)),
+            Verdict::Excluded => {
                 admission.call.server.metrics.admission.excluded(
                     &self.name,
                     "webhook",
@@ -153,7 +148,7 @@ impl Hook {
                 );
                 Ok(None)
             }
-            Err(why) => {
+            Verdict::Failed(why) => {
                 let resource = &*admission.call.endpoint.resource;
                 Err(Status::forbidden(resource, admission.name, why))
             }
@@ -168,55 +163,11 @@ struct Placed {
     hook: Arc<Hook>,
 }
 
-/// The webhooks of one step, by the resources they are about.
-#[derive(Default)]
-struct Index {
-    /// Those about any resource.
-    any: Arc<[Placed]>,
-    /// Those about this plural, together with those about any.
-    by_plural: HashMap<String, Arc<[Placed]>>,
-}
-
-impl Index {
-    fn new(configurations: &BTreeMap<String, Vec<Arc<Hook>>>) -> Index {
-        // The configurations' names give the order, then the order within each.
-        let hooks: Vec<(Placed, Option<BTreeSet<String>>)> = configurations
-            .values()
-            .flatten()
-            .enumerate()
-            .map(|(index, hook)| {
-                let hook = hook.clone();
-                let plurals = hook.plurals();
-                (Placed { index, hook }, plurals)
-            })
-            .collect();
-        let about = |wanted: Option<&str>| -> Arc<[Placed]> {
-            hooks
-                .iter()
-                .filter(|(_, plurals)| match (plurals, wanted) {
-                    (None, _) => true,
-                    (Some(plurals), Some(plural)) => plurals.contains(plural),
-                    (Some(_), None) => false,
-                })
-                .map(|(placed, _)| placed.clone())
-                .collect()
-        };
-        let named: BTreeSet<&String> = hooks.iter().flat_map(|(_, p)| p).flatten().collect();
-        Index {
-            any: about(None),
-            by_plural: named
-                .into_iter()
-                .map(|name| (name.clone(), about(Some(name))))
-                .collect(),
-        }
-    }
-}
-
 /// The webhooks of one step, kept in step with the store.
 #[derive(Default)]
 struct Kept {
     configurations: RwLock<BTreeMap<String, Vec<Arc<Hook>>>>,
-    index: RwLock<Arc<Index>>,
+    index: RwLock<ByPlural<Placed>>,
 }
 
 /// All webhooks.
@@ -246,19 +197,28 @@ impl Webhooks {
                 configurations.insert(name.to_owned(), read(step, object));
             }
         }
-        *kept.index.write() = Arc::new(Index::new(&configurations));
+        // The configurations' names give the order, then the order within each.
+        let hooks: Vec<_> = configurations
+            .values()
+            .flatten()
+            .enumerate()
+            .map(|(index, hook)| {
+                let hook = hook.clone();
+                let plurals = rules::plurals(&hook.rules);
+                (Placed { index, hook }, plurals)
+            })
+            .collect();
+        *kept.index.write() = ByPlural::new(&hooks);
     }
 
     /// The webhooks that may be about this request, in order.
     fn candidates(&self, step: Step, admission: &Admission<'_>) -> Arc<[Placed]> {
-        let index = self.kept(step).index.read();
         let plural = &*admission.call.endpoint.resource.plural;
-        let found = index.by_plural.get(plural).unwrap_or(&index.any).clone();
-        drop(index);
+        let found = self.kept(step).index.read().get(plural);
         if found.is_empty() || !admission.is_exempt() {
             return found;
         }
-        Arc::default()
+        Arc::new([])
     }
 }
 

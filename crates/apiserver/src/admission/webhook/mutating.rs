@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 
 use api::status::Status;
-use schema::patch::PatchError;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -84,7 +83,6 @@ impl Webhooks {
             if changed {
                 dirty = true;
                 round.webhooks.require();
-                round.policies.require();
                 round.again = true;
             }
             if hook.again_if_needed {
@@ -191,10 +189,8 @@ fn patched(
     };
     let typed = Typed::of(endpoint, subresource)
         .ok_or_else(|| impossible("the object's type is missing".to_owned()))?;
-    let applied = schema::patch::json(object, patch).map_err(|error| match error {
-        PatchError::NotApplicable(text) => impossible(text),
-        error => impossible(error.to_string()),
-    })?;
+    let applied =
+        schema::patch::json(object, patch).map_err(|error| impossible(error.to_string()))?;
     typed.complete(applied).map(Some).map_err(impossible)
 }
 

@@ -142,8 +142,7 @@ fn webhooks_are_kept_by_resource_and_in_the_order_of_names() {
     };
     let webhooks = Webhooks::default();
     let about = |plural: &str| -> Vec<String> {
-        let index = webhooks.admit.index.read();
-        let list = index.by_plural.get(plural).unwrap_or(&index.any);
+        let list = webhooks.admit.index.read().get(plural);
         let name = |placed: &Placed| format!("{} {}", placed.index, placed.hook.name);
         list.iter().map(name).collect()
     };
