@@ -52,6 +52,22 @@ pub enum BindError {
         /// What is wrong.
         why: String,
     },
+    /// An extender would not bind it.
+    #[error("bind pod {pod}: {source}")]
+    Extender {
+        /// `namespace/name`.
+        pod: Box<str>,
+        /// What it said.
+        source: crate::extenders::ExtenderError,
+    },
+    /// It could not be decided on.
+    #[error("schedule pod {pod}: {why}")]
+    Failed {
+        /// `namespace/name`.
+        pod: Box<str>,
+        /// What is wrong.
+        why: String,
+    },
     /// The condition could not be written.
     #[error("set condition PodScheduled of pod {pod}: {source}")]
     Condition {

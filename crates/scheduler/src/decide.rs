@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use crate::{
     bind::Prepare,
     cache::{Cache, PodInfo},
+    extenders::{self, Extenders, Opinion},
     framework::{
-        Overlay,
+        Overlay, Rejection,
         diagnosis::Diagnosis,
         profile::Profile,
         ranking::{PodFilters, Rankings, whole},
@@ -44,6 +45,11 @@ pub enum Verdict {
         /// What has to be written first.
         prepare: Vec<Prepare>,
     },
+    /// Ask the extenders about these nodes, which pass and score so with the plugins, and come back
+    /// with [`Scheduler::answered`].
+    Ask(Vec<(Arc<str>, i64)>),
+    /// Something went wrong that is no fault of the pod; it is tried again later.
+    Failed(String),
     /// Say why it cannot be placed, and make room where preemption found some. It is parked.
     Unschedulable {
         /// Why.
@@ -61,6 +67,7 @@ pub struct Scheduler {
     pub cache: Cache,
     queue: Queue,
     profiles: Vec<(Profile, Rankings)>,
+    extenders: Extenders,
 }
 
 impl Scheduler {
@@ -79,7 +86,13 @@ impl Scheduler {
                 .into_iter()
                 .map(|p| (p, Rankings::default()))
                 .collect(),
+            extenders: Extenders::default(),
         }
+    }
+
+    /// Who has a say beside the plugins.
+    pub fn set_extenders(&mut self, extenders: Extenders) {
+        self.extenders = extenders;
     }
 
     /// First and longest wait between two tries of one pod.
@@ -217,12 +230,10 @@ impl Scheduler {
         // It does not stand in its own way.
         let nominated = self.cache.withdraw(&pod.uid);
         let (profile, rankings) = &mut self.profiles[profile];
-        match search(profile, rankings, &self.cache, pod, nominated, tie) {
-            Found::Node(node, prepare) => {
-                self.cache.place_pod(pod.clone(), &node);
-                self.cache.volumes.promise(pod, &prepare);
-                Verdict::Bind { node, prepare }
-            }
+        let asks = self.extenders.concern(pod);
+        match search(profile, rankings, &self.cache, pod, nominated, asks, tie) {
+            Found::Node(node, prepare) => self.place(pod, node, prepare),
+            Found::Nodes(nodes) => Verdict::Ask(nodes),
             Found::Room(diagnosis, candidate) => self.make_room(pod, diagnosis, candidate, now),
             Found::Nothing(diagnosis, why) => {
                 let keeps = matches!(why, NoCandidate::Waiting(_));
@@ -238,6 +249,67 @@ impl Scheduler {
                 }
             }
         }
+    }
+
+    fn place(&mut self, pod: &Arc<PodInfo>, node: Arc<str>, prepare: Vec<Prepare>) -> Verdict {
+        self.cache.place_pod(pod.clone(), &node);
+        self.cache.volumes.promise(pod, &prepare);
+        Verdict::Bind { node, prepare }
+    }
+
+    /// What becomes of a pod that the extenders were asked about. Nothing else may have been told to
+    /// the scheduler meanwhile.
+    pub fn answered(
+        &mut self,
+        attempt: Attempt,
+        opinion: Result<Opinion, String>,
+        now: Instant,
+        tie: &mut dyn FnMut(usize) -> usize,
+    ) -> Decision {
+        let pod = attempt.pod.clone();
+        let verdict = match opinion {
+            Err(why) => {
+                self.queue.back_off(&pod.uid, now);
+                Verdict::Failed(why)
+            }
+            Ok(opinion) => {
+                let best = opinion.nodes.iter().map(|(_, score)| *score).max();
+                let leaders: Vec<&Arc<str>> = opinion
+                    .nodes
+                    .iter()
+                    .filter(|(_, score)| Some(*score) == best)
+                    .map(|(name, _)| name)
+                    .collect();
+                if leaders.is_empty() {
+                    let mut diagnosis = Box::new(Diagnosis {
+                        total: self.cache.len(),
+                        ..Diagnosis::default()
+                    });
+                    for why in opinion.refused.into_values() {
+                        diagnosis.reject(extenders::NAME, &Rejection::unresolvable(why));
+                    }
+                    self.park(&pod, &diagnosis, now);
+                    Verdict::Unschedulable {
+                        diagnosis,
+                        preempt: None,
+                        clear: pod.nominated_node().is_some(),
+                    }
+                } else {
+                    let node = leaders[tie(leaders.len()).min(leaders.len() - 1)].clone();
+                    let prepare = self.prepare(&pod, &node);
+                    self.place(&pod, node, prepare)
+                }
+            }
+        };
+        Decision { attempt, verdict }
+    }
+
+    fn prepare(&self, pod: &PodInfo, node: &str) -> Vec<Prepare> {
+        let (Some(profile), Some(node)) = (self.profile(pod), self.cache.node(node)) else {
+            return Vec::new();
+        };
+        let filters = PodFilters::begin(profile, pod, &self.cache);
+        filters.map_or_else(|_| Vec::new(), |f| f.reserve(node))
     }
 
     fn make_room(
@@ -313,6 +385,8 @@ impl Scheduler {
 /// What a cycle found.
 enum Found {
     Node(Arc<str>, Vec<Prepare>),
+    /// For the extenders to choose from.
+    Nodes(Vec<(Arc<str>, i64)>),
     Room(Box<Diagnosis>, Arc<Candidate>),
     Nothing(Box<Diagnosis>, NoCandidate),
 }
@@ -324,6 +398,7 @@ fn search(
     cache: &Cache,
     pod: &Arc<PodInfo>,
     nominated: Option<u32>,
+    asks: bool,
     tie: &mut dyn FnMut(usize) -> usize,
 ) -> Found {
     let hopeless = || NoCandidate::Hopeless(String::new());
@@ -345,6 +420,16 @@ fn search(
         let fits = ranking.fits_with_nominated(cache, &filters, node, Overlay::default());
         fits.is_ok()
     });
+    if asks
+        && room.is_none()
+        && let Ok(scored) = ranking.scored(cache, &filters)
+    {
+        rankings.put(ranking);
+        let named = scored
+            .into_iter()
+            .map(|(slot, score)| (cache.at(slot).name.clone(), score));
+        return Found::Nodes(named.collect());
+    }
     let chosen = match room {
         Some(node) => Ok(node.slot),
         None => ranking

@@ -9,6 +9,7 @@
 pub mod bind;
 pub mod cache;
 pub mod decide;
+pub mod extenders;
 pub mod framework;
 mod metrics;
 pub mod plugins;

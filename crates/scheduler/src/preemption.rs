@@ -306,3 +306,6 @@ fn cost(victims: &[Arc<PodInfo>], violations: usize) -> Cost {
         .unwrap_or(i64::MAX);
     (violations, highest, sum, victims.len(), Reverse(earliest))
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,7 @@ use crate::{
     bind::{self, BindError, Nomination},
     cache::PodInfo,
     decide::{Decision, Scheduler, Verdict},
+    extenders::Extenders,
     framework::{config::Configuration, diagnosis::Diagnosis, profile::Profile},
     metrics::Metrics,
     preemption::Candidate,
@@ -73,7 +74,15 @@ pub async fn run_with(context: Context, configuration: Configuration, shutdown: 
     }
     let (report, mut outcomes) = mpsc::channel::<Outcome>(WRITES);
     let metrics = Metrics::new(&context.metrics);
+    let extenders = match Extenders::new(&configuration.extenders).await {
+        Ok(extenders) => extenders,
+        Err(error) => {
+            tracing::error!(%error, "extenders cannot be asked: nothing is scheduled");
+            return shutdown.cancelled().await;
+        }
+    };
     let hand = Hand {
+        extenders: extenders.clone(),
         context: context.clone(),
         metrics: metrics.clone(),
         report,
@@ -87,6 +96,7 @@ pub async fn run_with(context: Context, configuration: Configuration, shutdown: 
             .collect(),
     );
     scheduler.set_backoff(configuration.backoff.0, configuration.backoff.1);
+    scheduler.set_extenders(extenders.clone());
     let mut under_way = 0;
     let mut tie =
         |n: usize| usize::try_from(context.random.next() % n.max(1) as u64).unwrap_or_default();
@@ -109,12 +119,19 @@ pub async fn run_with(context: Context, configuration: Configuration, shutdown: 
             None
         };
         let idle = decision.is_none();
-        if let Some(decision) = decision {
+        if let Some(mut decision) = decision {
+            if let Verdict::Ask(nodes) = decision.verdict {
+                let pod = decision.attempt.pod.clone();
+                let object = |name: &str| scheduler.cache.node(name)?.node.clone();
+                let opinion = extenders.ask(&pod, nodes, object).await;
+                let opinion = opinion.map_err(|e| e.to_string());
+                decision = scheduler.answered(decision.attempt, opinion, Instant::now(), &mut tie);
+            }
             metrics.decided(now.elapsed());
             rested = false;
             let counted = match &decision.verdict {
                 Verdict::Bind { prepare, .. } => prepare.is_empty(),
-                Verdict::Unschedulable { .. } => true,
+                _ => true,
             };
             under_way += usize::from(counted);
             tokio::spawn(hand.clone().carry_out(decision, counted));
@@ -304,6 +321,7 @@ fn names<K: Resource>(object: &K) -> (&str, &str) {
 /// Carries decisions out.
 #[derive(Clone)]
 struct Hand {
+    extenders: Extenders,
     context: Context,
     metrics: Metrics,
     report: mpsc::Sender<Outcome>,
@@ -320,10 +338,23 @@ impl Hand {
                     if !prepare.is_empty() {
                         bind::prepare(&self.context, &attempt.pod, prepare, self.patience).await?;
                     }
-                    bind::bind(&self.context.client, &attempt.pod, node).await
+                    match self.extenders.bind(&attempt.pod, node).await {
+                        Ok(true) => Ok(()),
+                        Ok(false) => bind::bind(&self.context.client, &attempt.pod, node).await,
+                        Err(source) => Err(BindError::Extender {
+                            pod: attempt.pod.key.clone(),
+                            source,
+                        }),
+                    }
                 };
                 bound.await.map(|()| self.note_bound(&attempt, node))
             }
+            // Asked and answered in the loop.
+            Verdict::Ask(_) => Ok(()),
+            Verdict::Failed(why) => Err(BindError::Failed {
+                pod: attempt.pod.key.clone(),
+                why: why.clone(),
+            }),
             Verdict::Unschedulable {
                 diagnosis,
                 preempt,
@@ -337,7 +368,7 @@ impl Hand {
         let what = match (&result, &verdict) {
             (Err(_), _) => "error",
             (Ok(()), Verdict::Bind { .. }) => "scheduled",
-            (Ok(()), Verdict::Unschedulable { .. }) => "unschedulable",
+            (Ok(()), _) => "unschedulable",
         };
         self.metrics.attempted(profile, what, begun.elapsed());
         let unbound = matches!(verdict, Verdict::Bind { .. }) && result.is_err();

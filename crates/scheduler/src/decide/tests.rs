@@ -32,6 +32,7 @@ fn place(scheduler: &mut Scheduler, pod: Arc<Pod>) -> Result<String, String> {
     match decide(scheduler, now) {
         Some((_, Verdict::Bind { node, .. })) => Ok(node.to_string()),
         Some((_, Verdict::Unschedulable { diagnosis, .. })) => Err(diagnosis.message()),
+        Some((_, other)) => Err(format!("{other:?}")),
         None => Err("not tried".into()),
     }
 }

@@ -128,8 +128,10 @@ impl Profile {
 
     /// What pods rejected by these plugins wait for. Without nodes, any node helps.
     pub fn hints<'p>(&self, plugins: impl IntoIterator<Item = &'p &'static str>) -> ClusterEvents {
-        let plugins = plugins.into_iter().filter_map(|name| self.plugin(name));
-        plugins.fold(ClusterEvents::NODE_ADD, |all, p| all | p.hints())
+        // Of what an extender waits for nothing is known.
+        let hints = |name: &str| self.plugin(name).map_or(ClusterEvents::ALL, Plugin::hints);
+        let plugins = plugins.into_iter();
+        plugins.fold(ClusterEvents::NODE_ADD, |all, name| all | hints(name))
     }
 
     /// A filtering plugin by name.

@@ -12,3 +12,6 @@ pub mod node_unschedulable;
 pub mod pod_topology_spread;
 pub mod taint_toleration;
 pub mod volumes;
+
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,7 @@ fn place(scheduler: &mut Scheduler, name: &str) -> Result<(String, Vec<Prepare>)
     match scheduler.next(now, &mut |_| 0).unwrap().verdict {
         Verdict::Bind { node, prepare } => Ok((node.to_string(), prepare)),
         Verdict::Unschedulable { diagnosis, .. } => Err(diagnosis.message()),
+        other => panic!("{other:?}"),
     }
 }
 
