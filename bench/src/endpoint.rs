@@ -22,11 +22,7 @@ use tokio::net::TcpStream;
 #[derive(clap::Args, Clone)]
 pub struct Access {
     /// The server, such as https://127.0.0.1:6443
-    #[arg(
-        long,
-        required_unless_present = "kubeconfig",
-        conflicts_with = "kubeconfig"
-    )]
+    #[arg(long, conflicts_with = "kubeconfig")]
     server: Option<Uri>,
     /// A bearer token
     #[arg(long, requires = "server")]
@@ -67,7 +63,10 @@ impl Access {
             let options = KubeConfigOptions::default();
             return Ok(kube::Config::from_custom_kubeconfig(file, &options).await?);
         }
-        let server = self.server.clone().context("no server is named")?;
+        let server = self
+            .server
+            .clone()
+            .context("name a server: --kubeconfig or --server")?;
         let mut config = kube::Config::new(server);
         match &self.certificate_authority {
             Some(path) => {

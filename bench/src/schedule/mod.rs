@@ -30,7 +30,11 @@ const PHASE: Duration = Duration::from_secs(400);
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    access: Where,
+    access: Access,
+    /// Instead of a cluster: run store, API server and scheduler in this process, with data in this
+    /// (new) folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "server"])]
+    in_process: Option<PathBuf>,
     /// A process of the control plane, whose CPU time and memory are counted; may be repeated
     #[arg(long)]
     pid: Vec<u32>,
@@ -51,17 +55,6 @@ pub struct Arguments {
     kubelets: bool,
 }
 
-/// A cluster, or a folder to make one in.
-#[derive(clap::Args)]
-#[group(required = true)]
-struct Where {
-    /// Run store, API server and scheduler in this process, with data in this (new) folder
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "server"])]
-    in_process: Option<PathBuf>,
-    #[command(flatten)]
-    access: Option<Access>,
-}
-
 /// One variant's figures.
 struct Figures {
     created: Duration,
@@ -80,10 +73,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .build()?;
     runtime.block_on(async {
         let mut table = Table::default();
-        let cluster = match (&arguments.access.in_process, &arguments.access.access) {
-            (Some(dir), _) => Cluster::here(dir).await?,
-            (None, Some(access)) => Cluster::remote(access).await?,
-            (None, None) => anyhow::bail!("no cluster is named"),
+        let cluster = match &arguments.in_process {
+            Some(dir) => Cluster::here(dir).await?,
+            None => Cluster::remote(&arguments.access).await?,
         };
         let name = format!("bench-{}-", std::process::id());
         let _nodes = cluster

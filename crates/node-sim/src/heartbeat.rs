@@ -43,21 +43,26 @@ async fn register_one(client: &Client, config: &Config, index: u32) -> Result<()
     let seconds = api::clock::rfc3339(jiff::Timestamp::now());
     let node = serde_json::from_value(object::node(config, index, &seconds))
         .map_err(kube::Error::SerdeError);
-    match nodes
+    let made = nodes
         .create(&PostParams::default(), &node.map_err(failed)?)
-        .await
-    {
-        Err(kube::Error::Api(status)) if status.code == 409 => {
-            let patch = serde_json::json!({"status": object::status(config, index, &seconds)});
-            let patch = Patch::Strategic(&patch);
-            nodes
-                .patch_status(&name, &PatchParams::default(), &patch)
-                .await
-                .map(drop)
+        .await;
+    match made {
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        Err(source) => return Err(failed(source)),
+        Ok(node) => {
+            let status = node.status.as_ref();
+            if status.is_some_and(|s| s.conditions.as_ref().is_some_and(|c| !c.is_empty())) {
+                return Ok(());
+            }
         }
-        outcome => outcome.map(drop),
     }
-    .map_err(failed)
+    // It was there, or the server takes no status at creation.
+    let patch = serde_json::json!({"status": object::status(config, index, &seconds)});
+    nodes
+        .patch_status(&name, &PatchParams::default(), &Patch::Strategic(&patch))
+        .await
+        .map(drop)
+        .map_err(failed)
 }
 
 async fn renew(client: &Client, name: &str) -> Result<(), kube::Error> {

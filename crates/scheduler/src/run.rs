@@ -372,17 +372,24 @@ impl Hand {
         };
         self.metrics.attempted(profile, what, begun.elapsed());
         let unbound = matches!(verdict, Verdict::Bind { .. }) && result.is_err();
-        if let Err(error) = result {
-            tracing::warn!(%error, "will be tried again");
-            if unbound
-                && !matches!(&error, BindError::Binding { source: kube::Error::Api(status), .. } if status.code == 404)
-            {
-                self.context.recorder.event(
-                    reference(&*attempt.pod.pod),
-                    EventType::Warning,
-                    "FailedScheduling",
-                    error.to_string(),
-                );
+        match result {
+            Ok(()) => {}
+            Err(BindError::Binding {
+                source: kube::Error::Api(status),
+                ..
+            }) if status.code == 404 => {
+                tracing::debug!(pod = &*attempt.pod.key, "went before it was bound");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "will be tried again");
+                if unbound || matches!(verdict, Verdict::Failed(_)) {
+                    self.context.recorder.event(
+                        reference(&*attempt.pod.pod),
+                        EventType::Warning,
+                        "FailedScheduling",
+                        error.to_string(),
+                    );
+                }
             }
         }
         let outcome = Outcome {
