@@ -198,6 +198,7 @@ where
                             .waited
                             .observe((now - added).as_secs_f64());
                     }
+                    self.shared.metrics.began(now);
                     return Some(Work {
                         queue: self.clone(),
                         key,
@@ -223,10 +224,7 @@ where
     }
 
     fn done(&self, key: &K, since: Instant) {
-        self.shared
-            .metrics
-            .worked
-            .observe(since.elapsed().as_secs_f64());
+        self.shared.metrics.ended(since);
         let mut state = self.shared.state.lock();
         state.working.remove(key);
         if state.dirty.contains_key(key) && !state.closed {

@@ -19,21 +19,57 @@ use store::Store;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::mortal::{Life, Mortal};
+
 /// Only reached by a test that fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Controllers that run.
+pub struct Running {
+    shutdown: CancellationToken,
+    handle: JoinHandle<Result<(), controllers::RunError>>,
+    mortal: bool,
+}
+
+impl Running {
+    /// Were they started to be killed?
+    pub fn is_mortal(&self) -> bool {
+        self.mortal
+    }
+
+    /// Ends them; those that were killed may say what they like.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        let ended = self.handle.await.unwrap();
+        assert!(self.mortal || ended.is_ok(), "{ended:?}");
+    }
+}
+
 pub struct Cluster {
     pub client: kube::Client,
-    pub shutdown: CancellationToken,
-    controllers: Option<JoinHandle<Result<(), controllers::RunError>>>,
+    controllers: Option<Running>,
     kubelet: JoinHandle<()>,
     server: Arc<ApiServer>,
+    pki: Pki,
     _dir: tempfile::TempDir,
 }
 
 impl Cluster {
     /// A cluster whose controllers run under their own identities, as in earnest.
     pub async fn start() -> Self {
+        let mut cluster = Self::without_controllers().await;
+        cluster.controllers = Some(cluster.run(None, &[]));
+        cluster
+            .wait::<k8s_openapi::api::core::v1::ServiceAccount>("default", |all| {
+                all.iter()
+                    .any(|account| account.metadata.name.as_deref() == Some("default"))
+            })
+            .await;
+        cluster
+    }
+
+    /// An API server and a kubelet, and nobody between them.
+    pub async fn without_controllers() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let names = Names {
             cluster_domain: "cluster.local".to_owned(),
@@ -49,21 +85,41 @@ impl Cluster {
         let server = ApiServer::new(Config::new(&pki).unwrap(), store, Arc::new(SystemClock))
             .await
             .unwrap();
+        let admin = UserInfo::new("kubernetes-admin", &["system:masters"]);
+        let admin = client::in_process(server.local().as_user(admin));
+        let kubelet = tokio::spawn(fake_kubelet(admin.clone()));
+        let cluster = Self {
+            client: admin,
+            controllers: None,
+            kubelet,
+            server,
+            pki,
+            _dir: dir,
+        };
+        cluster.create_node("n1").await;
+        cluster
+    }
+
+    /// Starts controllers: those named, or all; with a life, those that it counts end with it.
+    pub fn run(&self, life: Option<Life>, only: &[&str]) -> Running {
         let sign_in = {
-            let server = server.clone();
-            move |name: &str, groups: &[&str]| {
-                client::in_process(server.local().as_user(UserInfo::new(name, groups)))
+            let (server, life) = (self.server.clone(), life.clone());
+            move |account: &str, name: &str, groups: &[&str]| {
+                client::in_process(Mortal {
+                    inner: server.local().as_user(UserInfo::new(name, groups)),
+                    account: account.to_owned(),
+                    life: life.clone(),
+                })
             }
         };
-        let admin = sign_in("kubernetes-admin", &["system:masters"]);
-        let manager = sign_in("system:kube-controller-manager", &[]);
-        let context = Context::new(manager, "controller-manager");
+        let manager = sign_in("", "system:kube-controller-manager", &[]);
         let shutdown = CancellationToken::new();
         let config = controllers::Config {
-            context,
+            context: Context::new(manager, "controller-manager"),
             clients: Arc::new(move |account: &str| {
                 let name = format!("system:serviceaccount:kube-system:{account}");
                 sign_in(
+                    account,
                     &name,
                     &[
                         "system:serviceaccounts",
@@ -73,33 +129,23 @@ impl Cluster {
             }),
             cluster_cidr: Some("10.244.0.0/16".parse().unwrap()),
             node_cidr_mask: 24,
-            root_ca_pem: pki.ca_pem().to_owned(),
+            root_ca_pem: self.pki.ca_pem().to_owned(),
             signer: Some(controllers::Signer {
-                certificate_pem: pki.ca_pem().to_owned(),
-                key_pem: pki.authority.key_pem().to_owned(),
+                certificate_pem: self.pki.ca_pem().to_owned(),
+                key_pem: self.pki.authority.key_pem().to_owned(),
             }),
             load_balancer_reserved_ports: Some(vec![6443]),
             workers: 5,
-            disabled: Vec::new(),
+            disabled: controllers::names()
+                .filter(|name| !only.is_empty() && !only.contains(name))
+                .map(str::to_owned)
+                .collect(),
         };
-        let running = tokio::spawn(controllers::run(config, shutdown.clone()));
-        let kubelet = tokio::spawn(fake_kubelet(admin.clone()));
-        let cluster = Self {
-            client: admin,
+        Running {
+            handle: tokio::spawn(controllers::run(config, shutdown.clone())),
             shutdown,
-            controllers: Some(running),
-            kubelet,
-            server,
-            _dir: dir,
-        };
-        cluster.create_node("n1").await;
-        cluster
-            .wait::<k8s_openapi::api::core::v1::ServiceAccount>("default", |all| {
-                all.iter()
-                    .any(|account| account.metadata.name.as_deref() == Some("default"))
-            })
-            .await;
-        cluster
+            mortal: life.is_some(),
+        }
     }
 
     pub async fn create_node(&self, name: &str) {
@@ -182,16 +228,17 @@ impl Cluster {
     }
 
     pub async fn stop(mut self) {
-        self.shutdown.cancel();
         if let Some(running) = self.controllers.take() {
-            running.await.unwrap().unwrap();
+            running.stop().await;
         }
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.shutdown.cancel();
+        if let Some(running) = &self.controllers {
+            running.shutdown.cancel();
+        }
         self.kubelet.abort();
         self.server.end_watches();
     }

@@ -6,6 +6,10 @@
 mod cleanup;
 mod cluster;
 mod endpoints;
+mod mortal;
 mod nodes;
 mod policy;
+mod restarts;
+mod services;
+mod storage;
 mod workloads;

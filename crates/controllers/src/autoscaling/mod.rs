@@ -64,7 +64,7 @@ pub(crate) async fn run(kit: Kit) {
             // One's own status does not bring it back sooner than the period.
             let same = change
                 .old()
-                .is_some_and(|old| old.metadata.generation == change.object().metadata.generation);
+                .is_some_and(|old| old.spec == change.object().spec);
             (!same || change.is_deleted()).then(|| Key::of(&**change.object()))
         },
     );

@@ -1,6 +1,6 @@
 //! Node health. A kubelet renews its node's Lease; when neither Lease nor status has moved for the
 //! grace period, by this process's own clock, the node's conditions become Unknown. Taints follow
-//! from the conditions; evicting ones are put on only while some node is healthy: when all are gone at
+//! from the conditions; evicting ones are put on zone by zone and at a pace: when all nodes are gone at
 //! once, it is this side of the network that is cut off.
 
 use std::collections::HashMap;
@@ -20,12 +20,15 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::taints;
+use super::zones::{Pace, Verdict};
 use crate::error::{Error, On};
-use crate::kit::{Kit, until};
+use crate::kit::{Kit, requeue, sooner, until};
 use crate::write;
 
 /// Without a sign of life for this long a node is unreachable.
 const GRACE: Duration = Duration::from_secs(50);
+/// How soon to ask again where no node may be given up at all.
+const RETRY: Duration = Duration::from_secs(10);
 /// Conditions a kubelet reports, and which become Unknown when it does not.
 const REPORTED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
@@ -43,6 +46,8 @@ struct Controller {
     pods: Informer<Pod>,
     /// The last pulse of each node and when it was first seen; one entry per node.
     seen: Mutex<HashMap<Box<str>, (Pulse, Timestamp)>>,
+    /// How fast pods are evicted from bad nodes.
+    pace: Mutex<Pace>,
 }
 
 /// Runs until the shutdown.
@@ -71,6 +76,7 @@ pub(crate) async fn run(kit: Kit) {
         leases,
         pods,
         seen: Mutex::default(),
+        pace: Mutex::default(),
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -79,7 +85,7 @@ pub(crate) async fn run(kit: Kit) {
     .await;
 }
 
-fn is_ready(node: &Node) -> bool {
+pub(super) fn is_ready(node: &Node) -> bool {
     taints::condition(node, "Ready") == Some("True")
 }
 
@@ -132,12 +138,9 @@ impl Controller {
             }
             self.unready_pods(key).await?;
         }
-        self.taint(&api, &node).await?;
-        Ok(if silent >= GRACE {
-            Requeue::OnChange
-        } else {
-            Requeue::After(GRACE - silent + Duration::from_millis(10))
-        })
+        let wait = self.taint(&api, &node, now).await?;
+        let next = (silent < GRACE).then(|| GRACE - silent + Duration::from_millis(10));
+        Ok(requeue(sooner(wait, next)))
     }
 
     /// Whether the node is new here, and since when its pulse is as it is.
@@ -166,8 +169,28 @@ impl Controller {
         }
     }
 
-    async fn taint(&self, api: &Api<Node>, node: &Node) -> Result<(), Error> {
-        let evict = is_ready(node) || self.nodes.store().list().iter().any(|node| is_ready(node));
+    /// Brings the taints up to date; says when to look again if evicting has to wait its turn.
+    async fn taint(
+        &self,
+        api: &Api<Node>,
+        node: &Node,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, Error> {
+        let all = self.nodes.store().list();
+        let (mut evict, mut wait) = (true, None);
+        if !is_ready(node) {
+            let evicts = !taints::evicting(node).is_empty();
+            if evicts {
+                // Given up already: it stays so, unless all nodes seem to be gone.
+                evict = all.iter().any(|node| is_ready(node));
+            } else {
+                (evict, wait) = match self.pace.lock().ask(node, &all, now) {
+                    Verdict::Yes => (true, None),
+                    Verdict::Wait(wait) => (false, Some(wait)),
+                    Verdict::No => (false, Some(RETRY)),
+                };
+            }
+        }
         let current = node
             .spec
             .as_ref()
@@ -175,16 +198,15 @@ impl Controller {
             .unwrap_or_default();
         let wanted = taints::wanted(node, evict, &self.kit.time());
         if wanted == current {
-            return Ok(());
+            return Ok(wait);
         }
         let taints = if wanted.is_empty() {
             Value::Null
         } else {
             write::json_of(&wanted)
         };
-        write::merge(api, node, json!({"spec": {"taints": taints}}))
-            .await
-            .map(drop)
+        write::merge(api, node, json!({"spec": {"taints": taints}})).await?;
+        Ok(wait)
     }
 
     /// Pods on a silent node are not ready for anybody, whatever they said last.

@@ -5,5 +5,6 @@ pub(crate) mod ipam;
 pub(crate) mod lifecycle;
 mod taints;
 pub(crate) mod ttl;
+mod zones;
 
 pub(crate) use taints::tolerates;

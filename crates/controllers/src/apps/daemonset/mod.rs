@@ -2,6 +2,7 @@
 
 mod fit;
 mod plan;
+mod surge;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

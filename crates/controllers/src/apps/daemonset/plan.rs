@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::fit::{fit, node_of};
+use super::surge;
 use crate::apps::deployment::scaled;
 use crate::apps::history::HASH_LABEL;
 use crate::kit::sooner;
@@ -60,6 +61,17 @@ pub(super) fn plan(
             .map(String::as_str)
             == Some(hash)
     };
+    let rolling = spec
+        .update_strategy
+        .as_ref()
+        .filter(|strategy| strategy.type_.as_deref() != Some("OnDelete"));
+    let rolling = rolling.and_then(|strategy| strategy.rolling_update.clone());
+    let max_surge = rolling
+        .as_ref()
+        .and_then(|rolling| rolling.max_surge.clone())
+        .unwrap_or(IntOrString::Int(0));
+    let surges = ![IntOrString::Int(0), IntOrString::String("0%".to_owned())].contains(&max_surge);
+    let mut sites = Vec::new();
     let mut counts = Counts::default();
     let mut old: Vec<(Arc<Pod>, bool)> = Vec::new();
     let mut unavailable = 0;
@@ -96,9 +108,14 @@ pub(super) fn plan(
                 pod.metadata.name.clone(),
             )
         });
-        let mut rest = living.into_iter();
-        let kept = rest.next();
-        plan.delete.extend(rest.cloned());
+        let kept = living.first().copied();
+        if surges {
+            let site = surge::site(name, &living, is_current, min_ready, now);
+            plan.delete.extend(site.delete.iter().cloned());
+            sites.push(site);
+        } else {
+            plan.delete.extend(living.into_iter().skip(1).cloned());
+        }
         if fit.run && here.is_empty() {
             plan.create.push(name.to_owned());
         }
@@ -119,16 +136,23 @@ pub(super) fn plan(
         } else {
             unavailable += 1;
         }
-        if !is_current(pod) {
+        if !is_current(pod) && !surges {
             old.push((Arc::clone(pod), available));
         }
     }
     // Of pods on nodes that are gone, the pod garbage collector takes care.
-    let strategy = spec.update_strategy.as_ref();
-    if strategy.and_then(|strategy| strategy.type_.as_deref()) != Some("OnDelete") {
-        let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
+    let on_delete = spec
+        .update_strategy
+        .as_ref()
+        .is_some_and(|strategy| strategy.type_.as_deref() == Some("OnDelete"));
+    if surges {
+        let limit = scaled(&max_surge, counts.desired, true);
+        let (nodes, again) = surge::roll(&sites, limit, min_ready, now);
+        plan.create.extend(nodes);
+        plan.again = sooner(plan.again, again);
+    } else if !on_delete {
         let limit = rolling
-            .and_then(|rolling| rolling.max_unavailable.clone())
+            .and_then(|rolling| rolling.max_unavailable)
             .unwrap_or(IntOrString::Int(1));
         let limit = scaled(&limit, counts.desired, true).max(i32::from(counts.desired > 0));
         roll(&mut plan, old, limit - unavailable);
@@ -312,6 +336,40 @@ mod tests {
             assert_eq!(names(&plan.delete), expected, "{name}");
             assert!(plan.create.is_empty(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_surge_puts_the_new_pod_beside_the_old_one() {
+        let nodes: Vec<_> = ["a", "b"]
+            .iter()
+            .map(|name| node(name, json!({}), Value::Null))
+            .collect();
+        let mut set = set(json!({}));
+        let rolling =
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+        set.spec.as_mut().unwrap().update_strategy = serde_json::from_value(rolling).unwrap();
+        let now = Timestamp::from_second(1_000).unwrap();
+        let old = [
+            on("p Running ready node=a created=1", "o"),
+            on("q Running ready node=b created=1", "o"),
+        ];
+        let first = plan(&set, &nodes, &old, "h", now);
+        assert_eq!(
+            (first.create, first.delete.len()),
+            (vec!["a".to_owned()], 0)
+        );
+        let coming = [old.to_vec(), vec![on("n Running node=a created=9", "h")]].concat();
+        let second = plan(&set, &nodes, &coming, "h", now);
+        assert!(second.create.is_empty() && second.delete.is_empty());
+        assert_eq!(second.status.number_ready, 2, "nobody is missed meanwhile");
+        let there = [
+            old.to_vec(),
+            vec![on("n Running ready node=a created=9", "h")],
+        ]
+        .concat();
+        let third = plan(&set, &nodes, &there, "h", now);
+        assert_eq!(names(&third.delete), ["p"]);
+        assert_eq!(third.create, ["b"]);
     }
 
     #[test]

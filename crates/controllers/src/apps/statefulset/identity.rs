@@ -4,9 +4,10 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use crate::apps::history::HASH_LABEL;
-use crate::owner::controller_ref;
+use crate::owner::{controller_of, controller_ref};
 use crate::pods;
 
 /// The label with the pod's own name, for Services of one pod.
@@ -109,4 +110,45 @@ pub(super) fn claims(set: &StatefulSet, ordinal: i32) -> Vec<PersistentVolumeCla
             claim
         })
         .collect()
+}
+
+/// Who owns a claim by the set's retention policy (KEP-1847): the set, if its claims go with it; the
+/// pod that is scaled away, if its claims go with that; else nobody. Answers the owner references to
+/// write, if they are others than now; a claim that somebody else controls is let be.
+pub(super) fn owners(
+    set: &StatefulSet,
+    pod: &Pod,
+    condemned: bool,
+    claim: &PersistentVolumeClaim,
+) -> Option<Vec<OwnerReference>> {
+    let policy = set
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.persistent_volume_claim_retention_policy.clone())
+        .unwrap_or_default();
+    let goes = |when: &Option<String>| when.as_deref() == Some("Delete");
+    let owner = if condemned && goes(&policy.when_scaled) {
+        Some(controller_ref(pod))
+    } else if goes(&policy.when_deleted) {
+        Some(controller_ref(set))
+    } else {
+        None
+    };
+    let ours = [&set.metadata.uid, &pod.metadata.uid];
+    let is_ours = |reference: &OwnerReference| ours.contains(&&Some(reference.uid.clone()));
+    if controller_of(&claim.metadata).is_some_and(|reference| !is_ours(reference)) {
+        return None;
+    }
+    let held = claim.metadata.owner_references.clone().unwrap_or_default();
+    let others = held.iter().filter(|reference| !is_ours(reference)).cloned();
+    let wanted: Vec<_> = others.chain(owner).collect();
+    (wanted != held).then_some(wanted)
+}
+
+/// Does the claim still belong to a former pod of this name, with which it is about to go?
+pub(super) fn is_stale(claim: &PersistentVolumeClaim, pod_name: &str) -> bool {
+    let references = claim.metadata.owner_references.iter().flatten();
+    references
+        .into_iter()
+        .any(|reference| reference.kind == "Pod" && reference.name == pod_name)
 }

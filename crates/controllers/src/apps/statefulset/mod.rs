@@ -134,8 +134,8 @@ impl Controller {
             plan.steps.clear();
             plan.status.collision_count = history.collisions;
         }
-        let mut failure = None;
-        for step in &plan.steps {
+        let mut failure = self.own_claims(key, &set, &pods).await.err();
+        for step in plan.steps.iter().filter(|_| failure.is_none()) {
             if let Err(error) = self.execute(key, &set, step, &current, &history).await {
                 failure = Some(error);
                 break;
@@ -181,6 +181,7 @@ impl Controller {
                 let Some(pod) = identity::pod(set, template.as_ref(), *ordinal, name) else {
                     return Ok(());
                 };
+                self.refuse_stale_claims(key, set, *ordinal)?;
                 self.ensure_claims(key, set, *ordinal).await?;
                 let api: Api<Pod> = Api::namespaced(self.kit.client.clone(), &key.namespace);
                 let pod_name = pod.metadata.name.clone().unwrap_or_default();
@@ -218,6 +219,45 @@ impl Controller {
         }
     }
 
+    /// Hands the claims to whom they go with, before a pod is scaled away.
+    async fn own_claims(
+        &self,
+        key: &Key,
+        set: &StatefulSet,
+        pods: &[Arc<Pod>],
+    ) -> Result<(), Error> {
+        let spec = set.spec.as_ref();
+        if spec.is_none_or(|spec| spec.volume_claim_templates.is_none()) {
+            return Ok(());
+        }
+        let api: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.kit.client.clone(), &key.namespace);
+        for pod in pods {
+            let Some(ordinal) = identity::ordinal(set, pod) else {
+                continue;
+            };
+            let condemned = !plan::ordinals(set).contains(&ordinal);
+            for claim in identity::claims(set, ordinal) {
+                let name = claim.metadata.name.unwrap_or_default();
+                let Some(held) = self.claims.store().get(&key.namespace, &name) else {
+                    continue;
+                };
+                if held.metadata.deletion_timestamp.is_some() {
+                    continue;
+                }
+                let Some(owners) = identity::owners(set, pod, condemned, &held) else {
+                    continue;
+                };
+                let patch = serde_json::json!({"metadata": {"ownerReferences": owners}});
+                match write::merge(&api, &*held, patch).await {
+                    Err(error) if error.is_not_found() => {}
+                    result => drop(result?),
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn ensure_claims(&self, key: &Key, set: &StatefulSet, ordinal: i32) -> Result<(), Error> {
         for claim in identity::claims(set, ordinal) {
             let name = claim.metadata.name.clone().unwrap_or_default();
@@ -244,6 +284,23 @@ impl Controller {
                     self.tell(set, "Create", &what, Some(&error));
                     return Err(error);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// A new pod does not get claims that are about to go with the one before it.
+    fn refuse_stale_claims(&self, key: &Key, set: &StatefulSet, ordinal: i32) -> Result<(), Error> {
+        let pod = identity::pod_name(set, ordinal);
+        for claim in identity::claims(set, ordinal) {
+            let name = claim.metadata.name.unwrap_or_default();
+            let held = self.claims.store().get(&key.namespace, &name);
+            if held.is_some_and(|held| identity::is_stale(&held, &pod)) {
+                return Err(Error::Unusable {
+                    kind: "persistentvolumeclaim",
+                    key: Key::new(&key.namespace, &name),
+                    what: "belongs to the pod before this one and goes with it".to_owned(),
+                });
             }
         }
         Ok(())

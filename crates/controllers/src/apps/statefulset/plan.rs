@@ -4,6 +4,7 @@
 //! goes from the top, one at a time. With parallel management creates and scale-downs do not wait.
 //! Updates go from the top down to the partition, as far as may be unavailable.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,16 @@ struct Round<'a> {
     steps: Vec<Step>,
 }
 
+/// The ordinals the set should have.
+pub(super) fn ordinals(set: &StatefulSet) -> Range<i32> {
+    let spec = set.spec.as_ref();
+    let start = spec
+        .and_then(|spec| spec.ordinals.as_ref()?.start)
+        .unwrap_or_default();
+    let replicas = spec.and_then(|spec| spec.replicas).unwrap_or(1).max(0);
+    start..start.saturating_add(replicas)
+}
+
 /// Plans. Every pod given has an ordinal.
 pub(super) fn plan(
     set: &StatefulSet,
@@ -68,12 +79,8 @@ pub(super) fn plan(
     let Some(spec) = &set.spec else {
         return Plan::default();
     };
-    let start = spec
-        .ordinals
-        .as_ref()
-        .and_then(|ordinals| ordinals.start)
-        .unwrap_or_default();
-    let wanted = spec.replicas.unwrap_or(1).max(0);
+    let Range { start, end } = ordinals(set);
+    let wanted = end - start;
     let mut replicas = vec![None; usize::try_from(wanted).unwrap_or_default()];
     let mut condemned = Vec::new();
     for pod in pods {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
 use super::identity;
@@ -247,4 +247,47 @@ fn the_update_revision_becomes_current_when_all_have_it() {
         (Some("new"), Some(2))
     );
     assert_eq!(full.observed_generation, Some(4));
+}
+
+#[test]
+fn claims_go_with_whom_the_policy_says() {
+    let claim = |owner: Option<(&str, &str)>| -> PersistentVolumeClaim {
+        let owners = owner.map(|(kind, uid)| {
+            vec![json!({"apiVersion": "v1", "kind": kind, "name": "x", "uid": uid, "controller": true})]
+        });
+        serde_json::from_value(json!({"metadata": {"name": "data-s-0", "ownerReferences": owners}}))
+            .unwrap()
+    };
+    let policy = |deleted: &str, scaled: &str| {
+        let policy = json!({"whenDeleted": deleted, "whenScaled": scaled});
+        set(json!({"replicas": 1, "persistentVolumeClaimRetentionPolicy": policy}))
+    };
+    let (retain, delete) = ("Retain", "Delete");
+    let set_uid = policy(retain, retain).metadata.uid.unwrap();
+    let pod = crate::testing::pod("s-0 Running");
+    let pod_uid = pod.metadata.uid.clone().unwrap();
+    let of_set = Some(("StatefulSet", set_uid.as_str()));
+    let of_pod = Some(("Pod", pod_uid.as_str()));
+    let foreign = Some(("Other", "o"));
+    let cases = [
+        (retain, retain, false, None, None),
+        (retain, retain, false, of_set, Some(vec![])),
+        (retain, retain, true, of_pod, Some(vec![])),
+        (delete, retain, false, None, Some(vec![set_uid.clone()])),
+        (delete, retain, true, None, Some(vec![set_uid.clone()])),
+        (retain, delete, false, None, None),
+        (retain, delete, true, None, Some(vec![pod_uid.clone()])),
+        (delete, delete, true, of_set, Some(vec![pod_uid.clone()])),
+        (delete, delete, false, of_pod, Some(vec![set_uid.clone()])),
+        (delete, delete, true, foreign, None),
+    ];
+    for (deleted, scaled, condemned, owner, expected) in cases {
+        let found = identity::owners(&policy(deleted, scaled), &pod, condemned, &claim(owner));
+        let uids = found.map(|all| all.into_iter().map(|one| one.uid).collect::<Vec<_>>());
+        assert_eq!(uids, expected, "{deleted} {scaled} {condemned} {owner:?}");
+    }
+    let mut left = claim(of_pod);
+    left.metadata.owner_references.as_mut().unwrap()[0].name = "s-0".to_owned();
+    assert!(identity::is_stale(&left, "s-0"));
+    assert!(!identity::is_stale(&claim(of_set), "s-0"));
 }

@@ -2,6 +2,7 @@
 
 mod plan;
 mod schedule;
+mod zones;
 
 use std::sync::Arc;
 
@@ -83,12 +84,12 @@ impl Controller {
         };
         let zone = match spec.time_zone.as_deref() {
             None | Some("") => TimeZone::UTC,
-            Some(name) => match TimeZone::get(name) {
-                Ok(zone) => zone,
-                Err(error) => {
+            Some(name) => match zones::get(name) {
+                Some(zone) => zone,
+                None => {
                     warn(
                         "UnknownTimeZone",
-                        format!("invalid timeZone: {name:?}: {error}"),
+                        format!("invalid timeZone: {name:?}: unknown time zone {name}"),
                     );
                     return Ok(Requeue::OnChange);
                 }
