@@ -77,6 +77,8 @@ pub async fn start(
     let transport = server.local();
     let manager = as_user(&transport, "system:kube-controller-manager", &[]);
     let context = Context::new(manager, "kube-controller-manager");
+    let counted = context.metrics.clone();
+    server.add_metrics(Box::new(move || counted.encode().unwrap_or_default()));
     if settings.runs(Part::ControllerManager) {
         let clients = transport.clone();
         let config = controllers::Config {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -50,7 +51,15 @@ pub struct Metrics {
     revision: Gauge,
     objects: Gauge,
     bytes: Gauge,
+    /// What other parts of the process count; as many as there are parts.
+    others: Mutex<Vec<Source>>,
 }
+
+/// Metrics of another part of the process, in text form.
+pub type Source = Box<dyn Fn() -> String + Send + Sync>;
+
+/// The end of a text, which only the last of several may have.
+const END: &str = "# EOF\n";
 
 /// Counts one watcher until dropped.
 pub struct Watching(Gauge);
@@ -104,6 +113,7 @@ impl Metrics {
             revision,
             objects,
             bytes,
+            others: Mutex::default(),
         }
     }
 
@@ -159,6 +169,32 @@ impl Metrics {
         let mut text = String::new();
         // Writing into a string does not fail.
         let _ = encode(&mut text, &self.registry);
-        text
+        joined(text, self.others.lock().iter().map(|source| source()))
+    }
+
+    /// Shows what another part of the process counts as well.
+    pub fn add(&self, source: Source) {
+        self.others.lock().push(source);
+    }
+}
+
+/// Several texts as one.
+fn joined(own: String, others: impl Iterator<Item = String>) -> String {
+    let mut text = own.strip_suffix(END).unwrap_or(&own).to_owned();
+    for other in others {
+        text += other.strip_suffix(END).unwrap_or(&other);
+    }
+    text + END
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_end_once() {
+        let other = ["b 2\n# EOF\n".to_owned(), "c 3\n".to_owned()];
+        let text = joined("a 1\n# EOF\n".to_owned(), other.into_iter());
+        assert_eq!(text, "a 1\nb 2\nc 3\n# EOF\n");
     }
 }

@@ -141,6 +141,11 @@ impl ApiServer {
         LocalTransport::new(self.clone())
     }
 
+    /// Shows at /metrics what another part of the process counts, given in Prometheus' text form.
+    pub fn add_metrics(&self, source: crate::metrics::Source) {
+        self.metrics.add(source);
+    }
+
     /// The way to webhooks and other API servers.
     pub fn outbound(&self) -> &Outbound {
         &self.outbound

@@ -2,7 +2,9 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Secret};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, Pod, ReplicationController, ResourceQuota, Secret,
+};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
@@ -226,5 +228,36 @@ async fn an_expired_token_is_removed() {
         left.iter()
             .any(|secret| secret.metadata.name.as_deref() == Some("bootstrap-token-fedcba"))
     );
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_quota_holds_against_creations_in_quick_succession() {
+    let cluster = Cluster::start().await;
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "5"}}});
+    cluster.create::<ResourceQuota>("default", quota).await;
+    cluster
+        .wait::<ResourceQuota>("default", |all| {
+            let status = all[0].status.clone().unwrap_or_default();
+            status.used.is_some_and(|used| used.contains_key("pods"))
+        })
+        .await;
+    let template = json!({"metadata": {"labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "c", "image": "a"}]}});
+    let spec = json!({"replicas": 20, "selector": {"app": "web"}, "template": template});
+    let many = json!({"metadata": {"name": "web"}, "spec": spec});
+    cluster
+        .create::<ReplicationController>("default", many)
+        .await;
+    cluster
+        .wait::<ReplicationController>("default", |all| {
+            let status = all[0].status.clone().unwrap_or_default();
+            let mut conditions = status.conditions.iter().flatten();
+            status.ready_replicas == Some(5)
+                && conditions.any(|condition| condition.type_ == "ReplicaFailure")
+        })
+        .await;
+    let pods = cluster.wait::<Pod>("default", |all| all.len() >= 5).await;
+    assert_eq!(pods.len(), 5);
     cluster.stop().await;
 }

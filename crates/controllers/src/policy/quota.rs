@@ -13,6 +13,7 @@ use client::controller::Requeue;
 use client::informer::{Metadata, Object};
 use client::queue::WorkQueue;
 use client::{Change, Informer, Key, Scope};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
 use kube::Api;
 use kube::core::{ApiResource, GroupVersionKind};
@@ -25,6 +26,10 @@ use crate::write;
 
 /// Every quota is counted anew after this long, as upstream does.
 const RECOUNT: Duration = Duration::from_secs(300);
+/// Admission charges a quota before the object is stored, and the caches see that later still: a
+/// count that comes out lower is believed only when the quota was not charged for so long. Who
+/// creates without pause is refused at the limit at last, which is the pause.
+const SETTLE: Duration = Duration::from_millis(500);
 
 struct Controller {
     kit: Kit,
@@ -35,6 +40,8 @@ struct Controller {
     claims: Informer<PersistentVolumeClaim>,
     /// Other kinds, from the first quota that counts them on; bounded by the kinds there are.
     others: Mutex<HashMap<String, Informer<Metadata>>>,
+    /// The revision of each quota and when it was first seen; one entry per quota counted.
+    seen: Mutex<HashMap<Key, (Option<String>, Timestamp)>>,
 }
 
 /// Runs until the shutdown.
@@ -70,10 +77,9 @@ pub(crate) async fn run(kit: Kit) {
         services,
         claims,
         others: Mutex::default(),
+        seen: Mutex::default(),
     });
-    controller.follow(&controller.pods, |old, new| {
-        crate::pods::is_terminal(old) != crate::pods::is_terminal(new) || old.spec != new.spec
-    });
+    controller.follow(&controller.pods, uses_other);
     controller.follow(&controller.services, |old, new| old.spec != new.spec);
     controller.follow(&controller.claims, |old, new| old.spec != new.spec);
     kit.run(queue, move |key| {
@@ -83,7 +89,40 @@ pub(crate) async fn run(kit: Kit) {
     .await;
 }
 
+/// Does the pod use something else than before? That it was bound to a node changes nothing.
+fn uses_other(old: &Pod, new: &Pod) -> bool {
+    let spec = |pod: &Pod| {
+        let mut spec = pod.spec.clone().unwrap_or_default();
+        spec.node_name = None;
+        spec
+    };
+    crate::pods::is_terminal(old) != crate::pods::is_terminal(new) || spec(old) != spec(new)
+}
+
+/// Does the count give something back?
+fn is_lower(quota: &Value, used: &usage::Usage) -> bool {
+    let recorded = quota["status"]["used"].as_object();
+    recorded.into_iter().flatten().any(|(name, recorded)| {
+        used.get(name)
+            .is_some_and(|used| *used < Quantity::of(recorded))
+    })
+}
+
 impl Controller {
+    /// How long to wait until the quota will have been as it is for long enough.
+    fn unsettled(&self, key: &Key, quota: &ResourceQuota, now: Timestamp) -> Option<Duration> {
+        let revision = &quota.metadata.resource_version;
+        let mut seen = self.seen.lock();
+        let (held, since) = seen
+            .entry(key.clone())
+            .or_insert_with(|| (revision.clone(), now));
+        if held != revision {
+            (*held, *since) = (revision.clone(), now);
+        }
+        let stood = Duration::try_from(now.duration_since(*since)).unwrap_or_default();
+        Some(SETTLE.saturating_sub(stood)).filter(|wait| !wait.is_zero())
+    }
+
     /// Has the quotas of a namespace counted when an object there comes or goes, or changes in what it
     /// uses.
     fn follow<K: Object>(
@@ -112,6 +151,7 @@ impl Controller {
 
     async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
         if self.quotas.store().get_key(key).is_none() {
+            self.seen.lock().remove(key);
             return Ok(Requeue::OnChange);
         }
         let api: Api<ResourceQuota> = Api::namespaced(self.kit.client.clone(), &key.namespace);
@@ -145,6 +185,11 @@ impl Controller {
         }
         let used = recount(&value, &objects);
         let hard = value["spec"]["hard"].clone();
+        if is_lower(&value, &used)
+            && let Some(wait) = self.unsettled(key, &quota, self.kit.now())
+        {
+            return Ok(Requeue::After(wait));
+        }
         if !is_same(&value, &hard, &used) {
             let used: BTreeMap<_, _> = used
                 .iter()
@@ -316,10 +361,25 @@ mod tests {
             "the same amount in other words"
         );
         assert!(!is_same(&quota, &quota["spec"]["hard"], &used));
+        assert!(!is_lower(&quota, &used) && !is_lower(&recorded, &used));
+        recorded["status"]["used"]["pods"] = json!("3");
+        assert!(is_lower(&recorded, &used));
         let mut scoped = quota;
         scoped["spec"]["scopes"] = json!(["NotBestEffort"]);
         assert_eq!(recount(&scoped, &objects)["pods"].to_string(), "2");
         scoped["spec"]["scopes"] = json!(["BestEffort"]);
         assert_eq!(recount(&scoped, &objects)["pods"].to_string(), "0");
+    }
+
+    #[test]
+    fn binding_a_pod_uses_nothing_more() {
+        let pod = |text: &str| crate::testing::pod(text);
+        let free = pod("p Pending");
+        assert!(!uses_other(&free, &pod("p Running node=n ready")));
+        assert!(uses_other(&free, &pod("p Succeeded node=n")));
+        let mut larger = free.clone();
+        larger.spec.as_mut().unwrap().containers[0].resources =
+            serde_json::from_value(json!({"requests": {"cpu": "1"}})).unwrap();
+        assert!(uses_other(&free, &larger));
     }
 }
