@@ -681,3 +681,49 @@ async fn a_webhook_converts_and_fields_are_selected_as_they_are_served() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn rules_of_a_schema_are_judged_with_it_and_hold_for_objects() {
+    let cluster = Cluster::start().await;
+    let client = cluster.admin();
+    namespace(&client, "default").await;
+    let with = |rule: Value| {
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "min": {"type": "integer"}, "max": {"type": "integer"}},
+            "x-kubernetes-validations": [rule, {"rule": "self.max <= oldSelf.max", "message": "may not grow"}]}}});
+        definition(
+            "ranges",
+            "Range",
+            json!([{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]),
+        )
+    };
+    let refused = client
+        .post(DEFINITIONS, &with(json!({"rule": "self.min < self.most"})))
+        .await
+        .fails(422);
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.contains("spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value:")
+            && message.contains("compilation failed: ERROR: <input>:1:16: undefined field 'most'"),
+        "{message}"
+    );
+    define(&client, &with(json!({"rule": "self.min <= self.max"}))).await;
+    let ranges = "/apis/example.com/v1/namespaces/default/ranges";
+    let range = |min: i64, max: i64| {
+        json!({"apiVersion": "example.com/v1", "kind": "Range", "metadata": {"name": "r"},
+            "spec": {"min": min, "max": max}})
+    };
+    let wrong = client.post(ranges, &range(3, 2)).await.fails(422);
+    assert_eq!(
+        wrong["message"],
+        "Range.example.com \"r\" is invalid: spec: Invalid value: failed rule: self.min <= self.max"
+    );
+    let made = client.post(ranges, &range(1, 2)).await.ok();
+    let mut grown = made.clone();
+    grown["spec"]["max"] = json!(3);
+    let wrong = client.put(&format!("{ranges}/r"), &grown).await.fails(422);
+    assert_eq!(
+        wrong["message"],
+        "Range.example.com \"r\" is invalid: spec: Invalid value: may not grow"
+    );
+}

@@ -12,6 +12,7 @@ use serde_json::Value;
 use store::{Key, RegisterError, Registration};
 
 use super::convert::{Conversion, VersionForm, VersionOf};
+use super::rules::RuledKind;
 use crate::endpoint::{Endpoint, Held};
 use crate::registry;
 use crate::server::{ApiServer, StartError};
@@ -182,7 +183,7 @@ fn endpoints(
         server,
         definition,
         tables,
-        version_of,
+        version_of.clone(),
         mark(&basis(definition)),
     ));
     let webhook = definition.text("spec.conversion.strategy") == "Webhook";
@@ -199,8 +200,9 @@ fn endpoints(
                 ..
             } = version;
             let name = resource.gvk.version.clone();
+            let kind = RuledKind::new(kind, &name, version_of.clone());
             let resource = Resource {
-                strategy: Behaviour::Shared(kind),
+                strategy: Behaviour::Shared(Arc::new(kind)),
                 ..resource
             };
             Endpoint {

@@ -9,7 +9,6 @@ mod cleanup;
 mod convert;
 mod install;
 mod plan;
-#[cfg(any())]
 pub(crate) mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

@@ -9,6 +9,7 @@ use store::WriteError;
 use super::call::{Call, WriteOptions};
 use super::{Written, manage, serialize};
 use crate::admission::{Admission, Operation, configuration};
+use crate::extensions;
 use crate::server::new_uid;
 use crate::service_addresses;
 
@@ -74,6 +75,7 @@ pub(super) async fn create_managed(
             .await?;
     let mut errors = api::validation::create(resource, &object);
     errors.extend(configuration::validate(endpoint, &object, None));
+    extensions::rules::judge(call, &object, None, &mut errors);
     if !errors.is_empty() {
         return Err(invalid(call, &object, errors));
     }

@@ -11,6 +11,7 @@ use super::call::{Call, WriteOptions};
 use super::create::{create_managed, invalid, namespace_of, store_error};
 use super::{Written, manage, serialize, sub};
 use crate::admission::{Admission, Operation, configuration};
+use crate::extensions;
 use crate::service_addresses;
 
 /// Tries of a write that does not insist on a revision.
@@ -140,6 +141,7 @@ async fn attempt(
     let mut errors = api::validation::update(resource, change.part, &object, live);
     if change.part == Part::Main {
         errors.extend(configuration::validate(endpoint, &object, Some(live)));
+        extensions::rules::judge(call, &object, Some(live), &mut errors);
     }
     if !errors.is_empty() {
         return Err(invalid(call, &object, errors));
