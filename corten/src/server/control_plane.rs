@@ -58,7 +58,10 @@ pub async fn start(
     config.issuer = format!("https://kubernetes.default.svc.{}", settings.cluster_domain);
     config.audit_file = settings.audit_log.clone();
     let server = ApiServer::new(config, store, Arc::new(SystemClock)).await?;
-    let tls = tls_config(&identities.pki.serving, identities.pki.ca_pem())?;
+    let tls = tls_config(
+        &identities.pki.serving,
+        &identities.pki.client_authorities(),
+    )?;
     let serving = server
         .clone()
         .serve(listener, tls, process.shutdown.clone());

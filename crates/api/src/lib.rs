@@ -11,6 +11,7 @@ pub mod convert;
 pub mod core;
 pub mod custom;
 pub mod defaulting;
+pub mod deprecation;
 pub mod discovery;
 pub mod duration;
 pub mod fields;

@@ -99,9 +99,7 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
             simple!(default: flowcontrol::priority_level, validate: flowcontrol::validate_level, generation: SPEC)
         }
         ("apiextensions.k8s.io", _) => &custom::definition::Definition,
-        ("apiregistration.k8s.io", _) => {
-            simple!(default: extensions::api_service, validate: extensions::validate_service)
-        }
+        ("apiregistration.k8s.io", _) => &extensions::ApiService,
         ("resource.k8s.io", kind) => device_kind(kind),
         ("certificates.k8s.io", "CertificateSigningRequest") => &certificates::SigningRequest,
         ("certificates.k8s.io", "ClusterTrustBundle") => simple!(

@@ -3,6 +3,7 @@
 
 mod apply;
 mod discovery;
+mod hostile;
 mod kinds;
 mod roundtrip;
 mod strategic;

@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use rustls::ClientConfig;
 
 use crate::authentication::StaticToken;
+use crate::pki::Identity;
 
 /// A source of random bytes; tests on virtual time pass a seeded one.
 pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
@@ -32,6 +33,8 @@ pub struct Config {
     pub service_account_key: Vec<u8>,
     /// PEM of the cluster CA, for `extension-apiserver-authentication`.
     pub client_ca: String,
+    /// How requests are passed on to aggregated servers, and taken from proxies in front.
+    pub front_proxy: Option<FrontProxy>,
     /// Bearer tokens given at configuration.
     pub tokens: Vec<StaticToken>,
     /// TLS towards kubelets; none makes the subresources that need a kubelet answer 503.
@@ -46,6 +49,15 @@ pub struct Config {
     pub random: Random,
 }
 
+/// What proves that a server speaks for the users it names in headers.
+#[derive(Clone)]
+pub struct FrontProxy {
+    /// PEM of the authority.
+    pub ca: String,
+    /// This server's own proof.
+    pub identity: Identity,
+}
+
 impl Config {
     /// The defaults, with the keys and certificates of `pki`.
     pub fn new(pki: &crate::pki::Pki) -> Result<Config, crate::http::listen::TlsError> {
@@ -54,6 +66,10 @@ impl Config {
             service_account_key: pki.service_account_key.clone(),
             client_ca: pki.ca_pem().to_owned(),
             kubelet_tls,
+            front_proxy: Some(FrontProxy {
+                ca: pki.front_proxy_authority.certificate_pem().to_owned(),
+                identity: pki.front_proxy_client.clone(),
+            }),
             ..Config::bare()
         })
     }
@@ -68,6 +84,7 @@ impl Config {
             issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
             service_account_key: Vec::new(),
             client_ca: String::new(),
+            front_proxy: None,
             tokens: Vec::new(),
             kubelet_tls: None,
             audit_file: None,

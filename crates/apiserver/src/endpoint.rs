@@ -80,7 +80,7 @@ impl Endpoint {
             converts,
             form: None,
             selects_converted: false,
-            warning: None,
+            warning: api::deprecation::warning(&resource.gvk),
             closing: None,
             has_status: resource.subresources.iter().any(|s| &*s.name == "status"),
             stored: resource.verbs.iter().any(|v| &**v == "watch"),

@@ -12,6 +12,7 @@
 //! | [`request`] | what is asked, and the one order in which it is dealt with |
 //! | [`authentication`], [`authorization`], [`admission`] | who, may they, and shall it be so |
 //! | [`registry`] | the generic operations on objects, and the subresources |
+//! | [`aggregation`] | groups that other servers serve |
 //! | [`discovery`] | what is served |
 //! | [`extensions`] | what definitions of custom resources add to it |
 //! | [`proxy`] | to kubelets, pods, services |
@@ -27,6 +28,7 @@
 #![allow(clippy::result_large_err)]
 
 pub mod admission;
+pub mod aggregation;
 pub mod audit;
 pub mod authentication;
 pub mod authorization;

@@ -39,8 +39,121 @@ struct WatchLabels {
     resource: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FlowLabels {
+    flow_schema: String,
+    priority_level: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RejectionLabels {
+    flow_schema: String,
+    priority_level: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LevelLabels {
+    priority_level: String,
+}
+
+/// What flow control counts. Its labels are the names of FlowSchemas and
+/// PriorityLevelConfigurations, which administrators make.
+#[derive(Clone)]
+pub struct Flows {
+    dispatched: Family<FlowLabels, Counter>,
+    rejected: Family<RejectionLabels, Counter>,
+    waits: Family<FlowLabels, Histogram, fn() -> Histogram>,
+    /// Of each level: requests, seats, waiting requests; nominal, least and most seats.
+    levels: [Family<LevelLabels, Gauge>; 6],
+}
+
+impl Default for Flows {
+    fn default() -> Flows {
+        let constructor: fn() -> Histogram = || {
+            Histogram::new([
+                0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0,
+            ])
+        };
+        Flows {
+            dispatched: Family::default(),
+            rejected: Family::default(),
+            waits: Family::new_with_constructor(constructor),
+            levels: Default::default(),
+        }
+    }
+}
+
+impl Flows {
+    fn register(&self, registry: &mut Registry) {
+        let name = |name: &str| format!("apiserver_flowcontrol_{name}");
+        registry.register(
+            name("dispatched_requests"),
+            "Requests let in",
+            self.dispatched.clone(),
+        );
+        registry.register(
+            name("rejected_requests"),
+            "Requests sent away",
+            self.rejected.clone(),
+        );
+        registry.register(
+            name("request_wait_duration_seconds"),
+            "How long requests waited for their seats",
+            self.waits.clone(),
+        );
+        let gauges = [
+            ("current_executing_requests", "Requests at work"),
+            ("current_executing_seats", "Seats they take"),
+            ("current_inqueue_requests", "Requests that wait"),
+            ("nominal_limit_seats", "Seats of a level's own"),
+            ("lower_limit_seats", "Seats that nobody can borrow"),
+            ("upper_limit_seats", "Seats with all that may be borrowed"),
+        ];
+        for ((gauge, help), family) in gauges.into_iter().zip(&self.levels) {
+            registry.register(name(gauge), help, family.clone());
+        }
+    }
+
+    /// A request of this schema and level was let in after so long.
+    pub fn dispatched(&self, (schema, level): (&str, &str), waited: Duration) {
+        let labels = FlowLabels {
+            flow_schema: schema.to_owned(),
+            priority_level: level.to_owned(),
+        };
+        self.dispatched.get_or_create(&labels).inc();
+        self.waits
+            .get_or_create(&labels)
+            .observe(waited.as_secs_f64());
+    }
+
+    /// A request of this schema and level was sent away.
+    pub fn rejected(&self, (schema, level): (&str, &str), reason: &'static str) {
+        let labels = RejectionLabels {
+            flow_schema: schema.to_owned(),
+            priority_level: level.to_owned(),
+            reason,
+        };
+        self.rejected.get_or_create(&labels).inc();
+    }
+
+    /// A level as it is now: requests, seats and waiting requests; nominal, least and most seats.
+    pub fn level(&self, name: &str, now: [u64; 3], limits: [u64; 3]) {
+        let labels = LevelLabels {
+            priority_level: name.to_owned(),
+        };
+        for (family, value) in self.levels.iter().zip(now.into_iter().chain(limits)) {
+            family
+                .get_or_create(&labels)
+                .set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+}
+
 /// The server's metrics.
 pub struct Metrics {
+    /// What flow control counts.
+    pub flows: Flows,
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     durations: Family<VerbLabels, Histogram, fn() -> Histogram>,
@@ -103,7 +216,10 @@ impl Metrics {
             bytes.clone(),
         );
         let admission = AdmissionMetrics::new(&mut registry);
+        let flows = Flows::default();
+        flows.register(&mut registry);
         Metrics {
+            flows,
             admission,
             registry,
             requests,

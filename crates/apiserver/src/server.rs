@@ -10,8 +10,10 @@ use store::{RegisterError, Registration, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Chain;
+use crate::aggregation::{self, Aggregation};
 use crate::audit::Audit;
 use crate::authentication::Authenticator;
+use crate::authentication::front_proxy::FrontProxy;
 use crate::authentication::jwt::{JwtError, Signer};
 use crate::authentication::service_account::Tokens;
 use crate::authorization::Authorizer;
@@ -21,7 +23,7 @@ use crate::config::{Config, Random};
 use crate::discovery::Documents;
 use crate::endpoint::Endpoints;
 use crate::extensions;
-use crate::flow::Limiter;
+use crate::flow::{self, FlowControl};
 use crate::http::local::LocalTransport;
 use crate::metrics::Metrics;
 use crate::objects::Objects;
@@ -69,12 +71,14 @@ pub struct ApiServer {
     pub(crate) authorizer: Authorizer,
     pub(crate) admission: Chain,
     pub(crate) addresses: Addresses,
-    pub(crate) limiter: Limiter,
+    pub(crate) flow: Arc<FlowControl>,
     pub(crate) audit: Audit,
     pub(crate) metrics: Metrics,
     pub(crate) documents: Documents,
     pub(crate) proxy: Proxy,
     pub(crate) outbound: Outbound,
+    pub(crate) aggregation: Aggregation,
+    pub(crate) front_proxy: Option<FrontProxy>,
     /// Ended when the server goes down: watches end with it.
     pub(crate) ending: CancellationToken,
     /// What `/readyz` waits for.
@@ -103,6 +107,7 @@ impl ApiServer {
             config.random.clone(),
         );
         addresses.load(&objects);
+        let metrics = Metrics::new(store.clone());
         let server = Arc::new(ApiServer {
             authenticator: Authenticator {
                 tokens,
@@ -110,12 +115,20 @@ impl ApiServer {
             },
             authorizer: Authorizer::new(rbac.clone(), objects.clone()),
             admission: Chain::builtin(),
-            limiter: Limiter::new(config.max_reads, config.max_writes),
+            flow: Arc::new(FlowControl::new(
+                config.max_reads + config.max_writes,
+                metrics.flows.clone(),
+            )),
             audit: Audit::open(config.audit_file.as_deref())?,
-            metrics: Metrics::new(store.clone()),
+            metrics,
             documents: Documents::new(catalog),
             proxy: Proxy::new(config.kubelet_tls.clone()),
             outbound: Outbound::new(objects.clone()),
+            aggregation: Aggregation::new(config.front_proxy.as_ref().map(|f| f.identity.clone())),
+            front_proxy: config
+                .front_proxy
+                .as_ref()
+                .and_then(|f| FrontProxy::new(&f.ca)),
             ending: CancellationToken::new(),
             ready: RwLock::new(false),
             catalog,
@@ -131,6 +144,8 @@ impl ApiServer {
         follow_rbac(&server.store, &rbac, &server.ending);
         server.admission.follow(&server.store, &server.ending);
         extensions::start(&server).await?;
+        aggregation::start(&server);
+        flow::objects::start(&server);
         *server.ready.write() = true;
         Ok(server)
     }

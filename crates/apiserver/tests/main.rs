@@ -4,6 +4,7 @@
 
 mod access;
 mod admission;
+mod aggregation;
 mod custom_resources;
 mod harness;
 mod hook;

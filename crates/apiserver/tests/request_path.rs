@@ -255,3 +255,76 @@ async fn an_expired_token_brings_one_to_go_on_by() {
         second["metadata"]["resourceVersion"]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_name_their_flow_and_come_in_the_forms_asked_for() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.post(MAPS, &config_map("a")).await.ok();
+    let answer = admin.get(&format!("{MAPS}/a")).await;
+    let flow = "/apis/flowcontrol.apiserver.k8s.io/v1";
+    for (header, path) in [
+        ("x-kubernetes-pf-flowschema-uid", "flowschemas/exempt"),
+        (
+            "x-kubernetes-pf-prioritylevel-uid",
+            "prioritylevelconfigurations/exempt",
+        ),
+    ] {
+        let object = admin.get(&format!("{flow}/{path}")).await.ok();
+        assert_eq!(
+            answer.headers[header],
+            *object["metadata"]["uid"].as_str().unwrap()
+        );
+    }
+    let mut watch = admin
+        .watch(&format!(
+            "{flow}/flowschemas?watch=1&fieldSelector=metadata.name%3Dglobal-default"
+        ))
+        .await;
+    loop {
+        let event = watch.next().await.unwrap();
+        let condition = &event["object"]["status"]["conditions"][0];
+        if condition["type"] == "Dangling" {
+            assert_eq!(condition["status"], "False");
+            assert_eq!(condition["reason"], "Found");
+            break;
+        }
+    }
+    for (accept, kind) in [
+        ("application/json;as=Table;v=v1beta1;g=meta.k8s.io", "Table"),
+        (
+            "application/json;as=PartialObjectMetadataList;v=v1beta1;g=meta.k8s.io",
+            "PartialObjectMetadataList",
+        ),
+    ] {
+        let shown = admin.raw("GET", MAPS, &[("accept", accept)], "").await.ok();
+        assert_eq!(shown["kind"], kind);
+        assert_eq!(shown["apiVersion"], "meta.k8s.io/v1beta1");
+    }
+    let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let openapi = admin
+        .raw("GET", "/openapi/v2", &[("accept", accept)], "")
+        .await;
+    assert_eq!(
+        openapi.headers["content-type"],
+        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    );
+    assert!(openapi.body.starts_with(b"\x0a\x032.0\x12"));
+    let endpoints = "/api/v1/namespaces/default/endpoints";
+    assert_eq!(
+        admin.get(endpoints).await.warnings(),
+        ["299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\""]
+    );
+    admin
+        .get(&format!("{MAPS}?sendInitialEvents=true"))
+        .await
+        .fails(422);
+    let metrics = admin.get("/metrics").await;
+    let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
+    assert!(metrics.contains(
+        "apiserver_flowcontrol_dispatched_requests_total{flow_schema=\"exempt\",priority_level=\"exempt\"}"
+    ));
+    assert!(
+        metrics.contains("apiserver_flowcontrol_nominal_limit_seats{priority_level=\"node-high\"}")
+    );
+}

@@ -8,6 +8,7 @@ pub mod constraint;
 pub mod decode;
 pub mod default;
 pub mod field_error;
+pub mod gnostic;
 pub mod managed;
 pub mod openapi;
 pub mod patch;

@@ -9,7 +9,7 @@ use crate::{
 mod decode;
 mod encode;
 pub mod envelope;
-mod wire;
+pub(crate) mod wire;
 
 /// Messages may nest this deep, as JSON may.
 pub const MAX_DEPTH: usize = crate::decode::MAX_DEPTH;

@@ -3,6 +3,7 @@
 
 mod codec;
 mod decode;
+mod hostile;
 mod openapi;
 mod patch;
 mod structural;

@@ -407,6 +407,13 @@ impl Store {
         self.engine.compacted()
     }
 
+    /// How many objects a resource has, and how many watchers a change in this namespace concerns at
+    /// least; nothing for a resource that is not registered.
+    pub fn load(&self, prefix: &str, namespace: Option<&str>) -> (usize, usize) {
+        let resource = self.cache.resource(prefix);
+        resource.map_or((0, 0), |resource| resource.load(namespace))
+    }
+
     /// What the store holds and has done.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats {

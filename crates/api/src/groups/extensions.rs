@@ -2,17 +2,49 @@
 
 use schema::{Path, Value, field_error::FieldError};
 
-use crate::{meta, object::Object, validation::checks::required};
+use serde_json::json;
 
-/// Defaults of an APIService.
-pub fn api_service(object: &mut Value) {
-    if let Some(service) = object.at_mut("spec.service") {
-        service.set_default("port", 443);
+use crate::{
+    meta,
+    object::Object,
+    strategy::{Strategy, path_segment_name},
+    validation::checks::required,
+};
+
+/// What APIServices do specially.
+pub struct ApiService;
+
+impl Strategy for ApiService {
+    fn default(&self, object: &mut Value) {
+        if let Some(service) = object.at_mut("spec.service") {
+            service.set_default("port", 443);
+        }
+    }
+
+    // What this server serves itself is there from the beginning.
+    fn prepare_create(&self, object: &mut Value, now: jiff::Timestamp) {
+        if !object.has("spec.service") {
+            let condition = json!({
+                "type": "Available", "status": "True", "reason": "Local",
+                "message": "Local APIServices are always available",
+                "lastTransitionTime": crate::clock::rfc3339(now),
+            });
+            object.set("status.conditions", json!([condition]));
+        }
+    }
+
+    // The core group's are called `v1.`.
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        path_segment_name(name, prefix)
+    }
+
+    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        validate_service(object, errors);
     }
 }
 
 /// Everything wrong with an APIService.
-pub fn validate_service(object: &Value, errors: &mut Vec<FieldError>) {
+fn validate_service(object: &Value, errors: &mut Vec<FieldError>) {
     let path = Path::ROOT.field("spec");
     let spec = object.at("spec");
     let expected = format!("{}.{}", spec.text("version"), spec.text("group"));

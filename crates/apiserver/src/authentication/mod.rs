@@ -1,5 +1,6 @@
 //! Who is asking: client certificate, bearer token, or the identity an in-process client was given.
 
+pub mod front_proxy;
 pub mod impersonation;
 pub mod jwt;
 pub mod service_account;
@@ -104,6 +105,8 @@ pub enum Peer {
         address: SocketAddr,
         /// Who its client certificate says it is.
         certificate: Option<Arc<UserInfo>>,
+        /// It has proved that it may speak for others.
+        speaks_for_others: bool,
     },
 }
 
@@ -170,6 +173,14 @@ impl Authenticator {
                 certificate: Some(user),
                 ..
             } => return Ok(Some(user.clone())),
+            Peer::Remote {
+                speaks_for_others: true,
+                ..
+            } => {
+                if let Some(user) = front_proxy::user(headers) {
+                    return Ok(Some(Arc::new(user)));
+                }
+            }
             Peer::Remote { .. } => {}
         }
         match bearer(headers) {

@@ -11,6 +11,9 @@ use api::object::Object;
 use api::strategy::Part;
 use serde_json::{Value, json};
 
+use crate::aggregation;
+use crate::authentication::front_proxy;
+use crate::flow;
 use crate::registry::call::{Call, WriteOptions};
 use crate::registry::{Change, create, update};
 use crate::server::{ApiServer, StartError};
@@ -62,9 +65,11 @@ pub async fn ensure(server: &Arc<ApiServer>) -> Result<(), StartError> {
         "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
         "data": {
             "client-ca-file": server.config.client_ca,
-            "requestheader-allowed-names": "[\"front-proxy-client\"]",
+            "requestheader-allowed-names": format!("[{:?}]", front_proxy::ALLOWED),
+            "requestheader-client-ca-file": server.config.front_proxy.as_ref().map_or("", |f| &f.ca),
             "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
             "requestheader-group-headers": "[\"X-Remote-Group\"]",
+            "requestheader-uid-headers": "[\"X-Remote-Uid\"]",
             "requestheader-username-headers": "[\"X-Remote-User\"]",
         },
     });
@@ -78,6 +83,8 @@ pub async fn ensure(server: &Arc<ApiServer>) -> Result<(), StartError> {
         &["data"],
     )
     .await?;
+    flow::objects::ensure(server).await?;
+    aggregation::registration::ensure(server).await?;
     service_network(server).await?;
     service_addresses::repair(server).await?;
     kubernetes_service(server).await
@@ -132,7 +139,7 @@ async fn service_network(server: &Arc<ApiServer>) -> Result<(), StartError> {
         })
 }
 
-type Path<'a> = (&'a str, &'a str, &'a str);
+pub(crate) type Path<'a> = (&'a str, &'a str, &'a str);
 
 fn options() -> WriteOptions {
     WriteOptions {
@@ -153,7 +160,7 @@ fn call(server: &Arc<ApiServer>, path: Path<'_>, namespace: &str) -> Result<Call
 }
 
 /// Creates the object where there is none of its name.
-async fn missing(
+pub(crate) async fn missing(
     server: &Arc<ApiServer>,
     path: Path<'_>,
     namespace: &str,
@@ -179,7 +186,7 @@ async fn missing(
 }
 
 /// `missing`; an object that is there is given these fields where they differ.
-async fn ensure_same(
+pub(crate) async fn ensure_same(
     server: &Arc<ApiServer>,
     path: Path<'_>,
     namespace: &str,

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use served::Served;
 
+use crate::aggregation::documents as merged;
 use crate::endpoint::Endpoints;
 use crate::http::body::Body;
 use crate::request::accept::{Accept, Encoding, Shape};
@@ -125,7 +126,15 @@ pub async fn answer(
                     .unwrap_or_default()
                     .into()
             });
-            Ok(tagged(parts, AGGREGATED, bytes.clone()))
+            let mut bytes = bytes.clone();
+            let remotes = merged::remotes(server);
+            if !core && !remotes.is_empty() {
+                let own = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+                let priorities = merged::group_priorities(server);
+                let all = merged::aggregated(own, &remotes, &priorities);
+                bytes = all.to_string().into();
+            }
+            Ok(tagged(parts, AGGREGATED, bytes))
         }
         ["api"] => {
             let config = &server.config;
@@ -137,15 +146,21 @@ pub async fn answer(
         }
         ["apis"] => {
             let named = served.groups().iter().filter(|g| !g.name.is_empty());
-            Ok(document(accept, &api::discovery::groups(named)))
+            let mut groups = api::discovery::groups(named);
+            let remotes = merged::remotes(server);
+            if !remotes.is_empty() {
+                groups = merged::legacy(groups, &remotes, &merged::group_priorities(server));
+            }
+            Ok(document(accept, &groups))
         }
         ["apis", group] => {
             let found = served
                 .groups()
                 .iter()
                 .find(|g| *g.name == *group && !group.is_empty());
-            let group = found.ok_or_else(Status::no_resource)?;
-            Ok(document(accept, &api::discovery::group(group)))
+            let own = found.map(api::discovery::group);
+            let all = merged::group(own, group, &merged::remotes(server));
+            Ok(document(accept, &all.ok_or_else(Status::no_resource)?))
         }
         ["api", version] => resources(served, accept, "", version),
         ["apis", group, version] => resources(served, accept, group, version),
@@ -153,11 +168,14 @@ pub async fn answer(
         ["healthz" | "livez" | "readyz", ref rest @ ..] => {
             Ok(health::answer(server, segments[0], rest, query))
         }
-        ["metrics"] => Ok(plain(
-            "text/plain; version=0.0.4; charset=utf-8",
-            server.metrics.text(),
-        )),
-        ["openapi", ref rest @ ..] => openapi::answer(server, served, parts, rest, query),
+        ["metrics"] => {
+            server.flow.observe();
+            Ok(plain(
+                "text/plain; version=0.0.4; charset=utf-8",
+                server.metrics.text(),
+            ))
+        }
+        ["openapi", ref rest @ ..] => openapi::answer(server, served, parts, rest, query).await,
         [".well-known", "openid-configuration"] => {
             let tokens = &server.authenticator.tokens;
             let value = json!({

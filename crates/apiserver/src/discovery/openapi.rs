@@ -12,10 +12,12 @@ use http::Response;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use parking_lot::Mutex;
+use schema::gnostic;
 use serde_json::{Value, json};
 
 use super::served::Served;
 use super::tagged;
+use crate::aggregation::openapi as aggregated;
 use crate::endpoint::Endpoint;
 use crate::http::body::Body;
 use crate::request::query::Query;
@@ -28,9 +30,25 @@ pub struct OpenApi {
     builtin: Mutex<HashMap<String, Bytes>>,
     /// The change they are made of, and they.
     custom: Mutex<(u64, HashMap<String, Bytes>)>,
+    /// The version 2 document that was last asked for as protobuf, and that form of it.
+    protobuf: Mutex<Option<(Bytes, Bytes)>>,
 }
 
 impl OpenApi {
+    /// The protobuf form of a version 2 document.
+    fn protobuf(&self, json: &Bytes) -> Result<Bytes, Status> {
+        let mut made = self.protobuf.lock();
+        if let Some((from, bytes)) = &*made
+            && from.as_ptr() == json.as_ptr()
+        {
+            return Ok(bytes.clone());
+        }
+        let document: Value = serde_json::from_slice(json).map_err(Status::internal)?;
+        let bytes: Bytes = gnostic::encode(&document).into();
+        *made = Some((json.clone(), bytes.clone()));
+        Ok(bytes)
+    }
+
     fn builtin(&self, path: &str, make: impl FnOnce() -> Option<Value>) -> Option<Bytes> {
         if let Some(bytes) = self.builtin.lock().get(path) {
             return Some(bytes.clone());
@@ -122,15 +140,26 @@ fn version(server: &ApiServer, served: &Served, group: &str, version: &str) -> O
 }
 
 /// Answers `/openapi/…`.
-pub fn answer(
+pub async fn answer(
     server: &Arc<ApiServer>,
     served: &Served,
     parts: &Parts,
     rest: &[&str],
     query: &Query,
 ) -> Result<Response<Body>, Status> {
-    if !accepts_json(parts) {
+    let gnostic = match *rest {
+        ["v2"] => asks_for_protobuf(parts),
+        _ => false,
+    };
+    if !gnostic && !accepts_json(parts) {
         return Err(Status::not_acceptable(&["application/json"]));
+    }
+    if let ["v3", "apis", group, version] = *rest
+        && let Some(backend) = server.aggregation.get(group, version)
+    {
+        let document = aggregated::v3(server, &backend).await;
+        let document = document.ok_or_else(Status::no_resource)?;
+        return Ok(tagged(parts, "application/json", document));
     }
     let documents = &server.documents.openapi;
     let bytes = match *rest {
@@ -144,11 +173,18 @@ pub fn answer(
         ["v3", "apis", group, name] => version(server, served, group, name),
         _ => None,
     };
-    let mut response = tagged(
-        parts,
-        "application/json",
-        bytes.ok_or_else(Status::no_resource)?,
-    );
+    let own = bytes.ok_or_else(Status::no_resource)?;
+    let bytes = match *rest {
+        ["v2"] => aggregated::v2(server, &own),
+        ["v3"] => aggregated::index(server, &own),
+        _ => own,
+    };
+    let (kind, bytes) = if gnostic {
+        (gnostic::CONTENT_TYPE, documents.protobuf(&bytes)?)
+    } else {
+        ("application/json", bytes)
+    };
+    let mut response = tagged(parts, kind, bytes);
     if query.get("hash").is_some() {
         // The index names the content by its hash: what is asked for so never changes.
         response.headers_mut().insert(
@@ -157,6 +193,15 @@ pub fn answer(
         );
     }
     Ok(response)
+}
+
+/// Is the protobuf form asked for, and not after JSON?
+fn asks_for_protobuf(parts: &Parts) -> bool {
+    let accept = parts.headers.get(header::ACCEPT);
+    let accept = accept.and_then(|v| v.to_str().ok()).unwrap_or("");
+    let first = accept.split(',').next().unwrap_or("");
+    let media = first.split(';').next().unwrap_or("").trim();
+    gnostic::ACCEPTED.contains(&media)
 }
 
 fn accepts_json(parts: &Parts) -> bool {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::boxed;
+use crate::authentication::front_proxy::Standing;
 use crate::authentication::{Peer, x509};
 use crate::pki::{Identity, PkiError};
 use crate::server::ApiServer;
@@ -41,7 +42,7 @@ pub enum TlsError {
 }
 
 /// The server's side of TLS: `serving` as its own certificate; client certificates are optional
-/// and must be signed by `client_ca`.
+/// and must be signed by one of `client_ca` (PEM).
 pub fn tls_config(serving: &Identity, client_ca: &str) -> Result<Arc<ServerConfig>, TlsError> {
     use rustls_pki_types::CertificateDer;
     use rustls_pki_types::pem::PemObject;
@@ -136,15 +137,19 @@ impl ApiServer {
             }
             Err(_) => return,
         };
-        let user = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(|chain| chain.first())
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let standing = self
+            .front_proxy
+            .as_ref()
+            .map_or(Standing::Foreign, |front| front.standing(chain));
+        let user = chain
+            .first()
+            .filter(|_| standing == Standing::Foreign)
             .and_then(|certificate| x509::user(certificate));
         let peer = Peer::Remote {
             address: remote,
             certificate: user.map(Arc::new),
+            speaks_for_others: standing == Standing::Proxy,
         };
         let server = self.clone();
         let service =

@@ -6,6 +6,8 @@
 //! | `ca.crt`, `ca.key` | the cluster CA: signs servers, clients, kubelets |
 //! | `apiserver.crt`, `apiserver.key` | the API's serving certificate |
 //! | `apiserver-kubelet-client.crt`, `.key` | the API server's identity towards kubelets |
+//! | `front-proxy-ca.crt`, `.key` | signs who may speak for users towards aggregated API servers |
+//! | `front-proxy-client.crt`, `.key` | the API server's proof that it may |
 //! | `sa.key` | signs ServiceAccount tokens (ES256) |
 //! | `encryption.key` | encrypts secrets at rest |
 
@@ -117,6 +119,10 @@ pub struct Pki {
     pub serving: Identity,
     /// The API server's own identity towards kubelets.
     pub kubelet_client: Identity,
+    /// The authority of those who speak for users; see [`crate::aggregation`].
+    pub front_proxy_authority: Arc<Authority>,
+    /// The API server's own proof that it does.
+    pub front_proxy_client: Identity,
     /// PKCS #8 key (DER) that signs ServiceAccount tokens.
     pub service_account_key: Vec<u8>,
     /// Key that encrypts secrets at rest.
@@ -131,12 +137,18 @@ impl Pki {
     /// or no longer cover `names`.
     pub fn ensure(dir: &Path, names: &Names, now: Timestamp) -> Result<Pki, PkiError> {
         files::private_dir(dir)?;
-        let authority = Arc::new(ensure_authority(dir, now)?);
+        let authority = Arc::new(ensure_authority(dir, "ca", "corten-ca", now)?);
         let sans = serving_names(names);
-        let serving = ensure_leaf(dir, "apiserver", now, &sans, || {
+        let serving = ensure_leaf(dir, ("apiserver", "ca"), now, &sans, || {
             authority.issue_server("kube-apiserver", &sans, now)
         })?;
-        let kubelet_client = ensure_leaf(dir, "apiserver-kubelet-client", now, &[], || {
+        let front = ensure_authority(dir, "front-proxy-ca", "front-proxy-ca", now)?;
+        let client = ("front-proxy-client", "front-proxy-ca");
+        let front_proxy_client = ensure_leaf(dir, client, now, &[], || {
+            front.issue_client(crate::authentication::front_proxy::ALLOWED, &[], now)
+        })?;
+        let client = ("apiserver-kubelet-client", "ca");
+        let kubelet_client = ensure_leaf(dir, client, now, &[], || {
             authority.issue_client("kube-apiserver-kubelet-client", &["system:masters"], now)
         })?;
         let service_account_key = ensure_signing_key(&dir.join("sa.key"))?;
@@ -146,6 +158,8 @@ impl Pki {
             authority,
             serving,
             kubelet_client,
+            front_proxy_authority: Arc::new(front),
+            front_proxy_client,
             service_account_key,
             encryption_key,
         })
@@ -154,6 +168,12 @@ impl Pki {
     /// The cluster CA's certificate, PEM.
     pub fn ca_pem(&self) -> &str {
         self.authority.certificate_pem()
+    }
+
+    /// The authorities whose client certificates the API takes, PEM.
+    pub fn client_authorities(&self) -> String {
+        let front = self.front_proxy_authority.certificate_pem();
+        format!("{}{front}", self.ca_pem())
     }
 
     /// A client certificate for `cn` in the groups `orgs`.
@@ -230,8 +250,14 @@ fn serving_names(names: &Names) -> Vec<String> {
     sans
 }
 
-fn ensure_authority(dir: &Path, now: Timestamp) -> Result<Authority, PkiError> {
-    let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
+fn ensure_authority(
+    dir: &Path,
+    file: &str,
+    name: &str,
+    now: Timestamp,
+) -> Result<Authority, PkiError> {
+    let cert_path = dir.join(format!("{file}.crt"));
+    let key_path = dir.join(format!("{file}.key"));
     match (
         files::read_optional(&cert_path)?,
         files::read_optional(&key_path)?,
@@ -240,29 +266,26 @@ fn ensure_authority(dir: &Path, now: Timestamp) -> Result<Authority, PkiError> {
             Authority::load(&cert_path, &certificate, &key_path, &key)
         }
         (None, None) => {
-            let authority = Authority::generate("corten-ca", now)?;
+            let authority = Authority::generate(name, now)?;
             files::write_private(&key_path, authority.key_pem().as_bytes())?;
             files::write_public(&cert_path, authority.certificate_pem().as_bytes())?;
             Ok(authority)
         }
         (have_cert, _) => Err(PkiError::Malformed {
             path: dir.to_owned(),
-            what: "both ca.crt and ca.key",
+            what: "both the certificate and the key of an authority",
             reason: format!(
-                "{} is missing; restore it, or remove both to make a new cluster CA",
-                if have_cert.is_some() {
-                    "ca.key"
-                } else {
-                    "ca.crt"
-                }
+                "{file}.{} is missing; restore it, or remove both to make a new authority",
+                if have_cert.is_some() { "key" } else { "crt" }
             ),
         }),
     }
 }
 
+/// `(name, authority)` are the files of the certificate and of who signs it.
 fn ensure_leaf(
     dir: &Path,
-    name: &str,
+    (name, authority): (&str, &str),
     now: Timestamp,
     sans: &[String],
     issue: impl FnOnce() -> Result<Identity, PkiError>,
@@ -274,7 +297,7 @@ fn ensure_leaf(
         files::read_optional(&key_path)?,
     ) && issue::lasts(&certificate, now, RENEW_BEFORE_DAYS)
         && issue::covers(&certificate, sans)
-        && files::read_optional(&dir.join("ca.crt"))?
+        && files::read_optional(&dir.join(format!("{authority}.crt")))?
             .is_some_and(|ca| issue::signed_by(&certificate, &ca))
     {
         return Ok(Identity { certificate, key });

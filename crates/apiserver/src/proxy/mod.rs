@@ -254,7 +254,7 @@ fn outgoing(
     Ok(Request::from_parts(parts, body))
 }
 
-fn strip(headers: &mut http::HeaderMap) {
+pub(crate) fn strip(headers: &mut http::HeaderMap) {
     for name in HOP {
         headers.remove(name);
     }

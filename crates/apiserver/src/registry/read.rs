@@ -126,6 +126,14 @@ fn page(call: &Call) -> Result<Page, Status> {
         },
     };
     let rule = query.get("resourceVersionMatch");
+    if call.info.verb == "list" && query.optional_flag("sendInitialEvents").is_some() {
+        return Err(invalid_options(vec![
+            schema::field_error::FieldError::forbidden(
+                "sendInitialEvents",
+                "sendInitialEvents is forbidden for list",
+            ),
+        ]));
+    }
     let asked = query.get("resourceVersion");
     if let Some(token) = query.get("continue") {
         if rule.is_some() {
@@ -306,9 +314,9 @@ pub async fn answer(
         Shape::Table => respond::table(call, &objects, metadata, true),
         Shape::Metadata => json!({
             "kind": "PartialObjectMetadataList",
-            "apiVersion": "meta.k8s.io/v1",
+            "apiVersion": call.accept.meta_version(),
             "metadata": metadata,
-            "items": objects.iter().map(respond::metadata).collect::<Vec<_>>(),
+            "items": objects.iter().map(|object| respond::metadata(call, object)).collect::<Vec<_>>(),
         }),
         _ => json!({
             "kind": endpoint.resource.list_kind,

@@ -80,7 +80,7 @@ pub fn value(call: &Call, code: StatusCode, object: &Value) -> Result<Response<B
             &shaped
         }
         Shape::Metadata if is_own(call, object) => {
-            shaped = metadata(object);
+            shaped = metadata(call, object);
             &shaped
         }
         _ => object,
@@ -93,10 +93,10 @@ fn is_own(call: &Call, object: &Value) -> bool {
 }
 
 /// The object's `PartialObjectMetadata`.
-pub fn metadata(object: &Value) -> Value {
+pub fn metadata(call: &Call, object: &Value) -> Value {
     json!({
         "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
+        "apiVersion": call.accept.meta_version(),
         "metadata": object.at("metadata"),
     })
 }
@@ -112,7 +112,7 @@ pub fn table(call: &Call, objects: &[Value], metadata: Value, headers: bool) -> 
             match include {
                 "None" => {}
                 "Object" => row["object"] = object.clone(),
-                _ => row["object"] = self::metadata(object),
+                _ => row["object"] = self::metadata(call, object),
             }
             row
         })
@@ -124,7 +124,7 @@ pub fn table(call: &Call, objects: &[Value], metadata: Value, headers: bool) -> 
     };
     json!({
         "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
+        "apiVersion": call.accept.meta_version(),
         "metadata": metadata,
         "columnDefinitions": columns,
         "rows": rows,

@@ -334,7 +334,7 @@ impl Watch {
                         let headers = !std::mem::replace(&mut self.sent_header, true);
                         respond::table(&self.call, &[object], metadata, headers)
                     }
-                    Shape::Metadata => respond::metadata(&object),
+                    Shape::Metadata => respond::metadata(&self.call, &object),
                     _ => object,
                 };
                 put_value(&self.call, out, kind, &object)
@@ -404,11 +404,11 @@ fn bookmark(call: &Call, revision: Revision, initial_end: bool) -> Result<Bytes,
     let endpoint = &call.endpoint;
     let object = match call.accept.shape {
         Shape::Table => json!({
-            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+            "kind": "Table", "apiVersion": call.accept.meta_version(), "metadata": metadata,
             "columnDefinitions": [], "rows": [],
         }),
         Shape::Metadata => json!({
-            "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+            "kind": "PartialObjectMetadata", "apiVersion": call.accept.meta_version(), "metadata": metadata,
         }),
         _ => json!({
             "kind": endpoint.resource.gvk.kind, "apiVersion": endpoint.api_version, "metadata": metadata,

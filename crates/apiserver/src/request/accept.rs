@@ -33,6 +33,19 @@ pub struct Accept {
     pub encoding: Encoding,
     /// Which transformation is asked for.
     pub shape: Shape,
+    /// It is asked for in `meta.k8s.io/v1beta1`.
+    pub beta: bool,
+}
+
+impl Accept {
+    /// The `apiVersion` of tables and of metadata alone.
+    pub fn meta_version(self) -> &'static str {
+        if self.beta {
+            "meta.k8s.io/v1beta1"
+        } else {
+            "meta.k8s.io/v1"
+        }
+    }
 }
 
 /// The media types an object can be answered in, as upstream lists them in a 406.
@@ -123,7 +136,15 @@ pub fn negotiate(header: Option<&str>, shapes: &[Shape]) -> Option<Accept> {
             continue;
         }
         if quality > 0 && best.is_none_or(|(q, _)| quality > q) {
-            best = Some((quality, Accept { encoding, shape }));
+            let beta = shape != Shape::Object && version == "v1beta1";
+            best = Some((
+                quality,
+                Accept {
+                    encoding,
+                    shape,
+                    beta,
+                },
+            ));
         }
     }
     best.map(|(_, accept)| accept)
@@ -140,10 +161,17 @@ mod tests {
         let table = Some(Accept {
             encoding: Encoding::Json,
             shape: Shape::Table,
+            beta: false,
+        });
+        let beta = Some(Accept {
+            encoding: Encoding::Yaml,
+            shape: Shape::Metadata,
+            beta: true,
         });
         let protobuf = Some(Accept {
             encoding: Encoding::Protobuf,
             shape: Shape::Object,
+            beta: false,
         });
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         let cases = [
@@ -162,6 +190,11 @@ mod tests {
                 protobuf,
             ),
             (Some("text/html"), &all, None),
+            (
+                Some("application/yaml;as=PartialObjectMetadata;v=v1beta1;g=meta.k8s.io"),
+                &all,
+                beta,
+            ),
             (
                 Some("application/json;as=Table;v=v9;g=meta.k8s.io"),
                 &all,

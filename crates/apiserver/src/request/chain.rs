@@ -15,10 +15,14 @@ use parking_lot::Mutex;
 use super::accept::{self, Accept, Encoding, Shape};
 use super::info::{self, RequestInfo};
 use super::query::Query;
+use crate::aggregation;
 use crate::audit::{Annotations, Outcome};
 use crate::authentication::service_account::Live;
 use crate::authentication::{Peer, UserInfo, impersonation};
 use crate::authorization::Attributes;
+use crate::endpoint::Endpoint;
+use crate::flow::Class;
+use crate::flow::estimate::{self, Work};
 use crate::http::body::{self, Body, ReadError, RequestBody};
 use crate::http::websocket;
 use crate::registry::call::Call;
@@ -40,6 +44,8 @@ struct Record {
     user: Option<Arc<UserInfo>>,
     real_user: Option<Arc<UserInfo>>,
     accept: Accept,
+    /// The uids of FlowSchema and PriorityLevelConfiguration.
+    flow: Option<(HeaderValue, HeaderValue)>,
     info: RequestInfo,
     annotations: Arc<Annotations>,
 }
@@ -84,6 +90,10 @@ impl ApiServer {
         headers
             .entry(header::CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("no-cache, private"));
+        if let Some((schema, level)) = record.flow.take() {
+            headers.insert("x-kubernetes-pf-flowschema-uid", schema);
+            headers.insert("x-kubernetes-pf-prioritylevel-uid", level);
+        }
         let code = response.status().as_u16();
         self.metrics.request(&record.info, code, started.elapsed());
         if self.audit.enabled() {
@@ -176,10 +186,21 @@ impl ApiServer {
         let place = if waits {
             None
         } else {
-            Some(self.limiter.enter(writes).await?)
+            let class = self.flow.classify(&attributes);
+            record.flow = Some((class.schema_uid.clone(), class.level_uid.clone()));
+            let work = self.work(&info, &query, endpoint.as_deref(), &class);
+            Some(self.flow.enter(class, &attributes, work).await?)
         };
         self.authorizer.require(&attributes)?;
 
+        let elsewhere = if info.is_resource {
+            self.aggregation.get(&info.group, &info.version)
+        } else {
+            self.aggregation.of_path(&info.path)
+        };
+        if let Some(backend) = elsewhere {
+            return aggregation::forward::forward(self, &backend, &user, parts, body).await;
+        }
         if !info.is_resource {
             return discovery::answer(self, &parts, &info, &query, wanted).await;
         }
@@ -269,6 +290,27 @@ impl ApiServer {
         }
     }
 
+    /// The seats that a request takes.
+    fn work(
+        &self,
+        info: &RequestInfo,
+        query: &Query,
+        endpoint: Option<&Endpoint>,
+        class: &Class,
+    ) -> Work {
+        let looked_at = matches!(
+            info.verb,
+            "list" | "watch" | "create" | "update" | "patch" | "delete"
+        );
+        let Some(endpoint) = endpoint.filter(|_| looked_at) else {
+            return Work::ONE;
+        };
+        let namespace = (!info.namespace.is_empty()).then_some(info.namespace.as_str());
+        let (objects, watchers) = self.store.load(&endpoint.prefix, namespace);
+        let widest = self.flow.widest(class);
+        estimate::estimate(info, query, objects as u64, watchers as u64, widest)
+    }
+
     /// Authentication and impersonation.
     fn who(
         &self,
@@ -327,14 +369,13 @@ fn is_public(path: &str) -> bool {
     })
 }
 
-/// Does the request wait by its nature?
+/// Does the request wait by its nature, beyond its beginning? (A watch begins like a list, and takes
+/// seats for that alone.)
 fn waits(info: &RequestInfo, query: &Query) -> bool {
-    info.verb == "watch"
-        || matches!(
-            info.subresource.as_str(),
-            "proxy" | "exec" | "attach" | "portforward"
-        )
-        || (info.subresource == "log" && query.flag("follow"))
+    matches!(
+        info.subresource.as_str(),
+        "proxy" | "exec" | "attach" | "portforward"
+    ) || (info.subresource == "log" && query.flag("follow"))
 }
 
 async fn read_body(body: RequestBody) -> Result<Bytes, Status> {

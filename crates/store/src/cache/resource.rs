@@ -196,6 +196,12 @@ impl Resource {
             .remove(&self.prefix, self.indexed(), watcher);
     }
 
+    /// Objects, and watchers that every change in a namespace concerns.
+    pub(crate) fn load(&self, namespace: Option<&str>) -> (usize, usize) {
+        let state = self.state.read();
+        (state.entries.len(), state.watchers.broad(namespace))
+    }
+
     /// Objects, watchers, and the bytes of objects and of recent changes.
     pub(crate) fn sizes(&self) -> (usize, usize, usize) {
         let state = self.state.read();

@@ -140,6 +140,13 @@ impl Watchers {
         self.buckets.values().map(Vec::len).sum()
     }
 
+    /// How many watch everything, or everything of a namespace: those that every change there concerns.
+    pub(crate) fn broad(&self, namespace: Option<&str>) -> usize {
+        let count = |bucket: &Bucket| self.buckets.get(bucket).map_or(0, Vec::len);
+        let here = namespace.map_or(0, |n| count(&Bucket::Namespace(n.into())));
+        count(&Bucket::All) + here
+    }
+
     pub(crate) fn drain(&mut self) -> Vec<Arc<Watcher>> {
         self.buckets
             .drain()

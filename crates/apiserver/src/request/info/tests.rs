@@ -93,3 +93,32 @@ fn paths_mean_what_upstream_says() {
         assert_eq!(line(method, uri), expected, "{method} {uri}");
     }
 }
+
+proptest::proptest! {
+    /// `PROPTEST_CASES` says how many are tried.
+    #[test]
+    fn any_path_and_query_are_answered(path in ".{0,80}", query in ".{0,60}") {
+        use http::Method;
+        let query = crate::request::query::Query::parse(&query);
+        for method in [Method::GET, Method::POST, Method::DELETE, Method::OPTIONS] {
+            let info = super::parse(&method, &path, &query);
+            if info.is_resource {
+                proptest::prop_assert!(path.trim_start_matches('/').starts_with("api"));
+            }
+        }
+        let _ = crate::request::accept::negotiate(Some(&path), &[]);
+    }
+
+    #[test]
+    fn paths_of_known_words_are_answered(
+        words in proptest::collection::vec(
+            proptest::sample::select(&["api", "apis", "v1", "namespaces", "pods", "watch", "status", "", "..", "%2f", "x"][..]),
+            0..9,
+        )
+    ) {
+        let path = format!("/{}", words.join("/"));
+        let query = crate::request::query::Query::default();
+        let info = super::parse(&http::Method::GET, &path, &query);
+        proptest::prop_assert!(!info.is_resource || !info.version.is_empty() || path.contains("//"));
+    }
+}
