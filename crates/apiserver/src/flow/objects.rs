@@ -21,9 +21,11 @@ pub const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 /// Objects with this annotation set to `true` are kept as they are here.
 pub const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 
+type LevelRow = (&'static str, i64, i64, Option<(i64, i64)>);
+
 /// Shares, lendable percent, queues and hand of the limited levels; without queues, what finds no seat
 /// is sent away.
-const LEVELS: [(&str, i64, i64, Option<(i64, i64)>); 7] = [
+const LEVELS: [LevelRow; 7] = [
     ("catch-all", 5, 0, None),
     ("system", 30, 33, Some((64, 6))),
     ("node-high", 40, 25, Some((64, 6))),
@@ -114,7 +116,15 @@ pub fn schemas() -> Vec<Value> {
         resources(&["*"], &coordination, &["leases"], false),
     ];
     type Rules = (Vec<Value>, Vec<Value>);
-    let rows: [(&str, &str, i64, &str, Vec<Value>, Rules); 11] = [
+    type Row = (
+        &'static str,
+        &'static str,
+        i64,
+        &'static str,
+        Vec<Value>,
+        Rules,
+    );
+    let rows: [Row; 11] = [
         (
             "exempt",
             "exempt",

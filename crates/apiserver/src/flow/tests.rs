@@ -197,7 +197,8 @@ async fn who_waits_too_long_is_sent_away_and_who_leaves_makes_place() {
         held.push(seats.unwrap());
     }
     let refused = enter().await.err().unwrap();
-    assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
+    assert_eq!(refused.code, 429);
+    assert_eq!(refused.reason, "TooManyRequests");
     assert_eq!(refused.details.unwrap().retry_after_seconds, 1);
     // The one that the time-out above dropped waits no longer, nor does the one sent away.
     assert_eq!(control.plan.lock().levels["global-default"].waiting, 0);
