@@ -54,6 +54,7 @@ pub struct FlowControl {
     configured: RwLock<Arc<Configured>>,
     plan: Mutex<Plan<Waker>>,
     metrics: Flows,
+    patience: Duration,
 }
 
 /// Where a request belongs; told to clients in headers.
@@ -85,6 +86,7 @@ impl FlowControl {
             configured: RwLock::new(Arc::new(configured)),
             plan: Mutex::new(plan),
             metrics,
+            patience: PATIENCE,
         }
     }
 
@@ -177,7 +179,7 @@ impl FlowControl {
             seats: work.seats,
             waits: true,
         };
-        let outcome = tokio::time::timeout(PATIENCE, turn).await;
+        let outcome = tokio::time::timeout(self.patience, turn).await;
         let in_time = matches!(outcome, Ok(Ok(())));
         if !in_time && self.plan.lock().give_up(&class.level, id) {
             wait.waits = false;

@@ -186,9 +186,11 @@ async fn a_flood_by_one_user_does_not_keep_nodes_waiting() {
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn who_waits_too_long_is_sent_away_and_who_leaves_makes_place() {
-    let control = control(10);
+    let mut control = FlowControl::new(10, Flows::default());
+    control.patience = Duration::from_millis(5);
+    let control = Arc::new(control);
     let jane = UserInfo::new("jane", &["system:authenticated"]);
     let ask = request(&jane, "list", "", "pods");
     let enter = || control.enter(control.classify(&ask), &ask, ONE);
@@ -208,7 +210,7 @@ async fn who_waits_too_long_is_sent_away_and_who_leaves_makes_place() {
     assert!(control.plan.lock().levels["global-default"].is_idle());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn watchers_cost_seats_a_little_longer() {
     let control = control(10);
     let jane = UserInfo::new("jane", &["system:authenticated"]);
@@ -224,6 +226,13 @@ async fn watchers_cost_seats_a_little_longer() {
         .unwrap();
     drop(seats);
     assert_eq!(control.plan.lock().levels["global-default"].seats, 1);
-    tokio::time::sleep(Duration::from_millis(10)).await;
-    assert!(control.plan.lock().levels["global-default"].is_idle());
+    let idle = async {
+        while !control.plan.lock().levels["global-default"].is_idle() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, idle)
+        .await
+        .expect("idle within 20 s");
 }
