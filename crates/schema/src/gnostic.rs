@@ -373,12 +373,12 @@ mod tests {
             "additionalProperties": false, "x-y": {"a": 1}}}});
         let expected: &[&[u8]] = &[
             b"\x0a\x032.0",
-            b"\x4a\x4e\x0a\x4c\x0a\x01A\x12\x47",
+            b"\x4a\x4d\x0a\x4b\x0a\x01A\x12\x46",
             b"\x70\xac\x02",
             b"\x9a\x01\x01b",
             b"\xaa\x01\x02\x10\x00",
             b"\xb2\x01\x08\x0a\x06object",
-            b"\xca\x01\x1a\x0a\x18\x0a\x01b\x12\x13\x0a\x11#/definitions/B",
+            b"\xca\x01\x18\x0a\x16\x0a\x01b\x12\x11\x0a\x0f#/definitions/B",
             b"\xfa\x01\x11\x0a\x03x-y\x12\x0a\x12\x08{\"a\":1}\n",
         ];
         assert_eq!(encode(&value), expected.concat());
@@ -393,7 +393,7 @@ mod tests {
         );
         assert_eq!(
             out,
-            b"\x0a\x0e\x12\x0c\x22\x0a\x08\x01\x12\x04path\x22\x01n"[..].to_vec()
+            b"\x0a\x0f\x12\x0d\x22\x0b\x08\x01\x12\x04path\x22\x01n"[..].to_vec()
         );
         let mut out = Vec::new();
         parameter(
