@@ -286,6 +286,12 @@ async fn what_is_defined_is_discovered() {
     let v2 = client.get("/openapi/v2").await.ok();
     assert!(v2["definitions"]["com.example.v1.CronTab"]["properties"]["spec"].is_object());
 
+    // Its objects hold it no longer than they take to go.
+    namespace(&client, "default").await;
+    client
+        .post(CRONS, &cron("a", json!({"cron": "1"})))
+        .await
+        .ok();
     let mut changes = client.watch(&format!("{DEFINITIONS}?watch=true")).await;
     client
         .delete(&format!("{DEFINITIONS}/crontabs.example.com"))

@@ -4,6 +4,7 @@
 use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder};
+use regex_syntax::hir::{Hir, HirKind};
 
 /// Memory one expression may take when compiled; Go bounds repetitions to the same end.
 const MAX_COMPILED: usize = 10 << 20;
@@ -27,9 +28,16 @@ impl Pattern {
         }
     }
 
-    /// Why the text is no regular expression, if it is none.
+    /// Why the text is no regular expression, if it is none. It is parsed alone: a schema may have
+    /// tens of thousands.
     pub fn check(text: &str) -> Result<(), String> {
-        compile(text).map(|_| ())
+        let parsed = regex_syntax::Parser::new().parse(&translate(text)?);
+        let hir = parsed.map_err(|error| wording(&error.to_string()))?;
+        if repeats_within(&hir, MAX_REPEAT) {
+            Ok(())
+        } else {
+            Err("error parsing regexp: invalid repeat count".to_owned())
+        }
     }
 
     /// The text.
@@ -49,10 +57,26 @@ fn compile(text: &str) -> Result<Regex, String> {
     RegexBuilder::new(&translated)
         .size_limit(MAX_COMPILED)
         .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => "expression too large".to_owned(),
-            error => format!("error parsing regexp: {}", last_line(&error.to_string())),
-        })
+        .map_err(|error| wording(&error.to_string()))
+}
+
+fn wording(error: &str) -> String {
+    format!("error parsing regexp: {}", last_line(error))
+}
+
+/// Do repetitions within repetitions stay within Go's bound? The parser bounds the depth.
+fn repeats_within(hir: &Hir, most: u32) -> bool {
+    match hir.kind() {
+        HirKind::Repetition(repetition) => {
+            let count = repetition.max.unwrap_or(repetition.min).max(1);
+            count <= most && repeats_within(&repetition.sub, most / count)
+        }
+        HirKind::Capture(capture) => repeats_within(&capture.sub, most),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().all(|part| repeats_within(part, most))
+        }
+        _ => true,
+    }
 }
 
 /// The library's messages draw the place over several lines; the last one says what is wrong.
@@ -258,6 +282,8 @@ mod tests {
             assert!(Pattern::check(pattern).is_err(), "{pattern}");
             assert_eq!(Pattern::new(pattern).is_match("a"), None);
         }
+        assert!(Pattern::check("((a{0,100}){0,100}){0,100}").is_err());
+        assert!(Pattern::check("(a{0,100}){0,10}").is_ok());
     }
 
     proptest! {

@@ -53,8 +53,7 @@ pub fn remove(definition: &mut Value, kind: &str) {
     }
 }
 
-/// The conditions that follow from the definition alone: whether its schemas are structural, and
-/// whether its group is one that needs approval.
+/// Whether the schemas are structural, as a condition.
 pub fn judge(definition: &mut Value, now: Timestamp) {
     match structural(definition) {
         Some((reason, message)) => {
@@ -69,6 +68,10 @@ pub fn judge(definition: &mut Value, now: Timestamp) {
         }
         None => remove(definition, "NonStructuralSchema"),
     }
+}
+
+/// Whether a group that needs approval has it, as a condition.
+pub fn approve(definition: &mut Value, now: Timestamp) {
     if super::definition::is_protected(definition.text("spec.group")) {
         let kind = "KubernetesAPIApprovalPolicyConformant";
         let (status, reason, message) = match super::definition::approval(definition) {

@@ -48,6 +48,8 @@ async fn run(server: &Weak<ApiServer>, name: &str) {
             return;
         };
         let ending = strong.ending.clone();
+        // What the step itself deletes is among the changes that end the wait.
+        let from = strong.store.revision();
         let next = match step(&strong, name).await {
             Ok(step) => step,
             Err(status) => {
@@ -58,7 +60,6 @@ async fn run(server: &Weak<ApiServer>, name: &str) {
         let mut changes = match &next {
             Step::Done => return,
             Step::Wait(prefix) => {
-                let from = strong.store.revision();
                 strong.store.watch(prefix, from, Scope::default()).ok()
             }
             Step::Retry => None,

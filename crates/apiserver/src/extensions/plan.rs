@@ -20,8 +20,10 @@ pub fn plan<'a>(
         && conditions::is_true(&wanted, "NamesAccepted");
     if !settled {
         accept(&mut wanted, &Taken::of(definition, others), now);
+        // Later changes of the schemas were judged when they were written.
+        conditions::judge(&mut wanted, now);
     }
-    conditions::judge(&mut wanted, now);
+    conditions::approve(&mut wanted, now);
     if conditions::is_true(&wanted, "NamesAccepted") && !conditions::is_true(&wanted, "Established")
     {
         let (reason, message) = (
