@@ -59,9 +59,7 @@ async fn run(server: &Weak<ApiServer>, name: &str) {
         };
         let mut changes = match &next {
             Step::Done => return,
-            Step::Wait(prefix) => {
-                strong.store.watch(prefix, from, Scope::default()).ok()
-            }
+            Step::Wait(prefix) => strong.store.watch(prefix, from, Scope::default()).ok(),
             Step::Retry => None,
         };
         drop(strong);
