@@ -107,6 +107,18 @@ impl Cluster {
         let shutdown = CancellationToken::new();
         let client = self.client().clone();
         node_sim::heartbeat::register(&client, &config).await?;
+        if self.is_here() {
+            // Nodes are fenced off when they are made, and there is no controller to see them Ready.
+            let nodes_api: kube::Api<k8s_openapi::api::core::v1::Node> =
+                kube::Api::all(client.clone());
+            for index in 0..nodes {
+                let patch = json!({"spec": {"taints": null}});
+                let patch = kube::api::Patch::Merge(&patch);
+                let name = node_sim::object::name(&config, index);
+                let params = kube::api::PatchParams::default();
+                nodes_api.patch(&name, &params, &patch).await?;
+            }
+        }
         if kubelets {
             tokio::spawn(node_sim::run(client, config, shutdown.clone()));
         } else {
