@@ -7,6 +7,7 @@
 
 pub mod cluster;
 pub mod images;
+pub mod registry;
 pub mod wait;
 pub mod world;
 

@@ -64,6 +64,19 @@ impl World {
         within(&self.node(), program.into())
     }
 
+    /// Does something on a thread of its own that is in the node's network.
+    pub fn visit_node<T: Send + 'static>(&self, what: impl FnOnce() -> T + Send + 'static) -> T {
+        use std::os::fd::AsFd;
+        let namespace = std::fs::File::open(format!("/run/netns/{}", self.node())).expect("netns");
+        let visit = std::thread::spawn(move || {
+            let kind = rustix::thread::LinkNameSpaceType::Network;
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind))
+                .expect("enter the node's network");
+            what()
+        });
+        visit.join().expect("the visit")
+    }
+
     /// A command that runs in the outside world.
     pub fn on_outside(&self, program: impl Into<PathBuf>) -> Command {
         within(&self.outside(), program.into())

@@ -5,6 +5,7 @@
 mod crash;
 mod inside;
 mod kubectl;
+mod node;
 mod start;
 mod trouble;
 mod workloads;

@@ -137,6 +137,7 @@ pub async fn start(
     config.cluster_domain = settings.cluster_domain.clone();
     config.resolv_conf = settings.resolv_conf.clone();
     config.max_pods = settings.max_pods;
+    config.static_pod_path = settings.pod_manifest_path.clone();
     config.cgroup_root = super::cgroup_root(&addresses.instance);
     for label in &settings.node_labels {
         let (key, value) = label

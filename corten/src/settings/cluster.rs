@@ -134,6 +134,14 @@ pub struct ServerSettings {
         help_heading = "Node"
     )]
     pub max_pods: u32,
+    /// Folder or file of static pods: manifests of pods that this node runs by itself.
+    #[arg(
+        long,
+        env = "CORTEN_POD_MANIFEST_PATH",
+        value_name = "PATH",
+        help_heading = "Node"
+    )]
+    pub pod_manifest_path: Option<PathBuf>,
     /// Socket of another container runtime (containerd); Corten's own runs unless given.
     #[arg(
         long,

@@ -11,7 +11,7 @@ use client::{
     events::{EventType, Recorder},
 };
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, ObjectReference, Service};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, watch};
 
@@ -41,6 +41,8 @@ pub struct Agent {
     pub host_ips: RwLock<Vec<IpAddr>>,
     /// The Node object as last seen.
     pub node: watch::Sender<Option<Arc<Node>>>,
+    /// The API's pods of this node.
+    pub pods: Informer<Pod>,
     /// All Services, for the environment of containers.
     pub services: Informer<Service>,
     /// Permits of image pulls.

@@ -73,7 +73,7 @@ pub struct Config {
     pub cluster_domain: String,
     /// The resolver configuration that dnsPolicy Default hands on.
     pub resolv_conf: PathBuf,
-    /// Folder of static pod manifests.
+    /// Folder (or file) of static pod manifests.
     pub static_pod_path: Option<PathBuf>,
     /// Most pods on the node.
     pub max_pods: u32,

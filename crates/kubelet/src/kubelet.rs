@@ -6,7 +6,7 @@ use std::{
 };
 
 use client::events::EventType;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use parking_lot::RwLock;
 use tokio::{
     net::TcpListener,
@@ -89,6 +89,10 @@ impl Kubelet {
             .metrics
             .register(|registry| metrics.register(registry));
         let primary = config.node_ip.unwrap_or_else(node::primary_address);
+        let selector = format!("spec.nodeName={}", config.node_name);
+        let pods = context
+            .informers
+            .get::<Pod>(client::Scope::Fields(selector));
         let services = context.informers.get::<Service>(client::Scope::All);
         let agent = Agent {
             recorder: context.recorder.with_host(&config.node_name),
@@ -97,6 +101,7 @@ impl Kubelet {
             machine: Machine::detect(&config.root_dir),
             host_ips: RwLock::new(vec![primary]),
             node: watch::Sender::new(None),
+            pods,
             services,
             pulls: Arc::new(Semaphore::new(config.parallel_pulls.max(1))),
             cgroups,

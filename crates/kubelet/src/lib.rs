@@ -11,6 +11,7 @@
 pub mod agent;
 pub mod config;
 pub mod housekeeping;
+mod inotify;
 mod kubelet;
 mod log_lines;
 pub mod metrics;

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use client::{Change, Informer, Scope, events::EventType};
+use client::{Change, events::EventType};
 use cri::v1;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     admission, allocation,
     hooks::{cleanup, observe},
+    manifests, mirrors,
     observed::keys,
     qos::Qos,
     resources,
@@ -42,8 +43,9 @@ const STREAM_RETRY_MOST: Duration = Duration::from_secs(5);
 
 /// The pods of the node.
 pub struct Pods {
-    agent: Arc<Agent>,
-    informer: Informer<Pod>,
+    pub(super) agent: Arc<Agent>,
+    /// Pods from manifests on this node.
+    pub(super) statics: watch::Sender<Vec<Arc<Pod>>>,
     workers: Mutex<HashMap<String, Handle>>,
     rejected: Mutex<HashSet<String>>,
     news: watch::Sender<()>,
@@ -54,11 +56,9 @@ pub struct Pods {
 impl Pods {
     /// Begins to follow the API's pods of this node.
     pub fn new(agent: Arc<Agent>) -> Self {
-        let selector = format!("spec.nodeName={}", agent.config.node_name);
-        let informer = agent.context.informers.get::<Pod>(Scope::Fields(selector));
         Self {
             agent,
-            informer,
+            statics: watch::Sender::new(Vec::new()),
             workers: Mutex::default(),
             rejected: Mutex::default(),
             news: watch::Sender::new(()),
@@ -66,14 +66,25 @@ impl Pods {
         }
     }
 
-    /// Every pod bound to this node.
+    /// Every pod of this node: the API's and static ones, without what mirrors those.
     pub fn list(&self) -> Vec<Arc<Pod>> {
-        self.informer.store().list()
+        let mut list = self.agent.pods.store().list();
+        list.retain(|pod| !manifests::is_mirror(pod));
+        list.extend(self.statics.borrow().iter().cloned());
+        list
     }
 
     /// A pod by name.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
-        self.informer.store().get(namespace, name)
+        self.static_pod(namespace, name)
+            .or_else(|| self.agent.pods.store().get(namespace, name))
+    }
+
+    fn static_pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        let name = format!("{namespace}/{name}");
+        let statics = self.statics.borrow();
+        let found = statics.iter().find(|pod| manifests::name_of(pod) == name);
+        found.cloned()
     }
 
     /// Wakes when something happened in the runtime.
@@ -98,8 +109,21 @@ impl Pods {
             known = self.known() => known,
         };
         let (events_in, mut events) = mpsc::channel(256);
-        let stream = tokio::spawn(follow_runtime(self.agent.clone(), events_in));
-        let mut changes = self.informer.subscribe();
+        let mut background = JoinSet::new();
+        background.spawn(follow_runtime(self.agent.clone(), events_in));
+        let mut statics = self.statics.subscribe();
+        if let Some(place) = self.agent.config.static_pod_path.clone() {
+            // Known before anything is taken for an orphan.
+            let (node, agent) = (self.agent.config.node_name.clone(), self.agent.clone());
+            self.statics
+                .send_replace(manifests::read(&place, &node, agent.now()).0);
+            let found = self.statics.clone();
+            let clock = move || agent.now();
+            background.spawn(manifests::follow(place, node, clock, found));
+        }
+        background.spawn(mirrors::tend(self.clone()));
+        self.apply_statics(&known, &mut tasks);
+        let mut changes = self.agent.pods.subscribe();
         let mut relist = tokio::time::interval(RELIST);
         relist.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // The first tick is at once: by then the informer may not know the pods yet.
@@ -109,6 +133,7 @@ impl Pods {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 change = changes.next() => self.apply(change, &known, &mut tasks),
+                Ok(()) = statics.changed() => self.apply_statics(&known, &mut tasks),
                 Some(event) = events.recv() => match event {
                     Some(event) => self.route(event),
                     None => self.ask_all(),
@@ -116,13 +141,14 @@ impl Pods {
                 Some(ended) = tasks.join_next() => {
                     let broke = self.forget(ended);
                     self.retry_held();
+                    self.apply_statics(&known, &mut tasks);
                     if broke {
                         for new in self.list() {
                             self.apply(Change::Applied { old: None, new }, &known, &mut tasks);
                         }
                     }
                 }
-                () = self.informer.synced(), if !swept => {
+                () = self.agent.pods.synced(), if !swept => {
                     swept = true;
                     while let Some(change) = changes.try_next() {
                         self.apply(change, &known, &mut tasks);
@@ -137,7 +163,7 @@ impl Pods {
                 }
             }
         }
-        stream.abort();
+        background.abort_all();
         tasks.abort_all();
         while tasks.join_next().await.is_some() {}
     }
@@ -157,6 +183,11 @@ impl Pods {
 
     fn apply(&self, change: Change<Pod>, known: &HashSet<String>, tasks: &mut JoinSet<String>) {
         match change {
+            Change::Applied { new: pod, .. } | Change::Deleted(pod)
+                if manifests::is_mirror(&pod) =>
+            {
+                self.mirror_changed(&pod);
+            }
             Change::Applied { old, new } => {
                 let uid = new.metadata.uid.clone().unwrap_or_default();
                 if let Some(old) = old.filter(|old| old.metadata.uid.as_deref() != Some(&uid)) {
@@ -186,6 +217,46 @@ impl Pods {
                 }
             }
             Change::Deleted(pod) => self.gone(&pod),
+        }
+    }
+
+    /// Brings the workers in line with the manifests. A pod whose manifest changed is another one:
+    /// it begins when the one before has ended.
+    fn apply_statics(&self, known: &HashSet<String>, tasks: &mut JoinSet<String>) {
+        let statics = self.statics.borrow().clone();
+        let wanted: HashSet<&str> = statics
+            .iter()
+            .filter_map(|pod| pod.metadata.uid.as_deref())
+            .collect();
+        let mut names = HashSet::new();
+        for (uid, worker) in self.workers.lock().iter() {
+            let pod = worker.updates.borrow();
+            if pod.is_static() {
+                names.insert(manifests::name_of(pod.pod()));
+                if !wanted.contains(uid.as_str()) {
+                    worker.relist.gone();
+                }
+            }
+        }
+        for new in &statics {
+            if !names.contains(&manifests::name_of(new)) {
+                let new = new.clone();
+                self.apply(Change::Applied { old: None, new }, known, tasks);
+            }
+        }
+    }
+
+    /// What shows a static pod came, changed or went: its worker looks at it.
+    fn mirror_changed(&self, mirror: &Pod) {
+        let name = manifests::name_of(mirror);
+        for worker in self.workers.lock().values() {
+            let shown = {
+                let pod = worker.updates.borrow();
+                pod.is_static() && manifests::name_of(pod.pod()) == name
+            };
+            if shown {
+                worker.updates.send_modify(|_| {});
+            }
         }
     }
 

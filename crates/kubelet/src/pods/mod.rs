@@ -12,6 +12,8 @@ pub mod fields;
 pub mod hooks;
 mod last_words;
 pub mod manager;
+pub mod manifests;
+mod mirrors;
 pub mod observed;
 pub mod plan;
 pub mod qos;

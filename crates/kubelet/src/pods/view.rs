@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use sha2::{Digest, Sha256};
 
-use super::{allocation::Held, resources};
+use super::{allocation::Held, manifests, resources};
 
 static NO_SPEC: LazyLock<PodSpec> = LazyLock::new(PodSpec::default);
 static NO_STATUS: LazyLock<PodStatus> = LazyLock::new(PodStatus::default);
@@ -141,7 +141,7 @@ impl PodView {
 
     /// Whether it comes from a manifest on this node.
     pub fn is_static(&self) -> bool {
-        self.annotation("kubernetes.io/config.source")
+        self.annotation(manifests::SOURCE)
             .is_some_and(|source| source != "api")
     }
 

@@ -1,8 +1,6 @@
 //! /containerLogs: a container's log, from the file the runtime writes, following it as it grows
 //! and through rotations. Growth is told by inotify, the container's end by the runtime's events.
 
-mod watch;
-
 use std::{
     io::SeekFrom,
     os::unix::fs::MetadataExt,
@@ -29,6 +27,7 @@ use super::{
     text,
 };
 use crate::{
+    inotify::Directory,
     log_lines::{Filter, Writer},
     pods::{cri_config, observed::State},
 };
@@ -217,7 +216,7 @@ async fn read(
     let mut news = app.pods.news();
     // Watched before the first read: what is written after it wakes us.
     let watch = match (options.follow, log.path.parent()) {
-        (true, Some(dir)) => Some(watch::Directory::new(dir)?),
+        (true, Some(dir)) => Some(Directory::new(dir)?),
         _ => None,
     };
     let mut file = File::open(&log.path).await?;

@@ -1,6 +1,6 @@
 //! /metrics of the kubelet itself, and the two that monitoring reads about containers.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 use cri::v1;
 use http::{Response, StatusCode};
@@ -46,71 +46,113 @@ fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 
+/// One line of a family.
+fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: f64, now: i64) {
+    let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
+    let labels = match labels.is_empty() {
+        true => String::new(),
+        false => format!("{{{}}}", labels.join(",")),
+    };
+    let _ = writeln!(out, "{name}{labels} {value} {now}");
+}
+
 /// /metrics/resource: what metrics-server reads.
 pub async fn resource(app: &App) -> Response<Body> {
     let all = match stats::measured(app).await {
         Ok(all) => all,
         Err(refused) => return refused,
     };
+    let sandboxes = stats::measured_sandboxes(app).await;
     let now = app.agent.now().as_millisecond();
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let meminfo = read("/proc/meminfo");
     let of = |key: &str| crate::node::machine::meminfo_bytes(&meminfo, key);
     let mut out = String::new();
-    family(
-        &mut out,
-        "container_cpu_usage_seconds_total",
-        "Cumulative cpu time consumed by the container in core-seconds",
-        "counter",
-    );
-    for s in &all {
-        let [container, namespace, pod] = labels(s);
-        if let Some(nanos) = s.cpu.as_ref().and_then(|c| c.usage_core_nano_seconds) {
-            let _ = writeln!(
-                out,
-                "container_cpu_usage_seconds_total{{container={container:?},namespace={namespace:?},pod={pod:?}}} {} {now}",
-                seconds(nanos.value)
-            );
+    let cpu = |c: &v1::CpuUsage| Some(seconds(c.usage_core_nano_seconds?.value));
+    let memory = |m: &v1::MemoryUsage| Some(m.working_set_bytes?.value as f64);
+    type Read<'a> = &'a dyn Fn(&v1::ContainerStats) -> Option<f64>;
+    let started = start_times(app);
+    let families: [(&str, &str, &str, Read<'_>); 3] = [
+        (
+            "container_cpu_usage_seconds_total",
+            "Cumulative cpu time consumed by the container in core-seconds",
+            "counter",
+            &|s| s.cpu.as_ref().and_then(cpu),
+        ),
+        (
+            "container_memory_working_set_bytes",
+            "Current working set of the container in bytes",
+            "gauge",
+            &|s| s.memory.as_ref().and_then(memory),
+        ),
+        (
+            "container_start_time_seconds",
+            "Start time of the container since unix epoch in seconds",
+            "gauge",
+            &|s| started.get(&labels(s)).copied(),
+        ),
+    ];
+    for (name, help, kind, read) in families {
+        family(&mut out, name, help, kind);
+        for s in &all {
+            let [container, namespace, pod] = labels(s);
+            let labels = [
+                ("container", container.as_str()),
+                ("namespace", &namespace),
+                ("pod", &pod),
+            ];
+            if let Some(value) = read(s) {
+                sample(&mut out, name, &labels, value, now);
+            }
         }
     }
-    family(
-        &mut out,
-        "container_memory_working_set_bytes",
-        "Current working set of the container in bytes",
-        "gauge",
-    );
-    for s in &all {
-        let [container, namespace, pod] = labels(s);
-        if let Some(bytes) = s.memory.as_ref().and_then(|m| m.working_set_bytes) {
-            let _ = writeln!(
-                out,
-                "container_memory_working_set_bytes{{container={container:?},namespace={namespace:?},pod={pod:?}}} {} {now}",
-                bytes.value
-            );
+    type Whole<'a> = &'a dyn Fn(&v1::LinuxPodSandboxStats) -> Option<f64>;
+    let families: [(&str, &str, &str, Whole<'_>); 2] = [
+        (
+            "pod_cpu_usage_seconds_total",
+            "Cumulative cpu time consumed by the pod in core-seconds",
+            "counter",
+            &|s| s.cpu.as_ref().and_then(cpu),
+        ),
+        (
+            "pod_memory_working_set_bytes",
+            "Current working set of the pod in bytes",
+            "gauge",
+            &|s| s.memory.as_ref().and_then(memory),
+        ),
+    ];
+    for (name, help, kind, read) in families {
+        family(&mut out, name, help, kind);
+        for s in &sandboxes {
+            let about = s.attributes.as_ref().and_then(|a| a.metadata.as_ref());
+            if let (Some(about), Some(value)) = (about, s.linux.as_ref().and_then(read)) {
+                let labels = [
+                    ("namespace", about.namespace.as_str()),
+                    ("pod", &about.name),
+                ];
+                sample(&mut out, name, &labels, value, now);
+            }
         }
     }
-    family(
-        &mut out,
-        "node_cpu_usage_seconds_total",
-        "Cumulative cpu time consumed by the node in core-seconds",
-        "counter",
-    );
-    let _ = writeln!(
-        out,
-        "node_cpu_usage_seconds_total {} {now}",
-        seconds(stats::busy_nanos(&read("/proc/stat")))
-    );
-    family(
-        &mut out,
-        "node_memory_working_set_bytes",
-        "Current working set of the node in bytes",
-        "gauge",
-    );
-    let _ = writeln!(
-        out,
-        "node_memory_working_set_bytes {} {now}",
-        of("MemTotal") - of("MemAvailable")
-    );
+    let busy = seconds(stats::busy_nanos(&read("/proc/stat")));
+    let used = (of("MemTotal") - of("MemAvailable")) as f64;
+    for (name, help, kind, value) in [
+        (
+            "node_cpu_usage_seconds_total",
+            "Cumulative cpu time consumed by the node in core-seconds",
+            "counter",
+            busy,
+        ),
+        (
+            "node_memory_working_set_bytes",
+            "Current working set of the node in bytes",
+            "gauge",
+            used,
+        ),
+    ] {
+        family(&mut out, name, help, kind);
+        sample(&mut out, name, &[], value, now);
+    }
     family(
         &mut out,
         "resource_scrape_error",
@@ -119,6 +161,28 @@ pub async fn resource(app: &App) -> Response<Body> {
     );
     out.push_str("resource_scrape_error 0\n");
     full(StatusCode::OK, CONTENT_TYPE, out)
+}
+
+/// When running containers began, by container, namespace and pod.
+fn start_times(app: &App) -> HashMap<[String; 3], f64> {
+    let mut out = HashMap::new();
+    for pod in app.pods.list() {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (namespace, name) = (text(&pod.metadata.namespace), text(&pod.metadata.name));
+        let status = pod.status.as_ref();
+        let containers = status.into_iter().flat_map(|s| {
+            let mains = s.container_statuses.iter().flatten();
+            mains.chain(s.init_container_statuses.iter().flatten())
+        });
+        for container in containers {
+            let running = container.state.as_ref().and_then(|s| s.running.as_ref());
+            if let Some(at) = running.and_then(|r| r.started_at.as_ref()) {
+                let key = [container.name.clone(), namespace.clone(), name.clone()];
+                out.insert(key, at.0.as_second() as f64);
+            }
+        }
+    }
+    out
 }
 
 /// /metrics/cadvisor: the container metrics that dashboards use most.

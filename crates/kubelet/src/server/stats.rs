@@ -71,19 +71,23 @@ pub async fn measured(app: &App) -> Result<Vec<v1::ContainerStats>, Response<Bod
         .map_err(|error| text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
+/// Everything the runtime measured, by sandbox; nothing where it does not measure those.
+pub async fn measured_sandboxes(app: &App) -> Vec<v1::PodSandboxStats> {
+    app.agent
+        .runtime
+        .list_pod_sandbox_stats(v1::ListPodSandboxStatsRequest::default())
+        .await
+        .map(|answer| answer.stats)
+        .unwrap_or_default()
+}
+
 /// /stats/summary.
 pub async fn summary(app: &App) -> Response<Body> {
     let stats = match measured(app).await {
         Ok(stats) => stats,
         Err(refused) => return refused,
     };
-    let sandboxes = app
-        .agent
-        .runtime
-        .list_pod_sandbox_stats(v1::ListPodSandboxStatsRequest::default())
-        .await
-        .map(|answer| answer.stats)
-        .unwrap_or_default();
+    let sandboxes = measured_sandboxes(app).await;
     let now = app.agent.now();
     let mut pods: BTreeMap<String, Value> = BTreeMap::new();
     for pod in app.pods.list() {

@@ -145,6 +145,8 @@ struct Worker {
     sending: bool,
     retry_status: Option<Timestamp>,
     hold_status: Timestamp,
+    /// The uid of the mirror pod that got a static pod's status.
+    mirror: String,
     api_gone: bool,
     end: End,
     retry_end: Option<Timestamp>,
@@ -198,6 +200,7 @@ pub fn spawn(agent: Arc<Agent>, start: Start, tasks: &mut JoinSet<String>) -> Ha
         sending: false,
         retry_status: None,
         hold_status: now + HOLD,
+        mirror: String::new(),
         api_gone: false,
         end: End::Open,
         retry_end: None,

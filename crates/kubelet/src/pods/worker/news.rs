@@ -68,7 +68,39 @@ pub enum Done {
     Deleted(Result<(), kube::Error>),
 }
 
+impl Done {
+    /// What ended, for the log.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Mounted(_) => "volumes",
+            Self::Sandbox(_) => "sandbox",
+            Self::Image(..) => "image",
+            Self::Started(..) => "container start",
+            Self::Stopped(..) => "container stop",
+            Self::Resized(..) => "resize",
+            Self::SandboxStopped(..) => "sandbox stop",
+            Self::Reported(..) => "status write",
+            Self::Released(_) => "release",
+            Self::Cleaned(_) => "clean-up",
+            Self::Deleted(_) => "deletion",
+            Self::StopAgain(_) | Self::ResizeAgain(_) => "wait",
+            Self::Removed(..) | Self::SandboxRemoved(..) => "removal",
+            Self::Observed(_) | Self::Looked(_) => "look",
+        }
+    }
+}
+
 impl Worker {
+    /// Says how long after the pod was first seen something was done.
+    pub(super) fn mark(&self, what: &str) {
+        let since = self.agent.now().duration_since(self.first_seen);
+        tracing::debug!(
+            pod = %self.pod.full_name(),
+            after_ms = since.as_secs_f64() * 1000.0,
+            "{what}"
+        );
+    }
+
     /// Finds again what an earlier kubelet left running.
     pub(super) async fn adopt(&mut self) {
         let mut failures = 0;
@@ -317,6 +349,7 @@ impl Worker {
     /// Takes in the end of a step.
     pub(super) fn finish(&mut self, done: Done) {
         let now = self.agent.now();
+        self.mark(done.name());
         match done {
             Done::Mounted(volumes) => {
                 self.early.remove("mount");

@@ -11,6 +11,7 @@ use kube::{
 use super::{End, Worker, news::Done};
 use crate::pods::{
     hooks::cleanup::{self, CleanupError},
+    manifests,
     status::{self, Input, patch},
 };
 
@@ -38,8 +39,22 @@ impl Worker {
         });
         self.generated = status;
         self.count_start(now);
-        if self.api_gone || self.sending || self.pod.is_static() {
+        if self.api_gone || self.sending {
             return None;
+        }
+        let mut uid = self.pod.uid().to_owned();
+        if self.pod.is_static() {
+            // What the API shows of it is another object.
+            let store = self.agent.pods.store();
+            let mirror = store.get(self.pod.namespace(), self.pod.name())?;
+            uid = mirror.metadata.uid.clone().unwrap_or_default();
+            if !manifests::shows(&mirror, self.pod.pod()) {
+                return None;
+            }
+            if self.mirror != uid {
+                self.mirror.clone_from(&uid);
+                self.sent = mirror.status.clone().unwrap_or_default();
+            }
         }
         if let Some(at) = self.retry_status {
             if at > now {
@@ -52,8 +67,9 @@ impl Worker {
         if quiet && (pending || self.is_settling()) && now < self.hold_status {
             return Some(self.hold_status);
         }
-        let patch = patch::between(self.pod.uid(), &self.sent, &self.generated)?;
+        let patch = patch::between(&uid, &self.sent, &self.generated)?;
         self.sending = true;
+        self.mark("status write begins");
         let (api, name) = (self.api(), self.pod.name().to_owned());
         let status = Box::new(self.generated.clone());
         self.ops.spawn(async move {
@@ -100,6 +116,8 @@ impl Worker {
                 self.failures.remove("status");
                 self.sent = status;
             }
+            // The next mirror pod gets it.
+            Err(error) if gone(&error) && self.pod.is_static() => self.mirror.clear(),
             Err(error) if gone(&error) => self.api_gone = true,
             Err(error) => {
                 tracing::info!(pod = %self.pod.full_name(), %error, "status is not written");

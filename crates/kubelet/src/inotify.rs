@@ -17,8 +17,11 @@ impl Directory {
     #[allow(deprecated)]
     pub fn new(dir: &Path) -> io::Result<Self> {
         let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let flags =
-            WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
+        let flags = WatchFlags::MODIFY
+            | WatchFlags::CREATE
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO
+            | WatchFlags::DELETE;
         inotify::add_watch(&fd, dir, flags)?;
         Ok(Self {
             events: AsyncFd::with_interest(fd, Interest::READABLE)?,
