@@ -56,7 +56,7 @@ pub async fn containers_live_in_version_2_groups(node: Node) {
             .await
             .unwrap();
     }
-    let parent = format!("{mount}/corten-test-{}", server.id());
+    let parent = format!("{mount}{}", harness::config(&directory).cgroup_parent);
     server.kill().unwrap();
     server.wait().unwrap();
     let left: Vec<_> = walk(Path::new(&parent));
