@@ -5,13 +5,17 @@
 //! being called by the name `kubectl`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod agent;
+mod facts;
 mod images;
+mod join;
 mod lock;
 mod node_sim;
 mod parts;
 mod reset;
 mod server;
 mod settings;
+mod tokens;
 mod tools;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
@@ -58,6 +62,11 @@ fn main() -> ExitCode {
         .init();
     let outcome = match cli.command {
         Command::Server(settings) => run(server::run(*settings)),
+        Command::Agent(settings) => run(agent::run(*settings)),
+        Command::Token(settings) => run(tokens::run(settings)),
+        Command::Apiserver(settings) => run(server::apiserver(*settings)),
+        Command::Kubelet(settings) => run(agent::kubelet(*settings)),
+        Command::Proxy(settings) => run(agent::proxy(settings)),
         Command::Scheduler(settings) => run(parts::scheduler(settings)),
         Command::ControllerManager(settings) => run(parts::controller_manager(settings)),
         Command::NodeSim(settings) => run(node_sim::run(*settings)),

@@ -8,6 +8,8 @@ use std::{
 
 /// The node's address.
 pub const NODE: &str = "192.0.2.2";
+/// The second node's address, where there is one.
+pub const SECOND: &str = "192.0.2.3";
 /// The outside world's address, the node's gateway.
 pub const OUTSIDE: &str = "192.0.2.1";
 
@@ -29,7 +31,7 @@ impl World {
         );
         let world = World { name };
         let (node, outside) = (world.node(), world.outside());
-        for line in [
+        run(&[
             format!("netns add {node}"),
             format!("netns add {outside}"),
             format!("-n {node} link set lo up"),
@@ -40,15 +42,32 @@ impl World {
             format!("-n {node} link set eth0 up"),
             format!("-n {outside} link set eth0 up"),
             format!("-n {node} route add default via {OUTSIDE}"),
-        ] {
-            let out = ip(&line);
-            assert!(
-                out.status.success(),
-                "ip {line}: {}",
-                String::from_utf8_lossy(&out.stderr)
-            );
-        }
+        ]);
         world
+    }
+
+    /// Adds a second node's namespace, with the address [`SECOND`], on the same cable.
+    pub fn add_second(&self) {
+        let (second, outside) = (self.second(), self.outside());
+        run(&[
+            format!("netns add {second}"),
+            format!("-n {second} link set lo up"),
+            format!("-n {outside} link add br0 type bridge"),
+            format!("-n {outside} address del {OUTSIDE}/24 dev eth0"),
+            format!("-n {outside} link set eth0 master br0"),
+            format!("-n {outside} address add {OUTSIDE}/24 dev br0"),
+            format!("-n {outside} link set br0 up"),
+            format!("-n {second} link add eth0 type veth peer name eth1 netns {outside}"),
+            format!("-n {outside} link set eth1 master br0"),
+            format!("-n {outside} link set eth1 up"),
+            format!("-n {second} address add {SECOND}/24 dev eth0"),
+            format!("-n {second} link set eth0 up"),
+            format!("-n {second} route add default via {OUTSIDE}"),
+        ]);
+    }
+
+    fn second(&self) -> String {
+        format!("{}-s", self.name)
     }
 
     fn node(&self) -> String {
@@ -77,9 +96,26 @@ impl World {
         visit.join().expect("the visit")
     }
 
+    /// A command that runs beside the second node's network.
+    pub fn on_second(&self, program: impl Into<PathBuf>) -> Command {
+        within(&self.second(), program.into())
+    }
+
     /// A command that runs in the outside world.
     pub fn on_outside(&self, program: impl Into<PathBuf>) -> Command {
         within(&self.outside(), program.into())
+    }
+}
+
+/// Runs `ip` with each of the lines.
+fn run(lines: &[String]) {
+    for line in lines {
+        let out = ip(line);
+        assert!(
+            out.status.success(),
+            "ip {line}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
 }
 
@@ -103,7 +139,8 @@ fn ip(line: &str) -> std::process::Output {
 
 impl Drop for World {
     fn drop(&mut self) {
-        for namespace in [self.node(), self.outside()] {
+        // The second is not always there; that is then all that is said of it.
+        for namespace in [self.second(), self.node(), self.outside()] {
             ip(&format!("netns delete {namespace}"));
         }
     }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod full_disk;
 mod inside;
+mod join;
 mod kubectl;
 mod node;
 mod start;

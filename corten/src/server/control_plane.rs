@@ -13,7 +13,7 @@ use super::{
     Process,
     identities::{Identities, as_service_account, as_user},
 };
-use crate::settings::cluster::Part;
+use crate::{facts, settings::cluster::Part};
 
 /// What the node needs of the control plane.
 pub struct ControlPlane {
@@ -82,6 +82,8 @@ pub async fn start(
     let context = Context::new(manager, "kube-controller-manager");
     let counted = context.metrics.clone();
     server.add_metrics(Box::new(move || counted.encode().unwrap_or_default()));
+    let administrator = as_user(&transport, "system:apiserver", &["system:masters"]);
+    facts::publish(administrator, settings).await?;
     if settings.runs(Part::ControllerManager) {
         let clients = transport.clone();
         let config = controllers::Config {

@@ -8,22 +8,24 @@
 mod address;
 mod control_plane;
 mod identities;
-mod node;
+pub mod node;
 mod report;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use api::clock::{Clock as _, SystemClock};
+use clap::ValueEnum as _;
 use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::address::Addresses;
 pub use self::address::{cgroup_root, instance};
-use self::{address::Addresses, identities::Identities, report::Report};
+use self::{identities::Identities, report::Report};
 use crate::{
     lock,
     settings::cluster::{Part, ServerSettings},
@@ -70,55 +72,112 @@ impl Process {
     }
 }
 
-/// Runs until SIGTERM or SIGINT, or until a part fails.
-pub async fn run(settings: ServerSettings) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    if settings.runs(Part::Kubelet) && !rustix::process::geteuid().is_root() {
+/// The signals that end a process.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub fn new() -> Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for either.
+    pub async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+impl Process {
+    /// A process with these settings, in which nothing runs yet.
+    pub fn new(settings: ServerSettings) -> Result<Process> {
+        Ok(Process {
+            addresses: Addresses::new(&settings)?,
+            settings,
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            report: Report::new(),
+            started: Timestamp::from_second(SystemClock.now().as_second())?,
+        })
+    }
+
+    /// Tells once what this machine lacks.
+    pub fn note_lacks(&self) {
+        for missing in address::machine_lacks() {
+            self.report.note(&missing);
+        }
+    }
+
+    /// Starts, and runs until a signal or until a part fails; then ends every part.
+    pub async fn until_told(
+        self: Arc<Self>,
+        mut signals: Signals,
+        start: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
+        let started = tokio::select! {
+            started = start => started,
+            () = signals.received() => Ok(()),
+        };
+        if started.is_ok() {
+            tokio::select! {
+                () = signals.received() => {}
+                () = self.shutdown.cancelled() => {}
+            }
+        }
+        self.shutdown.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(left = self.tasks.len(), "parts were still busy at the end");
+        }
+        started?;
+        match self.report.failure() {
+            Some(failure) => bail!(failure),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses to go on without root.
+pub fn needs_root() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
         bail!(
             "a node runs containers and needs root: use sudo, or leave the node out with --disable kubelet,proxy,dns"
         );
     }
-    let addresses = Addresses::new(&settings)?;
+    Ok(())
+}
+
+/// Runs the API server alone.
+pub async fn apiserver(mut settings: ServerSettings) -> Result<()> {
+    settings.disable = Part::value_variants().to_vec();
+    run(settings).await
+}
+
+/// Runs until SIGTERM or SIGINT, or until a part fails.
+pub async fn run(settings: ServerSettings) -> Result<()> {
+    let signals = Signals::new()?;
+    if settings.runs(Part::Kubelet) {
+        needs_root()?;
+    }
+    // What is wrong with the settings is said before anything is made.
+    Addresses::new(&settings)?;
     let data = settings.data.data_dir.clone();
     let _lock = lock::take(&data)?;
     let listener = bind(&settings).await?;
-    let process = Arc::new(Process {
-        settings,
-        addresses,
-        shutdown: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-        report: Report::new(),
-        started: Timestamp::from_second(SystemClock.now().as_second())?,
-    });
-    let started = tokio::select! {
-        started = start(&process, listener, &data) => started,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-    };
-    if started.is_ok() {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = process.shutdown.cancelled() => {}
-        }
-    }
-    process.shutdown.cancel();
-    process.tasks.close();
-    if tokio::time::timeout(DRAIN, process.tasks.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            left = process.tasks.len(),
-            "parts were still busy at the end"
-        );
-    }
-    started?;
-    match process.report.failure() {
-        Some(failure) => bail!(failure),
-        None => Ok(()),
-    }
+    let process = Arc::new(Process::new(settings)?);
+    let started = start(&process, listener, &data);
+    process.clone().until_told(signals, started).await
 }
 
 async fn bind(settings: &ServerSettings) -> Result<TcpListener> {
@@ -159,7 +218,8 @@ async fn start(process: &Arc<Process>, listener: TcpListener, data: &Path) -> Re
         node::prepare(process),
     )?;
     if let Some(prepared) = prepared {
-        node::start(process, &identities, &control_plane, prepared).await?;
+        let access = node::Access::of_server(process, &identities, &control_plane)?;
+        node::start(process, access, prepared).await?;
         process
             .report
             .node_ready(&process.addresses.node_name, data);

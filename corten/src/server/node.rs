@@ -4,11 +4,11 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, task::Poll};
 
 use anyhow::{Context as _, Result};
 use api::clock::{Clock, SystemClock};
-use client::{Change, Scope};
+use client::{Change, Informers, Scope, metrics::Metrics};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use network::{bridge, cni, dns, proxy};
+use network::{bridge, cni, dns, peers, proxy};
 use runtime::{Runtime, network::PodNetwork};
 
 use super::{
@@ -99,38 +99,64 @@ pub async fn prepare(process: &Arc<Process>) -> Result<Option<Prepared>> {
     Ok(Some(Prepared { socket, bridge }))
 }
 
+/// How the node's parts reach the API, and the node's own certificate.
+pub struct Access {
+    /// The API as this node.
+    pub kubelet: kube::Client,
+    /// Caches for the proxy and the name service.
+    pub informers: Informers,
+    /// The API as the name service; none where none runs.
+    pub dns: Option<kube::Client>,
+    /// What to count with.
+    pub metrics: Metrics,
+    /// What the kubelet serves with.
+    pub tls: kubelet::ServerTls,
+}
+
+impl Access {
+    /// Of a node beside its control plane.
+    pub fn of_server(
+        process: &Process,
+        identities: &Identities,
+        control_plane: &ControlPlane,
+    ) -> Result<Access> {
+        let addresses = &process.addresses;
+        let user = format!("system:node:{}", addresses.node_name);
+        let sans = [
+            addresses.node_name.clone(),
+            addresses.node_ip.to_string(),
+            "127.0.0.1".into(),
+        ];
+        let serving = identities
+            .pki
+            .issue_server(&user, &sans, SystemClock.now())?;
+        Ok(Access {
+            kubelet: as_user(&control_plane.transport, &user, &["system:nodes"]),
+            informers: control_plane.context.informers.clone(),
+            dns: Some(as_service_account(&control_plane.transport, "kube-dns")),
+            metrics: control_plane.context.metrics.clone(),
+            tls: kubelet::ServerTls {
+                certificate_chain: serving.certificate.into_bytes(),
+                private_key: serving.key.into_bytes(),
+                client_ca: identities.pki.ca_pem().as_bytes().to_vec(),
+            },
+        })
+    }
+}
+
 /// Starts the node's parts; answers when the node is Ready.
-pub async fn start(
-    process: &Arc<Process>,
-    identities: &Identities,
-    control_plane: &ControlPlane,
-    prepared: Prepared,
-) -> Result<()> {
+pub async fn start(process: &Arc<Process>, access: Access, prepared: Prepared) -> Result<()> {
     let settings = &process.settings;
     let addresses = &process.addresses;
-    let user = format!("system:node:{}", addresses.node_name);
-    let client = as_user(&control_plane.transport, &user, &["system:nodes"]);
-    let sans = [
-        addresses.node_name.clone(),
-        addresses.node_ip.to_string(),
-        "127.0.0.1".into(),
-    ];
-    let serving = identities
-        .pki
-        .issue_server(&user, &sans, SystemClock.now())?;
     let data = &settings.data.data_dir;
     let mut config = kubelet::Config::new(
         &addresses.node_name,
         data.join("kubelet"),
         &prepared.socket,
-        client.clone(),
+        access.kubelet.clone(),
     );
     config.pod_logs_dir = data.join("logs");
-    config.tls = Some(kubelet::ServerTls {
-        certificate_chain: serving.certificate.into_bytes(),
-        private_key: serving.key.into_bytes(),
-        client_ca: identities.pki.ca_pem().as_bytes().to_vec(),
-    });
+    config.tls = Some(access.tls);
     config.listen = SocketAddr::new(settings.bind_address, settings.kubelet_port);
     config.node_ip = Some(addresses.node_ip);
     config.cluster_dns = vec![addresses.dns.into()];
@@ -158,7 +184,11 @@ pub async fn start(
             cluster_cidrs: vec![IpNet::V4(addresses.cluster_cidr)],
             ..proxy::Config::default()
         };
-        let informers = control_plane.context.informers.clone();
+        let informers = access.informers.clone();
+        let metrics = config.metrics.clone();
+        access
+            .metrics
+            .register(|registry| metrics.register(registry));
         let shutdown = process.shutdown.clone();
         process.spawn("proxy", async move {
             proxy::run_with(config, &informers, shutdown).await
@@ -168,17 +198,31 @@ pub async fn start(
             format_args!("Services in {}", addresses.service_cidr),
         );
     }
-    ready(process, control_plane).await?;
-    if settings.runs(Part::Dns) {
-        name_service(process, control_plane, prepared.bridge.as_deref()).await?;
+    if prepared.bridge.is_some() {
+        let (name, informers) = (addresses.node_name.clone(), access.informers.clone());
+        let shutdown = process.shutdown.clone();
+        process.spawn("routes", async move {
+            peers::run(name, &informers, shutdown).await
+        });
+    }
+    ready(process, &access.informers).await?;
+    if let Some(client) = access.dns
+        && settings.runs(Part::Dns)
+    {
+        let network = prepared.bridge.as_deref();
+        name_service(
+            process,
+            (client, &access.informers, &access.metrics),
+            network,
+        );
     }
     Ok(())
 }
 
 /// Waits until the node reports itself Ready since this process started: what an earlier one
 /// reported is no news.
-async fn ready(process: &Arc<Process>, control_plane: &ControlPlane) -> Result<()> {
-    let nodes = control_plane.context.informers.get::<Node>(Scope::All);
+async fn ready(process: &Arc<Process>, informers: &Informers) -> Result<()> {
+    let nodes = informers.get::<Node>(Scope::All);
     let mut changes = nodes.subscribe();
     loop {
         tokio::select! {
@@ -204,11 +248,11 @@ fn is_ready(node: &Node, since: Timestamp) -> bool {
     })
 }
 
-async fn name_service(
+fn name_service(
     process: &Arc<Process>,
-    control_plane: &ControlPlane,
+    (client, informers, metrics): (kube::Client, &Informers, &Metrics),
     bridge: Option<&bridge::Bridge>,
-) -> Result<()> {
+) {
     // Pods know the node by the bridge's address; without our bridge, by the node's own.
     let listen = bridge
         .and_then(bridge::Bridge::gateway)
@@ -221,8 +265,9 @@ async fn name_service(
         node_name: process.addresses.node_name.clone(),
         ..dns::Config::default()
     };
-    let client = as_service_account(&control_plane.transport, "kube-dns");
-    let informers = control_plane.context.informers.clone();
+    let measured = config.metrics.clone();
+    metrics.register(|registry| measured.register(registry));
+    let informers = informers.clone();
     let shutdown = process.shutdown.clone();
     process.spawn("dns", async move {
         dns::run_with(config, &informers, client, shutdown).await
@@ -230,5 +275,4 @@ async fn name_service(
     process
         .report
         .up("dns", format_args!("{} at {listen}", process.addresses.dns));
-    Ok(())
 }

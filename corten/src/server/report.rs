@@ -54,6 +54,11 @@ impl Report {
         self.usage(data);
     }
 
+    /// The node of another machine's cluster is Ready.
+    pub fn joined(&self, node: &str) {
+        self.up("node", format_args!("{node} is Ready"));
+    }
+
     /// The API is served, without a node here.
     pub fn serving(&self, data: &Path) {
         self.up("server", "is serving, without a node on this machine");

@@ -2,6 +2,7 @@
 //! clap definitions here. A flag beats a variable, a variable beats the file, the file beats the
 //! default.
 
+pub mod agent;
 pub mod cluster;
 mod file;
 pub mod image;
@@ -11,7 +12,12 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use self::{cluster::ServerSettings, image::ImageSettings, node_sim::NodeSimSettings};
+use self::{
+    agent::{AgentSettings, KubeletSettings, ProxySettings, TokenSettings},
+    cluster::ServerSettings,
+    image::ImageSettings,
+    node_sim::NodeSimSettings,
+};
 
 /// Kubernetes in one program.
 #[derive(Debug, Parser)]
@@ -41,6 +47,16 @@ pub struct Cli {
 pub enum Command {
     /// Run a whole cluster on this machine: control plane and node.
     Server(Box<ServerSettings>),
+    /// Run a node of a cluster whose control plane runs elsewhere.
+    Agent(Box<AgentSettings>),
+    /// Make, list and take away the tokens that nodes join with.
+    Token(TokenSettings),
+    /// Run the API server alone, with its store.
+    Apiserver(Box<ServerSettings>),
+    /// Run the kubelet alone, with the runtime and the pods' network it needs.
+    Kubelet(Box<KubeletSettings>),
+    /// Run the service proxy alone.
+    Proxy(ProxySettings),
     /// Run the scheduler alone, against the cluster of a kubeconfig.
     Scheduler(SchedulerSettings),
     /// Run the controllers alone, against the cluster of a kubeconfig.
@@ -154,6 +170,14 @@ pub fn read(arguments: Vec<OsString>) -> Cli {
     match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
+    }
+}
+
+/// What a server is told when it is told nothing.
+pub fn server_defaults() -> anyhow::Result<ServerSettings> {
+    match Cli::try_parse_from(["corten", "server"])?.command {
+        Command::Server(settings) => Ok(*settings),
+        other => anyhow::bail!("{other:?} is no server"),
     }
 }
 

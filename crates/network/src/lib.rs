@@ -12,6 +12,7 @@ pub mod cni;
 pub mod dns;
 pub mod names;
 pub mod netlink;
+pub mod peers;
 pub mod proxy;
 pub mod services;
 

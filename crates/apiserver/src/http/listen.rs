@@ -42,7 +42,8 @@ pub enum TlsError {
 }
 
 /// The server's side of TLS: `serving` as its own certificate; client certificates are optional
-/// and must be signed by one of `client_ca` (PEM).
+/// and must be signed by one of `client_ca` (PEM). The authority is shown too: a node that joins
+/// knows it by its fingerprint alone.
 pub fn tls_config(serving: &Identity, client_ca: &str) -> Result<Arc<ServerConfig>, TlsError> {
     use rustls_pki_types::CertificateDer;
     use rustls_pki_types::pem::PemObject;
@@ -50,10 +51,11 @@ pub fn tls_config(serving: &Identity, client_ca: &str) -> Result<Arc<ServerConfi
     let refused = |e: &dyn std::fmt::Display| TlsError::Rustls(e.to_string());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
+    let mut shown = serving.chain()?;
     for certificate in CertificateDer::pem_slice_iter(client_ca.as_bytes()) {
-        roots
-            .add(certificate.map_err(|e| refused(&e))?)
-            .map_err(|e| refused(&e))?;
+        let certificate = certificate.map_err(|e| refused(&e))?;
+        shown.push(certificate.clone());
+        roots.add(certificate).map_err(|e| refused(&e))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
@@ -63,7 +65,7 @@ pub fn tls_config(serving: &Identity, client_ca: &str) -> Result<Arc<ServerConfi
         .with_safe_default_protocol_versions()
         .map_err(|e| refused(&e))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(serving.chain()?, serving.key_der()?)
+        .with_single_cert(shown, serving.key_der()?)
         .map_err(|e| refused(&e))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))

@@ -1,6 +1,7 @@
 //! What a certificate request asks for, and whether a kubelet may ask for it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestSpec,
@@ -17,6 +18,10 @@ pub(super) struct Asked {
     pub common_name: String,
     pub organizations: Vec<String>,
     pub hosts: usize,
+    /// Of those, names.
+    pub names: Vec<String>,
+    /// Of those, addresses.
+    pub addresses: Vec<IpAddr>,
     /// Addresses of people and URIs, which no certificate here has.
     pub strange_names: usize,
 }
@@ -49,12 +54,26 @@ pub(super) fn read(request: &CertificateSigningRequest) -> Result<Asked, String>
         };
         for name in &names.general_names {
             match name {
-                GeneralName::DNSName(_) | GeneralName::IPAddress(_) => asked.hosts += 1,
+                GeneralName::DNSName(name) => {
+                    asked.hosts += 1;
+                    asked.names.push((*name).to_owned());
+                }
+                GeneralName::IPAddress(bytes) => {
+                    asked.hosts += 1;
+                    asked.addresses.extend(address(bytes));
+                }
                 _ => asked.strange_names += 1,
             }
         }
     }
     Ok(asked)
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return Some(four.into());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
 }
 
 fn usages(spec: &CertificateSigningRequestSpec) -> BTreeSet<&str> {

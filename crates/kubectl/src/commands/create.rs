@@ -41,8 +41,12 @@ pub async fn run(session: &Session, flags: &Create) -> Result<u8> {
     let mut made = Vec::new();
     for document in documents {
         let what = format!("error when creating {:?}", document.source);
+        let kind = document.object["kind"]
+            .as_str()
+            .unwrap_or_default()
+            .to_lowercase();
         let done = one(session, flags, document.object).await;
-        match done.map_err(|e| named(e, made_up > 0, &what)) {
+        match done.map_err(|e| named(e, (made_up > 0).then_some(kind.as_str()), &what)) {
             Ok(found) => {
                 if flags.output.is_none() {
                     let dry = match flags.dry_run.as_str() {
@@ -72,14 +76,12 @@ pub async fn run(session: &Session, flags: &Create) -> Result<u8> {
 }
 
 /// An error told as kubectl tells it: of something in a file, or of what was to be made.
-fn named(error: Error, made_up: bool, what: &str) -> Error {
-    match error {
-        Error::Server(status) if made_up => {
-            let resource = status.details.as_ref().map_or("", |d| d.kind.as_str());
-            let kind = resource.strip_suffix('s').unwrap_or(resource);
+fn named(error: Error, made_up: Option<&str>, what: &str) -> Error {
+    match (error, made_up) {
+        (Error::Server(status), Some(kind)) => {
             usage(format!("failed to create {kind}: {}", status.message))
         }
-        other => other.during(what),
+        (other, _) => other.during(what),
     }
 }
 

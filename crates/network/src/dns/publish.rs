@@ -1,7 +1,7 @@
 //! How pods find the server: the Service `kube-system/kube-dns` and this node's EndpointSlice of it.
 //!
 //! The service has no selector; each node that runs a server adds a slice with its own listening
-//! address, and the service's traffic policy keeps every pod with its own node's server.
+//! address, and pods of nodes that run none are answered by one of those.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -47,7 +47,6 @@ fn service(publication: &Publication) -> Value {
         "spec": {
             "clusterIP": publication.service_ip,
             "clusterIPs": [publication.service_ip],
-            "internalTrafficPolicy": "Local",
             "ports": [port("dns", "UDP"), port("dns-tcp", "TCP")],
         },
     })
@@ -105,6 +104,13 @@ pub async fn ensure_service(
     if spec.selector.is_some_and(|selector| !selector.is_empty()) {
         tracing::info!("service {NAMESPACE}/{NAME} selects pods: it is left to them");
         return Ok(());
+    }
+    if spec.internal_traffic_policy.as_deref() == Some("Local") {
+        // As it was made when every node had a server of its own.
+        let patch = Patch::Merge(json!({"spec": {"internalTrafficPolicy": "Cluster"}}));
+        services
+            .patch(NAME, &PatchParams::default(), &patch)
+            .await?;
     }
     let address = publication.service_ip.to_string();
     if spec.cluster_ip.as_deref() != Some(address.as_str()) {

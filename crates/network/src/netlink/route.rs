@@ -19,6 +19,7 @@ const GETLINK: u16 = 18;
 const NEWADDR: u16 = 20;
 const DELADDR: u16 = 21;
 const GETADDR: u16 = 22;
+const DELROUTE: u16 = 25;
 const NEWROUTE: u16 = 24;
 const GETROUTE: u16 = 26;
 const NEWNEIGH: u16 = 28;
@@ -356,6 +357,57 @@ impl Route {
                 },
             );
         })
+    }
+
+    /// A route to `target` through a neighbour, out of whichever link leads to it; one that exists
+    /// is replaced. The kernel refuses a gateway that no link leads to.
+    pub fn set_gateway(&mut self, target: IpNet, gateway: IpAddr) -> Result<(), Error> {
+        let what = format!("set route to {target} through {gateway}");
+        self.0.request(&what, |w, seq| {
+            let kind = flags::REQUEST | flags::ACK | flags::CREATE | flags::REPLACE;
+            w.message(NEWROUTE, kind, seq, |w| {
+                // As in `set_route`; the scope is the universe.
+                w.raw(&[
+                    family(&target.addr()),
+                    target.prefix_len(),
+                    0,
+                    0,
+                    254,
+                    3,
+                    0,
+                    1,
+                ]);
+                w.raw(&0u32.to_ne_bytes());
+                w.attr(1, &octets(&target.network()));
+                w.attr(5, &octets(&gateway));
+            });
+        })
+    }
+
+    /// Takes the route to `target` away; one that is gone already is fine.
+    pub fn delete_route(&mut self, target: IpNet) -> Result<(), Error> {
+        let what = format!("delete route to {target}");
+        let result = self.0.request(&what, |w, seq| {
+            w.message(DELROUTE, flags::REQUEST | flags::ACK, seq, |w| {
+                // Any scope, protocol and type.
+                w.raw(&[
+                    family(&target.addr()),
+                    target.prefix_len(),
+                    0,
+                    0,
+                    254,
+                    0,
+                    255,
+                    0,
+                ]);
+                w.raw(&0u32.to_ne_bytes());
+                w.attr(1, &octets(&target.network()));
+            });
+        });
+        match result {
+            Err(error) if error.errno() == Some(Errno::SRCH) => Ok(()),
+            other => other,
+        }
     }
 
     /// Index of the link that carries the default route.
