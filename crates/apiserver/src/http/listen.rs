@@ -42,8 +42,8 @@ pub enum TlsError {
 }
 
 /// The server's side of TLS: `serving` as its own certificate; client certificates are optional
-/// and must be signed by one of `client_ca` (PEM). The authority is shown too: a node that joins
-/// knows it by its fingerprint alone.
+/// and must be signed by one of `client_ca` (PEM). The first of these, the cluster's own authority,
+/// is shown too: a node that joins knows it by its fingerprint alone.
 pub fn tls_config(serving: &Identity, client_ca: &str) -> Result<Arc<ServerConfig>, TlsError> {
     use rustls_pki_types::CertificateDer;
     use rustls_pki_types::pem::PemObject;
@@ -54,7 +54,9 @@ pub fn tls_config(serving: &Identity, client_ca: &str) -> Result<Arc<ServerConfi
     let mut shown = serving.chain()?;
     for certificate in CertificateDer::pem_slice_iter(client_ca.as_bytes()) {
         let certificate = certificate.map_err(|e| refused(&e))?;
-        shown.push(certificate.clone());
+        if roots.is_empty() {
+            shown.push(certificate.clone());
+        }
         roots.add(certificate).map_err(|e| refused(&e))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())

@@ -3,7 +3,7 @@
 //! what it says, so that a later kubelet finds its containers again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -177,17 +177,15 @@ pub fn read(place: &Path, node: &str, now: Timestamp) -> (Vec<Arc<Pod>>, Vec<Man
     let mut pods: BTreeMap<String, Arc<Pod>> = BTreeMap::new();
     for (path, text) in texts {
         match parse(&path, &text, node, now) {
-            Ok(pod) => {
-                let key = name_of(&pod);
-                if pods.contains_key(&key) {
-                    errors.push(ManifestError::Content {
-                        path,
-                        reason: format!("another manifest has the pod {key} already"),
-                    });
-                } else {
-                    pods.insert(key, Arc::new(pod));
+            Ok(pod) => match pods.entry(name_of(&pod)) {
+                Entry::Occupied(taken) => errors.push(ManifestError::Content {
+                    path,
+                    reason: format!("another manifest has the pod {} already", taken.key()),
+                }),
+                Entry::Vacant(free) => {
+                    free.insert(Arc::new(pod));
                 }
-            }
+            },
             Err(error) => errors.push(error),
         }
     }

@@ -288,7 +288,8 @@ fn hard_spreading_counts_what_it_should() {
     let other_space = json!({"metadata": {"namespace": "elsewhere"}});
     let leaving = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
     let version = json!({"metadata": {"labels": {"version": "1"}}});
-    let cases: [(&str, Vec<Arc<Pod>>, Value, &[&str]); 8] = [
+    type Case<'c> = (&'c str, Vec<Arc<Pod>>, Value, &'c [&'c str]);
+    let cases: [Case<'_>; 8] = [
         // The tainted node's empty zone counts as the emptiest: one more than it is allowed.
         ("empty zone", vec![], spread(json!({})), &["a", "b"]),
         (

@@ -77,7 +77,8 @@ fn room(scheduler: &mut Scheduler, pod: Arc<Pod>) -> Result<(String, Vec<String>
 fn the_least_is_lost() {
     // Nodes a and b, each with pods of (name, priority, cpu); who has to go for 2 CPUs.
     type Pods<'p> = &'p [(&'p str, i32, &'p str)];
-    let cases: [(&str, Pods<'_>, Pods<'_>, (&str, &[&str])); 4] = [
+    type Case<'c> = (&'c str, Pods<'c>, Pods<'c>, (&'c str, &'c [&'c str]));
+    let cases: [Case<'_>; 4] = [
         (
             "lowest highest priority",
             &[("a1", 5, "4")],

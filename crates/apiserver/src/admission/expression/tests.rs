@@ -1,3 +1,5 @@
+//! Which conditions match, and what is said of those that cannot be judged.
+
 use cel::Activation;
 use serde_json::json;
 

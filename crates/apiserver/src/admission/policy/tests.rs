@@ -1,3 +1,5 @@
+//! Configurations merged into objects, and which policies count.
+
 use serde_json::json;
 
 use super::mutating::apply;

@@ -1,3 +1,5 @@
+//! How answers of webhooks are read, denials told, and webhooks kept.
+
 use serde_json::json;
 
 use super::review::{AnswerError, answer};
