@@ -247,3 +247,23 @@ fn a_namespace_takes_everything_with_it() {
     cluster.kubectl(&["delete", "namespace", "shop", "--timeout=120s"]);
     assert!(!cluster.kubectl(&["get", "pods", "-A"]).contains("shop"));
 }
+
+#[test]
+fn a_quota_says_what_is_used() {
+    let cluster = cluster!();
+    cluster.kubectl(&["create", "namespace", "small"]);
+    cluster.kubectl(&["create", "quota", "q", "-n", "small", "--hard=configmaps=3"]);
+    let used = |wanted: &str| {
+        eventually(&format!("{wanted} config maps used"), || {
+            let path = "jsonpath={.status.used.configmaps}";
+            let used = cluster.kubectl(&["get", "quota", "q", "-n", "small", "-o", path]);
+            (used == wanted).then_some(()).ok_or(used)
+        });
+    };
+    // The one with the cluster's certificate authority is in every namespace.
+    used("1");
+    cluster.kubectl(&["create", "configmap", "a", "-n", "small"]);
+    used("2");
+    cluster.kubectl(&["delete", "configmap", "a", "-n", "small"]);
+    used("1");
+}

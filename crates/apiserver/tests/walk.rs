@@ -62,7 +62,7 @@ fn body(resource: &Resource) -> Value {
         }
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => json!({"spec": {
             "matchConstraints": constraints, "reinvocationPolicy": "Never",
-            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}],
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/spec'}]"}}],
         }}),
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => json!({"spec": {
             "matchConstraints": constraints, "validations": [{"expression": "true"}],
