@@ -170,6 +170,8 @@ where
     /// Carries a process's streams until it has ended or the client has gone.
     pub async fn run(mut self, process: Result<Process, String>) {
         let gone = self.gone.clone();
+        // A client that has gone is noticed where the streams are carried.
+        let _ = self.greet().await;
         let outcome = match process {
             Ok(process) => tokio::select! {
                 outcome = self.carry(process) => outcome,
@@ -179,6 +181,16 @@ where
         };
         // From here on failures only mean that the client has gone.
         let _ = self.report(&outcome).await;
+    }
+
+    /// Tells the client of a WebSocket that its streams are connected: an empty message on the lowest
+    /// channel it can hear, as upstream's servers send. Nothing written after it is missed.
+    async fn greet(&self) -> io::Result<()> {
+        let lowest = [&self.stdout, &self.stderr, &self.error];
+        match lowest.into_iter().flatten().next() {
+            Some(channel @ ChannelWriter::WebSocket { .. }) => channel.send(&[]).await,
+            _ => Ok(()),
+        }
     }
 
     async fn carry(&mut self, process: Process) -> Result<i32, String> {

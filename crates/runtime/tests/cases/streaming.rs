@@ -203,6 +203,8 @@ pub async fn attach_follows_a_running_container(node: Node) {
     let mut watcher = Client::open(&watching, "v4.channel.k8s.io").await;
     let typing = cri.attach(attach(true)).await.unwrap().into_inner().url;
     let mut client = Client::open(&typing, "v5.channel.k8s.io").await;
+    // Who has been greeted misses nothing from then on.
+    assert_eq!(watcher.next().await, Some((1, Vec::new())));
     client.send(0, b"line one\n").await;
     client.until(1, "line one\n").await;
     watcher.until(1, "line one\n").await;
