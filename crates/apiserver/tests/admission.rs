@@ -243,3 +243,29 @@ async fn claims_grow_where_their_class_lets_them() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_pod_waits_for_the_account_of_a_new_namespace() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let new = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "new"}});
+    admin.post("/api/v1/namespaces", &new).await.ok();
+    let account =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    // The pod asks first: only then is the account made, as a controller would.
+    let (pods, accounts) = (
+        "/api/v1/namespaces/new/pods",
+        "/api/v1/namespaces/new/serviceaccounts",
+    );
+    let asking = pod("early");
+    let (created, _) = tokio::join!(admin.post(pods, &asking), admin.post(accounts, &account));
+    assert_eq!(created.ok()["spec"]["serviceAccountName"], "default");
+
+    let mut other = pod("other");
+    other["spec"]["serviceAccountName"] = "absent".into();
+    let refused = admin.post(pods, &other).await.fails(403);
+    assert_eq!(
+        refused["message"],
+        "pods \"other\" is forbidden: error looking up service account new/absent: serviceaccount \"absent\" not found"
+    );
+}

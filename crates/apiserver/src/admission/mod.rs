@@ -3,7 +3,8 @@
 //!
 //! The order is upstream's recommended one: the built-in plugins, then policies, then webhooks, and
 //! last [`quota`], which must count what will be stored. Policies and webhooks wait for others and see
-//! every operation; the built-in plugins look at memory alone.
+//! every operation; the built-in plugins look at memory alone, save that a pod may wait a moment for its
+//! namespace's default account.
 
 mod attributes;
 mod certificate_identity;
@@ -228,6 +229,7 @@ impl Chain {
         object: &mut Value,
         old: Option<&Value>,
     ) -> Result<bool, Status> {
+        service_account::await_default(admission, object).await;
         self.plugins
             .iter()
             .try_for_each(|plugin| plugin.mutate(admission, object, old))?;
