@@ -11,6 +11,7 @@ use store::{RegisterError, Registration, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Chain;
+use crate::admission::policy::typecheck;
 use crate::aggregation::{self, Aggregation};
 use crate::audit::{Audit, AuditError};
 use crate::authentication::Authenticator;
@@ -152,6 +153,7 @@ impl ApiServer {
         follow_rbac(&server.store, &rbac, &server.ending);
         server.admission.follow(&server.store, &server.ending);
         extensions::start(&server).await?;
+        typecheck::start(&server);
         aggregation::start(&server);
         flow::objects::start(&server);
         *server.ready.write() = true;
