@@ -6,7 +6,7 @@ use apiserver::audit::AuditConfig;
 use apiserver::authentication::Peer;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Cluster, config_map};
+use crate::harness::{Client, Cluster, config_map, namespace, pod};
 
 async fn cluster(rules: &str) -> Cluster {
     let dir = tempfile::tempdir().unwrap();
@@ -203,5 +203,35 @@ async fn a_wrong_policy_is_refused_at_start() {
     assert!(
         error.to_string().contains("policy.yaml: it has no rules"),
         "{error}"
+    );
+}
+
+#[tokio::test]
+async fn admission_adds_its_notes() {
+    let cluster = cluster("rules: [{level: Metadata, omitStages: [RequestReceived]}]").await;
+    let client = masters(&cluster, "maker");
+    namespace(&client, "default").await;
+    let labels =
+        json!({"metadata": {"labels": {"pod-security.kubernetes.io/audit": "restricted"}}});
+    client
+        .patch("/api/v1/namespaces/default", "merge", &labels)
+        .await
+        .ok();
+    client
+        .post("/api/v1/namespaces/default/pods", &pod("a"))
+        .await
+        .ok();
+    let told = told(&cluster, "maker").await;
+    let notes = &told.last().unwrap()["annotations"];
+    assert_eq!(
+        notes["pod-security.kubernetes.io/enforce-policy"],
+        "privileged:latest"
+    );
+    let found = notes["pod-security.kubernetes.io/audit-violations"]
+        .as_str()
+        .unwrap();
+    assert!(
+        found.starts_with("would violate PodSecurity \"restricted:latest\": "),
+        "{found}"
     );
 }

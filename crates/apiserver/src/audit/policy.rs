@@ -375,9 +375,8 @@ fn check(rule: &FileRule, path: &Path<'_>, errors: &mut Vec<FieldError>) -> Leve
             ));
         }
     }
-    if !rule.non_resource_urls.is_empty()
-        && !(rule.resources.is_empty() && rule.namespaces.is_empty())
-    {
+    let resources = !rule.resources.is_empty() || !rule.namespaces.is_empty();
+    if !rule.non_resource_urls.is_empty() && resources {
         errors.push(FieldError::invalid(
             urls,
             rule.non_resource_urls.join(","),
