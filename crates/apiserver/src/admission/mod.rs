@@ -13,14 +13,17 @@ mod claim_resize;
 pub(crate) mod configuration;
 mod default_classes;
 mod default_tolerations;
+mod device_selectors;
 mod expression;
 mod limit_ranger;
 pub mod metrics;
 mod namespace_lifecycle;
 pub(crate) mod node_restriction;
+mod pod_groups;
+mod pod_resize;
 mod pod_security;
 mod pod_topology_labels;
-mod policy;
+pub(crate) mod policy;
 mod priority;
 mod quota;
 mod rbac_escalation;
@@ -189,6 +192,9 @@ impl Chain {
                 Box::new(certificates::Certificates),
                 Box::new(default_classes::DefaultClasses),
                 Box::new(pod_topology_labels::PodTopologyLabels),
+                Box::new(pod_groups::PodGroups),
+                Box::new(pod_resize::NodeDeclaredFeatures),
+                Box::new(pod_resize::PodResize),
                 Box::new(rbac_escalation::Escalation),
             ],
             policies: Arc::default(),
