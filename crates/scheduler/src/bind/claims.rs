@@ -197,7 +197,7 @@ async fn try_write(
             let finalizers = claim.metadata.finalizers.get_or_insert_default();
             if !finalizers.iter().any(|f| f == FINALIZER) {
                 finalizers.push(FINALIZER.to_owned());
-                match api.replace(&name(&claim).to_owned(), &params, &claim).await {
+                match api.replace(name(&claim), &params, &claim).await {
                     Ok(updated) => claim = updated,
                     Err(error) => return Ok(Err(error)),
                 }
@@ -225,9 +225,7 @@ async fn try_write(
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
     }
     claim.status = Some(status);
-    Ok(api
-        .replace_status(&name(&claim).to_owned(), &params, &claim)
-        .await)
+    Ok(api.replace_status(name(&claim), &params, &claim).await)
 }
 
 /// The allocation, each share of a device with a name of its own.
@@ -333,7 +331,7 @@ async fn delete(
         let finalizers = claim.metadata.finalizers.get_or_insert_default();
         finalizers.retain(|f| f != FINALIZER);
         let params = PostParams::default();
-        match api.replace(&name(&claim).to_owned(), &params, &claim).await {
+        match api.replace(name(&claim), &params, &claim).await {
             Err(error) if conflicts(&error) => claim = api.get(name(&claim)).await?,
             Err(error) => return Err(error),
             Ok(_) => break,

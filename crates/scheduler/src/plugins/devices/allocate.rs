@@ -354,7 +354,8 @@ impl<'c> Search<'c, '_> {
             return Ok(false);
         }
         // The first who shares a device has taken its counters.
-        let counts = !device.counters.is_empty() && !(device.shared && self.is_shared(&device.id));
+        let counted = device.shared && self.is_shared(&device.id);
+        let counts = !counted && !device.counters.is_empty();
         if counts
             && !self
                 .counters
