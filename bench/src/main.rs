@@ -15,6 +15,10 @@ mod table;
 
 use clap::{Parser, Subcommand};
 
+/// What runs in this process is measured as it runs in Corten's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(
     name = "bench",

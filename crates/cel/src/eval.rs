@@ -400,7 +400,7 @@ impl<'a> Evaluation<'_, 'a> {
 
     fn find(&mut self, value: &Value<'a>, key: &Value<'a>) -> Result<Found<'a>, Fault> {
         let found = match value {
-            Value::Map(map) => map.find(key)?,
+            Value::Map(map) => map.look_up(key)?,
             Value::List(list) => {
                 let index = check_index(key)?;
                 return match usize::try_from(index) {

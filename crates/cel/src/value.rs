@@ -137,6 +137,17 @@ impl<'a> Value<'a> {
         json::typed(json, declared).map_err(|fault| fault.to_string())
     }
 
+    /// A quantity.
+    pub fn quantity(quantity: api::quantity::Quantity) -> Self {
+        Value::opaque(OpaqueValue::Quantity(quantity))
+    }
+
+    /// A semantic version, read strictly; the error is as `semver()` words it.
+    pub fn semver(text: &str) -> Result<Self, String> {
+        crate::functions::semver::strict(text)
+            .map(|version| Value::opaque(OpaqueValue::Semver(version)))
+    }
+
     pub(crate) fn opaque(value: OpaqueValue<'a>) -> Self {
         Value::Opaque(Arc::new(value))
     }

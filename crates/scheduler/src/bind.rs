@@ -1,5 +1,7 @@
 //! Execute: what the loop decided, written through the API.
 
+pub mod claims;
+
 use std::{sync::Arc, time::Duration};
 
 use client::{Change, Context, Scope};
@@ -29,6 +31,8 @@ pub enum Prepare {
         /// The node.
         node: Arc<str>,
     },
+    /// A claim for devices gets some, and is reserved for the pod.
+    Claim(claims::ClaimStep),
 }
 
 /// A write that failed.
@@ -45,7 +49,7 @@ pub enum BindError {
         source: kube::Error,
     },
     /// What the binding needs first could not be had.
-    #[error("prepare volumes of pod {pod}: {why}")]
+    #[error("prepare what pod {pod} needs: {why}")]
     Prepare {
         /// `namespace/name`.
         pod: Box<str>,
@@ -109,30 +113,68 @@ pub async fn bind(client: &Client, pod: &Arc<PodInfo>, node: &str) -> Result<(),
         })
 }
 
-/// Writes what the pod's volumes need, and waits until its claims are bound, but not longer than
-/// `patience`.
+/// How long what a pod needs may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Volumes.
+    pub volumes: Duration,
+    /// Devices that have to be attached to the node.
+    pub devices: Duration,
+}
+
+/// Writes what the pod needs before it may be bound to `node`, and waits until it has it.
 pub async fn prepare(
     context: &Context,
     pod: &Arc<PodInfo>,
     steps: &[Prepare],
-    patience: Duration,
+    node: &str,
+    patience: Patience,
 ) -> Result<(), BindError> {
     let failed = |why: String| BindError::Prepare {
         pod: pod.key.clone(),
         why,
     };
+    let is_claim = |step: &Prepare| matches!(step, Prepare::Claim(_));
+    if !steps.iter().all(is_claim) {
+        prepare_volumes(context, steps, patience.volumes)
+            .await
+            .map_err(failed)?;
+    }
+    let claims = claim_steps(steps);
+    if claims.is_empty() {
+        return Ok(());
+    }
+    claims::prepare(context, pod, &claims, node, patience.devices)
+        .await
+        .map_err(failed)
+}
+
+/// Those of the steps that are about claims for devices.
+pub fn claim_steps(steps: &[Prepare]) -> Vec<&claims::ClaimStep> {
+    let claims = steps.iter().filter_map(|step| match step {
+        Prepare::Claim(step) => Some(step),
+        _ => None,
+    });
+    claims.collect()
+}
+
+async fn prepare_volumes(
+    context: &Context,
+    steps: &[Prepare],
+    patience: Duration,
+) -> Result<(), String> {
     for step in steps {
         write_step(&context.client, step)
             .await
-            .map_err(|e| failed(e.to_string()))?;
+            .map_err(|e| e.to_string())?;
     }
     let claims = context.informers.get::<PersistentVolumeClaim>(Scope::All);
     let mut changes = claims.subscribe();
-    let claim_of = |step: &Prepare| match step {
-        Prepare::BindVolume { claim, .. } | Prepare::Provision { claim, .. } => claim.clone(),
-    };
     let done = |step: &Prepare| -> Result<bool, String> {
-        let meta = &claim_of(step).metadata;
+        let (Prepare::BindVolume { claim, .. } | Prepare::Provision { claim, .. }) = step else {
+            return Ok(true);
+        };
+        let meta = &claim.metadata;
         let (space, name) = (
             meta.namespace.as_deref().unwrap_or_default(),
             meta.name.as_deref().unwrap_or_default(),
@@ -159,7 +201,7 @@ pub async fn prepare(
         loop {
             let mut all = true;
             for step in steps {
-                all &= done(step).map_err(failed)?;
+                all &= done(step)?;
             }
             if all {
                 return Ok(());
@@ -170,9 +212,7 @@ pub async fn prepare(
     };
     match tokio::time::timeout(patience, waiting).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(failed(
-            "binding volumes: context deadline exceeded".to_owned(),
-        )),
+        Err(_) => Err("binding volumes: context deadline exceeded".to_owned()),
     }
 }
 
@@ -180,6 +220,7 @@ const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
 async fn write_step(client: &Client, step: &Prepare) -> Result<(), kube::Error> {
     match step {
+        Prepare::Claim(_) => Ok(()),
         Prepare::BindVolume { volume, claim } => {
             let volumes: Api<PersistentVolume> = Api::all(client.clone());
             let meta = &claim.metadata;

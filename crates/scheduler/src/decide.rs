@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, Pod},
+    resource::v1::ResourceClaim,
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -16,9 +19,10 @@ use crate::{
     framework::{
         Overlay, Rejection,
         diagnosis::Diagnosis,
-        profile::Profile,
+        profile::{self, Profile},
         ranking::{PodFilters, Rankings, whole},
     },
+    plugins::devices::{self, awaiting::Awaiting, plugin::Released},
     preemption::{self, Candidate, NoCandidate},
     queue::{
         Attempt, Queue,
@@ -58,6 +62,8 @@ pub enum Verdict {
         preempt: Option<Arc<Candidate>>,
         /// The node it was nominated to will not do any more.
         clear: bool,
+        /// A claim to give up.
+        release: Released,
     },
 }
 
@@ -68,6 +74,8 @@ pub struct Scheduler {
     queue: Queue,
     profiles: Vec<(Profile, Rankings)>,
     extenders: Extenders,
+    /// Pods whose claims for devices are not there yet.
+    awaiting: Awaiting,
 }
 
 impl Scheduler {
@@ -87,6 +95,7 @@ impl Scheduler {
                 .map(|p| (p, Rankings::default()))
                 .collect(),
             extenders: Extenders::default(),
+            awaiting: Awaiting::default(),
         }
     }
 
@@ -132,8 +141,27 @@ impl Scheduler {
             {
                 self.cache.nominate(info.clone(), node);
             }
-            self.queue.apply(info.clone(), gated(&info), now);
+            self.enqueue(info, now);
         }
+    }
+
+    /// The pod waits to be placed, or for what has to be there before it is worth a try (PreEnqueue).
+    fn enqueue(&mut self, pod: Arc<PodInfo>, now: Instant) {
+        let held = self.awaiting.note(&pod, &self.cache.devices);
+        let gated = gated(&pod) || held;
+        self.queue.apply(pod, gated, now);
+    }
+
+    /// A claim for devices came, changed or went.
+    pub fn resource_claim(&mut self, claim: Arc<ResourceClaim>, there: bool, now: Instant) {
+        let key = devices::key(&claim);
+        self.cache.devices.claim(claim, there);
+        for uid in self.awaiting.take(&key) {
+            if let Some(pod) = self.queue.get(&uid).cloned() {
+                self.enqueue(pod, now);
+            }
+        }
+        self.happened(ClusterEvents::DEVICES, now);
     }
 
     /// A pod went.
@@ -143,6 +171,7 @@ impl Scheduler {
 
     fn gone(&mut self, uid: &str, now: Instant) {
         self.queue.remove(uid);
+        self.awaiting.forget(uid);
         if let Some(pod) = self.cache.remove_pod(uid) {
             self.pod_event(ClusterEvents::POD_DELETE, &pod, now);
         }
@@ -235,7 +264,7 @@ impl Scheduler {
             Found::Node(node, prepare) => self.place(pod, node, prepare),
             Found::Nodes(nodes) => Verdict::Ask(nodes),
             Found::Room(diagnosis, candidate) => self.make_room(pod, diagnosis, candidate, now),
-            Found::Nothing(diagnosis, why) => {
+            Found::Nothing(diagnosis, why, release) => {
                 let keeps = matches!(why, NoCandidate::Waiting(_));
                 if let Some(slot) = nominated.filter(|_| keeps) {
                     let name = self.cache.at(slot).name.clone();
@@ -246,6 +275,7 @@ impl Scheduler {
                     diagnosis,
                     preempt: None,
                     clear: !keeps && (nominated.is_some() || pod.nominated_node().is_some()),
+                    release,
                 }
             }
         }
@@ -254,6 +284,7 @@ impl Scheduler {
     fn place(&mut self, pod: &Arc<PodInfo>, node: Arc<str>, prepare: Vec<Prepare>) -> Verdict {
         self.cache.place_pod(pod.clone(), &node);
         self.cache.volumes.promise(pod, &prepare);
+        self.cache.devices.promise(pod, &prepare);
         Verdict::Bind { node, prepare }
     }
 
@@ -293,6 +324,7 @@ impl Scheduler {
                         diagnosis,
                         preempt: None,
                         clear: pod.nominated_node().is_some(),
+                        release: Released::Nothing,
                     }
                 } else {
                     let node = leaders[tie(leaders.len()).min(leaders.len() - 1)].clone();
@@ -329,6 +361,7 @@ impl Scheduler {
             diagnosis,
             preempt: Some(candidate),
             clear: false,
+            release: Released::Nothing,
         }
     }
 
@@ -388,7 +421,7 @@ enum Found {
     /// For the extenders to choose from.
     Nodes(Vec<(Arc<str>, i64)>),
     Room(Box<Diagnosis>, Arc<Candidate>),
-    Nothing(Box<Diagnosis>, NoCandidate),
+    Nothing(Box<Diagnosis>, NoCandidate, Released),
 }
 
 /// One scheduling cycle; `nominated` is where room was made for the pod before.
@@ -406,10 +439,12 @@ fn search(
         Ok(filters) => filters,
         Err((plugin, rejection)) => {
             let mut diagnosis = whole(cache, plugin, &rejection);
-            if profile.preempts && diagnosis.total > 0 {
+            diagnosis.devices = profile.said_of_devices(plugin);
+            let told = diagnosis.devices != Some(profile::NOT_FOUND);
+            if profile.preempts && diagnosis.total > 0 && told {
                 diagnosis.preemption = Some(unhelpful(diagnosis.total));
             }
-            return Found::Nothing(Box::new(diagnosis), hopeless());
+            return Found::Nothing(Box::new(diagnosis), hopeless(), Released::Nothing);
         }
     };
     let mut ranking = rankings.take(profile, &pod.class, cache);
@@ -441,16 +476,29 @@ fn search(
             let node = cache.at(slot);
             Found::Node(node.name.clone(), filters.reserve(node))
         }
-        Err(diagnosis) if !profile.preempts || diagnosis.total == 0 => {
-            Found::Nothing(diagnosis, hopeless())
+        Err(diagnosis) if diagnosis.total == 0 => {
+            Found::Nothing(diagnosis, hopeless(), Released::Nothing)
         }
         Err(mut diagnosis) => {
+            let release = ranking.release(cache, &filters);
+            let devices = match ranking.rejected_by() {
+                Some(plugin) => profile.said_of_devices(plugin),
+                None => profile.said_of_devices("").map(|_| release.message()),
+            };
+            // Upstream stops there.
+            let stops = devices == Some(profile::NOT_FOUND);
+            if !profile.preempts || stops {
+                diagnosis.devices = devices;
+                rankings.put(ranking);
+                return Found::Nothing(diagnosis, hopeless(), release);
+            }
             match preemption::find(&mut ranking, cache, &filters, pod, &diagnosis, there) {
                 Ok(candidate) => Found::Room(diagnosis, candidate),
                 Err(why) => {
                     let (NoCandidate::Waiting(text) | NoCandidate::Hopeless(text)) = &why;
                     diagnosis.preemption = Some(text.clone());
-                    Found::Nothing(diagnosis, why)
+                    diagnosis.devices = devices;
+                    Found::Nothing(diagnosis, why, release)
                 }
             }
         }

@@ -324,7 +324,7 @@ async fn connect(extender: &Extender) -> Result<kube::Client, Box<dyn std::error
 }
 
 /// A duration as Go writes it: `1m30s`, `100ms`.
-fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut sum = 0.0;
     while !rest.is_empty() {

@@ -19,6 +19,7 @@ use k8s_openapi::api::{
         Service,
     },
     policy::v1::PodDisruptionBudget,
+    resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass},
 };
 use kube::Resource;
@@ -26,19 +27,20 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bind::{self, BindError, Nomination},
+    bind::{self, BindError, Nomination, Patience},
     cache::PodInfo,
     decide::{Decision, Scheduler, Verdict},
     extenders::Extenders,
     framework::{config::Configuration, diagnosis::Diagnosis, profile::Profile},
     metrics::Metrics,
+    plugins::devices::plugin::Released,
     preemption::Candidate,
     queue::{Attempt, events::ClusterEvents},
 };
 
 /// How many writes are under way at once. At the bound the loop decides no further pod until one
 /// has come back; events are taken in meanwhile. Writes under way together share the store's syncs.
-const WRITES: usize = 128;
+const WRITES: usize = 256;
 
 /// Events taken in at a stretch before the next decision.
 const STRETCH: usize = 256;
@@ -86,7 +88,7 @@ pub async fn run_with(context: Context, configuration: Configuration, shutdown: 
         context: context.clone(),
         metrics: metrics.clone(),
         report,
-        patience: configuration.bind_timeout,
+        patience: configuration.patience,
     };
     let mut scheduler = Scheduler::new(
         configuration
@@ -256,6 +258,17 @@ impl Others {
             s.cache.volumes.driver(driver, there);
             s.happened(ClusterEvents::STORAGE, now);
         });
+        self.follow::<DeviceClass>(context, |s, class, there, now| {
+            s.cache.apply_device_class(class, there);
+            s.happened(ClusterEvents::DEVICES, now);
+        });
+        self.follow::<ResourceSlice>(context, |s, slice, there, now| {
+            s.cache.devices.slice(slice, there);
+            s.happened(ClusterEvents::DEVICES, now);
+        });
+        self.follow::<ResourceClaim>(context, |s, claim, there, now| {
+            s.resource_claim(claim, there, now);
+        });
         self.follow::<CSIStorageCapacity>(context, |s, capacity, there, now| {
             s.cache.volumes.capacity(capacity, there);
             s.happened(ClusterEvents::STORAGE, now);
@@ -325,10 +338,11 @@ struct Hand {
     context: Context,
     metrics: Metrics,
     report: mpsc::Sender<Outcome>,
-    patience: Duration,
+    patience: Patience,
 }
 
 impl Hand {
+    /// What is seldom needed is boxed, so that the task of a plain binding stays small.
     async fn carry_out(self, decision: Decision, counted: bool) {
         let Decision { attempt, verdict } = decision;
         let begun = Instant::now();
@@ -336,7 +350,9 @@ impl Hand {
             Verdict::Bind { node, prepare } => {
                 let bound = async {
                     if !prepare.is_empty() {
-                        bind::prepare(&self.context, &attempt.pod, prepare, self.patience).await?;
+                        let pod = &attempt.pod;
+                        let (context, patience) = (&self.context, self.patience);
+                        Box::pin(bind::prepare(context, pod, prepare, node, patience)).await?;
                     }
                     match self.extenders.bind(&attempt.pod, node).await {
                         Ok(true) => Ok(()),
@@ -347,7 +363,16 @@ impl Hand {
                         }),
                     }
                 };
-                bound.await.map(|()| self.note_bound(&attempt, node))
+                let bound = bound.await;
+                let claims = bind::claim_steps(prepare);
+                if matches!(
+                    bound,
+                    Err(BindError::Binding { .. } | BindError::Extender { .. })
+                ) && !claims.is_empty()
+                {
+                    Box::pin(bind::claims::undo(&self.context, &attempt.pod, &claims)).await;
+                }
+                bound.map(|()| self.note_bound(&attempt, node))
             }
             // Asked and answered in the loop.
             Verdict::Ask(_) => Ok(()),
@@ -359,9 +384,11 @@ impl Hand {
                 diagnosis,
                 preempt,
                 clear,
+                release,
             } => {
-                self.explain(&attempt, diagnosis, preempt.as_deref(), *clear)
-                    .await
+                let explained = self.explain(&attempt, diagnosis, preempt.as_deref(), *clear);
+                let explained = Box::pin(explained).await;
+                explained.and(Box::pin(self.release(&attempt, release)).await)
             }
         };
         let profile = &attempt.pod.class.scheduler_name;
@@ -399,6 +426,14 @@ impl Hand {
         };
         // The loop is gone only at shutdown; nobody needs the outcome then.
         let _ = self.report.send(outcome).await;
+    }
+
+    async fn release(&self, attempt: &Attempt, release: &Released) -> Result<(), BindError> {
+        let released = bind::claims::release(&self.context, &attempt.pod, release).await;
+        released.map_err(|source| BindError::Prepare {
+            pod: attempt.pod.key.clone(),
+            why: format!("give up a claim: {source}"),
+        })
     }
 
     fn note_bound(&self, attempt: &Attempt, node: &str) {

@@ -133,7 +133,7 @@ fn word(text: &str) -> bool {
 }
 
 /// Strictly, as upstream's parser does and says.
-fn strict(text: &str) -> Result<Version, String> {
+pub(crate) fn strict(text: &str) -> Result<Version, String> {
     if text.is_empty() {
         return Err("Version string empty".to_owned());
     }

@@ -17,6 +17,8 @@ pub struct Map<'a>(Entries<'a>);
 #[derive(Clone, Debug)]
 enum Entries<'a> {
     Owned(Arc<BTreeMap<Key<'a>, Value<'a>>>),
+    /// With what a key that is not there gives where it is looked up.
+    Defaulting(Arc<BTreeMap<Key<'a>, Value<'a>>>, Arc<Value<'a>>),
     Json(&'a serde_json::Map<String, Json>, Shape<'a>),
 }
 
@@ -107,6 +109,12 @@ impl<'a> Map<'a> {
         Self(Entries::Owned(Arc::new(entries)))
     }
 
+    /// Of these. Looking up a key that is not there gives `default`, though `in` says that it is not
+    /// there.
+    pub fn defaulting(entries: BTreeMap<Key<'a>, Value<'a>>, default: Value<'a>) -> Self {
+        Self(Entries::Defaulting(Arc::new(entries), Arc::new(default)))
+    }
+
     pub(crate) fn json(fields: &'a serde_json::Map<String, Json>) -> Self {
         Self(Entries::Json(fields, Shape::Dynamic))
     }
@@ -125,7 +133,7 @@ impl<'a> Map<'a> {
     /// How many entries.
     pub fn len(&self) -> usize {
         match &self.0 {
-            Entries::Owned(entries) => entries.len(),
+            Entries::Owned(entries) | Entries::Defaulting(entries, _) => entries.len(),
             Entries::Json(fields, _) => fields.len(),
         }
     }
@@ -135,10 +143,19 @@ impl<'a> Map<'a> {
         self.len() == 0
     }
 
+    /// What looking the key up gives: its value, or the map's default.
+    pub(crate) fn look_up(&self, key: &Value<'a>) -> Result<Option<Value<'a>>, Fault> {
+        let found = self.find(key)?;
+        match &self.0 {
+            Entries::Defaulting(_, default) if found.is_none() => Ok(Some((**default).clone())),
+            _ => Ok(found),
+        }
+    }
+
     /// The value under this key, if there is one.
     pub(crate) fn find(&self, key: &Value<'a>) -> Result<Option<Value<'a>>, Fault> {
         match &self.0 {
-            Entries::Owned(entries) => {
+            Entries::Owned(entries) | Entries::Defaulting(entries, _) => {
                 let Some(key) = Key::of(key) else {
                     return Ok(None);
                 };
@@ -155,7 +172,7 @@ impl<'a> Map<'a> {
     /// The field an expression names; absent where it is not there, or is null in an object.
     pub(crate) fn field(&self, name: &str) -> Option<Outcome<'a>> {
         match &self.0 {
-            Entries::Owned(entries) => entries
+            Entries::Owned(entries) | Entries::Defaulting(entries, _) => entries
                 .get(&Key::String(Text::Borrowed(name)))
                 .cloned()
                 .map(Ok),
@@ -167,7 +184,7 @@ impl<'a> Map<'a> {
     /// The field JSON names.
     pub(crate) fn property(&self, name: &str) -> Option<Outcome<'a>> {
         match &self.0 {
-            Entries::Owned(_) => self.field(name),
+            Entries::Owned(_) | Entries::Defaulting(..) => self.field(name),
             Entries::Json(fields, shape) => {
                 let value = fields.get(name)?;
                 match shape {
@@ -186,7 +203,9 @@ impl<'a> Map<'a> {
     /// The keys an expression sees, in order.
     pub(crate) fn keys(&self) -> Vec<Value<'a>> {
         match &self.0 {
-            Entries::Owned(entries) => entries.keys().map(Key::value).collect(),
+            Entries::Owned(entries) | Entries::Defaulting(entries, _) => {
+                entries.keys().map(Key::value).collect()
+            }
             Entries::Json(fields, Shape::Object(properties)) => fields
                 .keys()
                 .filter(|name| properties.plain.contains_key(name.as_str()))
@@ -232,7 +251,7 @@ impl<'a> Map<'a> {
 
     /// The entries, all read.
     pub(crate) fn entries(&self) -> Result<Vec<(Key<'a>, Value<'a>)>, Fault> {
-        if let Entries::Owned(entries) = &self.0 {
+        if let Entries::Owned(entries) | Entries::Defaulting(entries, _) = &self.0 {
             return Ok(entries
                 .iter()
                 .map(|(key, value)| (key.clone(), value.clone()))
@@ -251,7 +270,7 @@ impl<'a> Map<'a> {
     pub(crate) fn source(&self) -> Option<&'a serde_json::Map<String, Json>> {
         match self.0 {
             Entries::Json(fields, _) => Some(fields),
-            Entries::Owned(_) => None,
+            Entries::Owned(_) | Entries::Defaulting(..) => None,
         }
     }
 

@@ -21,7 +21,10 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    core::v1::{Node, Pod},
+    resource::v1::DeviceClass,
+};
 
 use self::{
     class::{Class, Classes},
@@ -33,7 +36,11 @@ pub use self::{
     pod::{HostPort, PodInfo},
     resources::Resources,
 };
-use crate::{plugins::volumes::Volumes, preemption::Budgets, selectors::Owners};
+use crate::{
+    plugins::{devices::Devices, volumes::Volumes},
+    preemption::Budgets,
+    selectors::Owners,
+};
 
 /// The label of a node's own name.
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -76,6 +83,8 @@ pub struct Cache {
     pub owners: Owners,
     /// Volumes and claims.
     pub volumes: Volumes,
+    /// Devices and claims for them.
+    pub devices: Devices,
     /// PodDisruptionBudgets.
     pub budgets: Budgets,
 }
@@ -174,6 +183,12 @@ impl Cache {
         self.namespaces.insert(name.into(), labels);
         self.epoch += 1;
         true
+    }
+
+    /// A device class came, changed or went.
+    pub fn apply_device_class(&mut self, class: Arc<DeviceClass>, there: bool) {
+        // Where a resource is devices', NodeResourcesFit leaves it to them.
+        self.epoch += u64::from(self.devices.class_applied(class, there));
     }
 
     /// A namespace went.
@@ -294,7 +309,7 @@ impl Cache {
                 return;
             }
             let uid = pod.uid.clone();
-            self.remove_pod(&uid);
+            self.count_out(&uid);
         }
         let slot = self.slot_of(node);
         *self.priorities.entry(pod.priority()).or_default() += 1;
@@ -314,6 +329,12 @@ impl Cache {
 
     /// A pod is on no node any more. Answers its last state, if it was counted.
     pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
+        let pod = self.count_out(uid)?;
+        self.devices.displace(&pod);
+        Some(pod)
+    }
+
+    fn count_out(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
         self.withdraw(uid);
         let Placed { slot, pod } = self.placed.remove(uid)?;
         if let Some(count) = self.priorities.get_mut(&pod.priority()) {

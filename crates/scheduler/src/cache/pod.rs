@@ -61,7 +61,7 @@ impl PodInfo {
                 .and_then(|s| s.container_statuses.as_ref());
             statuses.is_some_and(|all| all.iter().any(|c| c.resources.is_some()))
         };
-        let same = old.spec == new.spec
+        let same = same_but_for_node(old.spec.as_ref(), new.spec.as_ref())
             && old.metadata.labels == new.metadata.labels
             && old.metadata.owner_references == new.metadata.owner_references
             && !resized(new)
@@ -130,6 +130,19 @@ impl PodInfo {
             .and_then(|s| s.start_time.as_ref())
             .map_or(i64::MAX, |t| t.0.as_second())
     }
+}
+
+/// Whether nothing changed but where the pod is, which is what a binding does.
+fn same_but_for_node(old: Option<&PodSpec>, new: Option<&PodSpec>) -> bool {
+    let (Some(old), Some(new)) = (old, new) else {
+        return old == new;
+    };
+    if old.node_name == new.node_name {
+        return old == new;
+    }
+    let mut moved = old.clone();
+    moved.node_name.clone_from(&new.node_name);
+    moved == *new
 }
 
 pub(super) fn host_ports(spec: &PodSpec) -> Vec<HostPort> {

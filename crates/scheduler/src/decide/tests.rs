@@ -70,7 +70,7 @@ fn reasons_are_upstreams() {
     assert_eq!(
         place(&mut s, pod("p", asking("2"))),
         Err("0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable. \
-             preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.".into())
+             no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.".into())
     );
     let mut spec = asking("100m");
     spec["nodeSelector"] = json!({"disk": "ssd"});
@@ -78,7 +78,7 @@ fn reasons_are_upstreams() {
         place(&mut scheduler([node("a", "4", "8Gi")]), pod("q", spec)),
         Err(
             "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. \
-             preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+             no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
                 .into()
         )
     );

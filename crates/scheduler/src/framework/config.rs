@@ -14,6 +14,7 @@ use crate::plugins::{
     inter_pod_affinity::InterPodAffinity, node_resources_fit::Strategy,
     pod_topology_spread::PodTopologySpread,
 };
+use crate::{bind::Patience, extenders};
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +48,8 @@ pub struct Configuration {
     pub extenders: Vec<Extender>,
     /// First and longest wait between two tries of one pod.
     pub backoff: (Duration, Duration),
-    /// How long volumes may take to be bound.
-    pub bind_timeout: Duration,
+    /// How long what pods need may take to be theirs.
+    pub patience: Patience,
 }
 
 impl Default for Configuration {
@@ -57,7 +58,10 @@ impl Default for Configuration {
             profiles: vec![Profile::default()],
             extenders: Vec::new(),
             backoff: (Duration::from_secs(1), Duration::from_secs(10)),
-            bind_timeout: Duration::from_secs(600),
+            patience: Patience {
+                volumes: Duration::from_secs(600),
+                devices: Duration::from_secs(600),
+            },
         }
     }
 }
@@ -109,6 +113,7 @@ const PLUGINS: &[(&str, i64)] = &[
     ("VolumeZone", 0),
     ("PodTopologySpread", 2),
     ("InterPodAffinity", 2),
+    ("DynamicResources", 2),
     ("DefaultPreemption", 0),
     ("NodeResourcesBalancedAllocation", 1),
     ("ImageLocality", 1),
@@ -129,6 +134,7 @@ const FILTERS: &[&str] = &[
     "VolumeZone",
     "PodTopologySpread",
     "InterPodAffinity",
+    "DynamicResources",
     "NodeDeclaredFeatures",
 ];
 /// Those that score.
@@ -138,6 +144,7 @@ const SCORERS: &[&str] = &[
     "NodeResourcesFit",
     "PodTopologySpread",
     "InterPodAffinity",
+    "DynamicResources",
     "NodeResourcesBalancedAllocation",
     "ImageLocality",
 ];
@@ -321,7 +328,7 @@ pub fn parse(text: &str) -> Result<Configuration, ConfigError> {
     let mut profiles = Vec::new();
     for (index, profile) in file.profiles.into_iter().enumerate() {
         let at = format!("profiles[{index}]");
-        let profile = read_profile(profile, &at, &mut configuration.bind_timeout)?;
+        let profile = read_profile(profile, &at, &mut configuration.patience)?;
         if !names.insert(profile.scheduler_name.clone()) {
             let name = &profile.scheduler_name;
             return Err(invalid(
@@ -350,7 +357,7 @@ pub fn parse(text: &str) -> Result<Configuration, ConfigError> {
 fn read_profile(
     profile: FileProfile,
     at: &str,
-    bind_timeout: &mut Duration,
+    patience: &mut Patience,
 ) -> Result<Profile, ConfigError> {
     let plugins = &profile.plugins;
     let all = [
@@ -393,7 +400,7 @@ fn read_profile(
     };
     for (index, config) in profile.plugin_config.iter().enumerate() {
         let at = format!("{at}.pluginConfig[{index}].args");
-        read_args(&config.name, &config.args, &at, &mut own.args, bind_timeout)?;
+        read_args(&config.name, &config.args, &at, &mut own.args, patience)?;
     }
     Ok(own)
 }
@@ -502,8 +509,7 @@ struct Args {
     _absolute: Option<i64>,
     #[serde(rename = "filterTimeout")]
     _filter_timeout: Option<Value>,
-    #[serde(rename = "bindingTimeout")]
-    _binding_timeout: Option<Value>,
+    binding_timeout: Option<String>,
 }
 
 fn read_args(
@@ -511,7 +517,7 @@ fn read_args(
     value: &Value,
     at: &str,
     out: &mut Arguments,
-    bind_timeout: &mut Duration,
+    patience: &mut Patience,
 ) -> Result<(), ConfigError> {
     let args: Args =
         serde_json::from_value(value.clone()).map_err(|e| invalid(at, e.to_string()))?;
@@ -585,10 +591,16 @@ fn read_args(
                         "invalid BindTimeoutSeconds, should not be a negative value",
                     )
                 })?;
-                *bind_timeout = Duration::from_secs(seconds);
+                patience.volumes = Duration::from_secs(seconds);
             }
         }
-        "DefaultPreemption" | "DynamicResources" => {}
+        "DynamicResources" => {
+            if let Some(text) = args.binding_timeout {
+                patience.devices = extenders::duration(&text)
+                    .ok_or_else(|| invalid(format!("{at}.bindingTimeout"), "must be a duration"))?;
+            }
+        }
+        "DefaultPreemption" => {}
         other => {
             return Err(invalid(
                 at,

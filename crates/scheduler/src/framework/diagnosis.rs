@@ -17,6 +17,8 @@ pub struct Diagnosis {
     pub preemptable: usize,
     /// Said instead of counts when a plugin rejected the pod for every node at once.
     pub whole: Option<String>,
+    /// What there was to say of claims for devices.
+    pub devices: Option<&'static str>,
     /// What preemption found.
     pub preemption: Option<String>,
 }
@@ -76,10 +78,17 @@ impl Diagnosis {
         if self.total > 0 {
             out.push('.');
         }
-        if let Some(preemption) = &self.preemption {
+        let preemption = self.preemption.as_ref();
+        let preemption = preemption.map(|found| format!("preemption: {found}"));
+        let after: Vec<String> = self
+            .devices
+            .map(str::to_owned)
+            .into_iter()
+            .chain(preemption)
+            .collect();
+        if !after.is_empty() {
             out.push(' ');
-            out.push_str("preemption: ");
-            out.push_str(preemption);
+            out.push_str(&after.join(", "));
         }
         out
     }

@@ -18,6 +18,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     cache::{Cache, NodeInfo, PodInfo, class::Class},
+    plugins::devices::plugin::Released,
     queue::events::{ClusterEvents, Event},
 };
 
@@ -200,5 +201,14 @@ pub trait PodFilter {
     /// What must be written before the pod may be bound to this node (Reserve and PreBind).
     fn reserve(&self, _node: &NodeInfo) -> Vec<crate::bind::Prepare> {
         Vec::new()
+    }
+    /// How well a node that fits is liked (Score); stretched so that the highest is [`MAX_SCORE`].
+    fn score(&self, _node: &NodeInfo) -> i64 {
+        0
+    }
+    /// What could be given up for a pod that fits nowhere (PostFilter); `nodes` are those it was
+    /// asked about.
+    fn release(&self, _nodes: &mut dyn Iterator<Item = &NodeInfo>) -> Option<Released> {
+        None
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     plugins::{
         balanced_allocation::BalancedAllocation,
         declared_features::NodeDeclaredFeatures,
+        devices::plugin::{self as devices, DynamicResources, Released},
         image_locality::ImageLocality,
         inter_pod_affinity::InterPodAffinity,
         node_affinity::NodeAffinity,
@@ -50,8 +51,14 @@ pub struct Profile {
     pub scorers: Vec<(Box<dyn ScorePlugin>, i64)>,
     /// Whether DefaultPreemption is on.
     pub preempts: bool,
+    /// How much the alternatives count that claims for devices got.
+    pub device_weight: i64,
     spread_over: Vec<Box<str>>,
 }
+
+/// What upstream says after a plugin has rejected a pod for all nodes before it came to the pod's
+/// claims: it looks for what it knows of them, and does not find it.
+pub const NOT_FOUND: &str = "not found";
 
 impl Profile {
     /// Upstream's default plugins and weights.
@@ -81,6 +88,7 @@ impl Profile {
             Filter::Pod(Box::new(VolumeZone)),
             class(Box::new(args.spread.clone())),
             class(Box::new(args.inter_pod.clone())),
+            Filter::Pod(Box::new(DynamicResources)),
             class(Box::new(NodeDeclaredFeatures)),
         ];
         let all_scorers: [Box<dyn ScorePlugin>; 7] = [
@@ -105,10 +113,11 @@ impl Profile {
             })
             .collect();
         filters.sort_by_key(|(order, _)| *order);
+        let weights = &settings.scorers;
         let scorers = all_scorers
             .into_iter()
             .filter_map(|s| {
-                let weight = settings.scorers.iter().find(|(n, _)| n == s.name())?.1;
+                let weight = weights.iter().find(|(n, _)| n == s.name())?.1;
                 Some((s, weight))
             })
             .collect();
@@ -117,8 +126,23 @@ impl Profile {
             filters: filters.into_iter().map(|(_, f)| f).collect(),
             scorers,
             preempts: settings.preempts,
+            device_weight: weights
+                .iter()
+                .find(|(name, _)| name == devices::NAME)
+                .map_or(0, |(_, weight)| *weight),
             spread_over,
         }
+    }
+
+    /// What is said of claims for devices when the plugin `by` has rejected a pod for all nodes; none
+    /// where claims are nobody's business.
+    pub fn said_of_devices(&self, by: &str) -> Option<&'static str> {
+        let order = |name: &str| self.filters.iter().position(|f| f.plugin().name() == name);
+        let devices = order(devices::NAME)?;
+        Some(match order(by) {
+            Some(by) if by < devices => NOT_FOUND,
+            _ => Released::Nothing.message(),
+        })
     }
 
     /// The node labels that its default constraints spread over.

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     cache::{Cache, NodeInfo, PodInfo, class::Class, log::Change},
+    plugins::devices::plugin::Released,
     preemption::Memo,
 };
 
@@ -75,7 +76,11 @@ pub struct Ranking {
 }
 
 /// The filters of one cycle that know the pod itself.
-pub struct PodFilters<'c>(Vec<(usize, &'static str, Box<dyn PodFilter + 'c>)>);
+pub struct PodFilters<'c> {
+    filters: Vec<(usize, &'static str, Box<dyn PodFilter + 'c>)>,
+    /// How much their scores count.
+    weight: i64,
+}
 
 impl<'c> PodFilters<'c> {
     /// Begins them.
@@ -94,12 +99,15 @@ impl<'c> PodFilters<'c> {
                 }
             }
         }
-        Ok(PodFilters(filters))
+        Ok(PodFilters {
+            filters,
+            weight: profile.device_weight,
+        })
     }
 
     /// What must be written before the pod may be bound to this node.
     pub fn reserve(&self, node: &NodeInfo) -> Vec<crate::bind::Prepare> {
-        self.0
+        self.filters
             .iter()
             .flat_map(|(_, _, f)| f.reserve(node))
             .collect()
@@ -336,7 +344,7 @@ impl Ranking {
         for filter in &self.clusters {
             filter.part.check(cache, node, overlay)?;
         }
-        for (_, _, filter) in &pods.0 {
+        for (_, _, filter) in &pods.filters {
             filter.check(node)?;
         }
         Ok(())
@@ -419,7 +427,7 @@ impl Ranking {
             }
             consider(filter.order, filter.plugin, outcome);
         }
-        for (order, plugin, filter) in &pods.0 {
+        for (order, plugin, filter) in &pods.filters {
             consider(*order, plugin, filter.check(node));
         }
         first.map_or(Ok(()), Err)
@@ -434,7 +442,7 @@ impl Ranking {
         if self.rejected.is_some() || self.best.is_empty() {
             return Err(Box::new(self.diagnosis(cache, pods)));
         }
-        let plain = pods.0.is_empty()
+        let plain = pods.filters.is_empty()
             && self.clusters.iter().all(|f| f.part.idle())
             && self.cluster_scorers.iter().all(|(_, s)| s.idle())
             && self.scorers.iter().all(|s| s.uneven == 0);
@@ -445,7 +453,7 @@ impl Ranking {
         if self.feasible.is_empty() {
             return Err(Box::new(self.diagnosis(cache, pods)));
         }
-        self.score(cache);
+        self.score(cache, pods);
         let best = self.totals.iter().copied().max().unwrap_or_default();
         let mut index = 0;
         let totals = &self.totals;
@@ -466,7 +474,7 @@ impl Ranking {
         if self.feasible.is_empty() || self.rejected.is_some() {
             return Err(Box::new(self.diagnosis(cache, pods)));
         }
-        self.score(cache);
+        self.score(cache, pods);
         let pairs = self.feasible.iter().zip(&self.totals);
         Ok(pairs.map(|(slot, score)| (*slot, *score)).collect())
     }
@@ -474,7 +482,7 @@ impl Ranking {
     fn collect_feasible(&mut self, cache: &Cache, pods: &PodFilters<'_>) {
         let mut feasible = std::mem::take(&mut self.feasible);
         feasible.clear();
-        if pods.0.is_empty() && self.is_local() {
+        if pods.filters.is_empty() && self.is_local() {
             feasible.extend(self.best.iter());
         } else {
             feasible.extend(
@@ -486,7 +494,7 @@ impl Ranking {
         self.feasible = feasible;
     }
 
-    fn score(&mut self, cache: &Cache) {
+    fn score(&mut self, cache: &Cache, pods: &PodFilters<'_>) {
         self.totals.clear();
         let flat = self
             .feasible
@@ -510,6 +518,30 @@ impl Ranking {
                 *total += *weight * score;
             }
         }
+        for (_, _, filter) in &pods.filters {
+            self.scratch.clear();
+            let scores = self.feasible.iter().map(|s| filter.score(cache.at(*s)));
+            self.scratch.extend(scores);
+            let highest = self.scratch.iter().copied().max().unwrap_or_default();
+            for (total, score) in self.totals.iter_mut().zip(&self.scratch) {
+                *total += pods.weight * Normalize::ToMax.apply(*score, highest);
+            }
+        }
+    }
+
+    /// What could be given up for a pod that fits nowhere.
+    pub fn release(&self, cache: &Cache, pods: &PodFilters<'_>) -> Released {
+        let mut filters = pods.filters.iter();
+        let released = filters.find_map(|(_, _, filter)| {
+            let mut nodes = self.best.iter().map(|slot| cache.at(slot));
+            filter.release(&mut nodes)
+        });
+        released.unwrap_or(Released::Nothing)
+    }
+
+    /// The plugin for which no node will do, whatever it is.
+    pub fn rejected_by(&self) -> Option<&'static str> {
+        self.rejected.as_ref().map(|(plugin, _)| *plugin)
     }
 
     fn diagnosis(&self, cache: &Cache, pods: &PodFilters<'_>) -> Diagnosis {

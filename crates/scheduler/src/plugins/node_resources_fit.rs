@@ -57,13 +57,18 @@ impl Plugin for NodeResourcesFit {
             | ClusterEvents::POD_SCALE_DOWN
             | ClusterEvents::NODE_ADD
             | ClusterEvents::NODE_ALLOCATABLE
+            | ClusterEvents::DEVICES
     }
     fn helps(&self, event: &Event<'_>, class: &Class) -> bool {
         let whole = |node: &NodeInfo| {
             let mut empty = node.clone();
             (empty.requested, empty.pods) = (Resources::default(), Vec::new());
-            self.needs(class).check_node(&empty).is_ok()
+            self.needs(class).check_node(&empty, |_| false).is_ok()
         };
+        if event.kind == ClusterEvents::DEVICES {
+            // A class may back an extended resource now.
+            return !class.requests.scalar.is_empty();
+        }
         // A pod that goes frees at least its place.
         event.pod.is_some() || event.node.is_none_or(whole)
     }
@@ -95,7 +100,8 @@ impl FilterPlugin for NodeResourcesFit {
 struct Needs(Resources);
 
 impl Needs {
-    fn check_node(&self, node: &NodeInfo) -> Result<(), Rejection> {
+    /// `backed` says which extended resources devices provide where the node does not.
+    fn check_node(&self, node: &NodeInfo, backed: impl Fn(&str) -> bool) -> Result<(), Rejection> {
         let (want, has, used) = (&self.0, &node.allocatable, &node.requested);
         let lacks = |want: i64, has: i64, used: i64| want > 0 && want > has - used;
         let pods = i64::try_from(node.pods.len()).unwrap_or(i64::MAX);
@@ -138,7 +144,7 @@ impl Needs {
         }
         for (name, want) in &want.scalar {
             let (has, used) = (has.get(name), used.get(name));
-            if lacks(*want, has, used) {
+            if lacks(*want, has, used) && !(has == 0 && backed(name)) {
                 reasons.push(format!("Insufficient {name}").into());
                 preemption_helps &= *want <= has;
             }
@@ -154,8 +160,8 @@ impl Needs {
 }
 
 impl LocalFilter for Needs {
-    fn check(&self, _: &Cache, node: &NodeInfo) -> Result<(), Rejection> {
-        self.check_node(node)
+    fn check(&self, cache: &Cache, node: &NodeInfo) -> Result<(), Rejection> {
+        self.check_node(node, |name| cache.devices.backing(name).is_some())
     }
 }
 

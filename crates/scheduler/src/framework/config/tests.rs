@@ -41,7 +41,7 @@ fn plugins_are_turned_off_and_weighed() {
     assert!(!a.preempts && b.preempts);
     assert_eq!(a.scorers[0], ("NodeResourcesFit".to_owned(), 7));
     assert!(a.scorers.iter().all(|(name, _)| name != "ImageLocality"));
-    assert_eq!(a.scorers.len(), 6);
+    assert_eq!(a.scorers.len(), 7);
     assert_eq!(b.scorers, [("TaintToleration".to_owned(), 1)]);
     assert_eq!(b.filters, ["NodePorts", "NodeResourcesFit"]);
 }
@@ -65,6 +65,8 @@ profiles:
     args: {defaultingType: List, defaultConstraints: []}
   - name: VolumeBinding
     args: {bindTimeoutSeconds: 60}
+  - name: DynamicResources
+    args: {bindingTimeout: 1m30s}
 ",
     )
     .unwrap();
@@ -77,7 +79,8 @@ profiles:
     assert!(args.fit.ignored_groups.contains("example.com"));
     assert_eq!(args.inter_pod.hard_weight, 5);
     assert!(args.spread.defaults.is_empty());
-    assert_eq!(configuration.bind_timeout, Duration::from_secs(60));
+    assert_eq!(configuration.patience.volumes, Duration::from_secs(60));
+    assert_eq!(configuration.patience.devices, Duration::from_secs(90));
     assert_eq!(configuration.backoff.0, Duration::from_secs(2));
 }
 
