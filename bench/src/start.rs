@@ -85,6 +85,25 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "ms",
     );
     table.print();
+    if empty {
+        take_away(arguments)?;
+    }
+    Ok(())
+}
+
+/// A cluster that was made for the measurement leaves nothing: no bridge, no rules, no directory.
+fn take_away(arguments: &Arguments) -> Result<()> {
+    let reset = Command::new(&arguments.corten)
+        .arg("reset")
+        .arg("--data-dir")
+        .arg(&arguments.data_dir)
+        .arg("--yes")
+        .stdout(Stdio::null())
+        .status()
+        .context("corten reset")?;
+    if !reset.success() {
+        bail!("corten reset ended with {reset}");
+    }
     Ok(())
 }
 

@@ -122,6 +122,23 @@ fn a_taken_port_is_named_with_the_flag_that_moves_it() {
 }
 
 #[test]
+fn a_range_that_another_cluster_left_in_use_is_named() {
+    let mut cluster = cluster!();
+    cluster.stop();
+    let other = cluster.scratch().join("other");
+    let mut command = cluster.world.on_node(corten_tests::cluster::corten());
+    command.arg("server").arg("--data-dir").arg(&other);
+    let said = refused(command);
+    assert!(
+        said.contains("10.244.0.1")
+            && said.contains("--cluster-cidr")
+            && said.contains("corten reset"),
+        "{said}"
+    );
+    cluster.launch();
+}
+
+#[test]
 fn an_impossible_directory_and_a_wrong_flag_are_refused() {
     if let Some(why) = corten_tests::missing() {
         println!("skipped: {why}");

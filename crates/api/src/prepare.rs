@@ -6,8 +6,9 @@ use schema::Value;
 
 use crate::{meta, object::Object, resource::Resource, strategy::Part};
 
-/// Before a create: what clients may not set is dropped or set. The uid is given, since chance comes
-/// from outside.
+/// Before a create: what clients may not set of any object is dropped or set. The uid is given, since
+/// chance comes from outside. What the kind adds of its own ([`create_own`]) comes after it is recorded
+/// who owns what: nobody owns it, and a later apply must not take it away.
 pub fn create(resource: &Resource, object: &mut Value, uid: &str, now: Timestamp) {
     let strategy = &resource.strategy;
     let metadata = meta::metadata_mut(object);
@@ -31,7 +32,11 @@ pub fn create(resource: &Resource, object: &mut Value, uid: &str, now: Timestamp
     if resource.has_status() && !strategy.keeps_status_of_new() {
         object.remove("status");
     }
-    strategy.prepare_create(object, now);
+}
+
+/// Before a create: what the kind adds of its own to an object with its defaults.
+pub fn create_own(resource: &Resource, object: &mut Value, now: Timestamp) {
+    resource.strategy.prepare_create(object, now);
 }
 
 /// Before an update: what this part may not change is put back from `old`, and the generation moves

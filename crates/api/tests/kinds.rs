@@ -29,6 +29,7 @@ fn create(mut object: Value) -> (Value, Vec<String>) {
     }
     prepare::create(resource, &mut object, "uid-1", now());
     defaulting::apply(resource, &mut object);
+    prepare::create_own(resource, &mut object, now());
     let errors = validation::create(resource, &object)
         .iter()
         .map(ToString::to_string)

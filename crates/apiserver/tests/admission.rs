@@ -244,7 +244,6 @@ async fn claims_grow_where_their_class_lets_them() {
     }
 }
 
-
 #[tokio::test]
 async fn a_pod_waits_for_the_account_of_a_new_namespace() {
     let cluster = Cluster::start().await;
@@ -268,6 +267,8 @@ async fn a_pod_waits_for_the_account_of_a_new_namespace() {
     assert_eq!(
         refused["message"],
         "pods \"other\" is forbidden: error looking up service account new/absent: serviceaccount \"absent\" not found"
+    );
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bound_pod_grows_within_what_its_node_has_and_can_do() {
@@ -379,6 +380,5 @@ async fn a_group_of_pods_follows_a_template_that_is_there() {
     assert!(
         message.contains("gang-scheduled PodGroup \"one\""),
         "{message}"
-
     );
 }

@@ -163,3 +163,33 @@ fn base64(text: &str) -> String {
     use ::base64::Engine;
     ::base64::engine::general_purpose::STANDARD.encode(text)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_owns_what_a_kind_adds_of_its_own() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    namespace(&admin, "default").await;
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "once"},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
+    let by = format!("{jobs}?fieldManager=kubectl-client-side-apply");
+    let made = admin.post(&by, &job).await.ok();
+    let owned = &made["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
+    assert!(owned["f:template"]["f:spec"]["f:containers"].is_object());
+    assert!(owned["f:selector"].is_null(), "{owned}");
+    assert!(owned["f:template"]["f:metadata"].is_null(), "{owned}");
+    // So the same manager may apply it again, and what the kind added stays.
+    let mut handed_over = made["metadata"]["managedFields"].clone();
+    handed_over[0]["manager"] = "kubectl".into();
+    handed_over[0]["operation"] = "Apply".into();
+    let migrate = json!({"metadata": {"managedFields": handed_over}});
+    admin
+        .patch(&format!("{jobs}/once"), "merge", &migrate)
+        .await
+        .ok();
+    let applied = admin
+        .patch(&format!("{jobs}/once?fieldManager=kubectl"), "apply", &job)
+        .await
+        .ok();
+    assert_eq!(applied["spec"]["selector"], made["spec"]["selector"]);
+}

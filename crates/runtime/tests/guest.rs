@@ -28,7 +28,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ! {
             calls();
             0
         }
-        ["cat"] => {
+        [greeting @ ("cat" | "greet")] => {
+            if *greeting == "greet" {
+                println!("welcome");
+            }
             let mut buffer = [0; 4096];
             loop {
                 match std::io::stdin().read(&mut buffer) {

@@ -46,10 +46,11 @@ pub(super) async fn create_managed(
     let uid = new_uid(&call.server.config.random);
     api::prepare::create(resource, &mut object, &uid, call.now);
     api::defaulting::apply(resource, &mut object);
-    // What admission adds belongs to nobody, so ownership is recorded before it.
+    // What the kind and admission add belongs to nobody, so ownership is recorded before.
     if !managed {
         manage::record(call, options, "", None, &mut object);
     }
+    api::prepare::create_own(resource, &mut object, call.now);
 
     // A generated name is not known yet where the object may still change.
     let sent = if generated {
@@ -66,6 +67,7 @@ pub(super) async fn create_managed(
         namespace_of(call, &mut object)?;
         api::prepare::create(resource, &mut object, &uid, call.now);
         api::defaulting::apply(resource, &mut object);
+        api::prepare::create_own(resource, &mut object, call.now);
     }
     for warning in resource.strategy.warnings(&object) {
         call.warn(warning);

@@ -55,6 +55,18 @@ pub enum OpenError {
     /// The state directory cannot be used.
     #[error("pod network: {0}")]
     State(#[from] IpamError),
+    /// Something else on this machine has an address out of the range.
+    #[error(
+        "pod network: {link} has the address {address} of the pods' range {range}; if it belongs to another Corten cluster that is no longer wanted, `corten reset --data-dir ITS_DIRECTORY` takes it away, else choose another range with --cluster-cidr"
+    )]
+    Taken {
+        /// Whose address it is.
+        link: String,
+        /// The address.
+        address: IpAddr,
+        /// The range.
+        range: IpNet,
+    },
     /// A range too small to hold a gateway and a pod.
     #[error("pod network: pod range {0} is too small: at least four addresses are needed")]
     TooSmall(Ipv4Net),
@@ -94,12 +106,39 @@ impl Bridge {
             nft: Mutex::new(Socket::open(Family::Netfilter)?),
             config,
         };
+        this.ensure_free()?;
         this.forget_vanished()?;
         let range = ipam::ipv4_range(&this.config.pod_cidrs).or_else(|| this.last_range());
         if let Some(range) = range {
             this.set_up(range)?;
         }
         Ok(Arc::new(this))
+    }
+
+    /// Another cluster's bridge, or a neighbour with an address of the pods' range, would get what is
+    /// meant for pods: better no network than one that fails in some directions.
+    fn ensure_free(&self) -> Result<(), OpenError> {
+        let mut route = Route::open()?;
+        for link in route.links()? {
+            if link.name == self.name {
+                continue;
+            }
+            for address in route.addresses(Some(link.index))? {
+                let taken = self
+                    .config
+                    .cluster_cidrs
+                    .iter()
+                    .find(|net| net.contains(&address));
+                if let Some(range) = taken {
+                    return Err(OpenError::Taken {
+                        link: link.name,
+                        address,
+                        range: *range,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The bridge's name.

@@ -251,7 +251,7 @@ impl Shim {
                     Watched::Output(spec.id.clone(), stream),
                 )
                 .step(what)?;
-            watched.push((token, Source::new(fd, stream)));
+            watched.push((token, Source::new(fd, stream, spec.stdin_once)));
         }
         self.containers.insert(
             spec.id.clone(),

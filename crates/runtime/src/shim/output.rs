@@ -9,6 +9,9 @@ use super::log::{Lines, Log, Stream, now};
 
 /// How much may wait for one attached client before the container's output is held back.
 const MAX_WAITING: usize = 256 << 10;
+/// How much of a stream is kept for the one client that a container is made for, until it is attached;
+/// of more than that it gets the end, as the log has all of it.
+const MAX_EARLY: usize = 64 << 10;
 /// Size of one read.
 const READ: usize = 16 << 10;
 
@@ -59,7 +62,8 @@ impl Sink {
         true
     }
 
-    fn push(&mut self, data: &[u8]) -> bool {
+    /// Sends data: false when the client is gone.
+    pub fn push(&mut self, data: &[u8]) -> bool {
         self.waiting.extend(data);
         self.flush()
     }
@@ -73,16 +77,26 @@ pub struct Source {
     /// Which output.
     pub stream: Stream,
     lines: Lines,
+    /// What was said before the container's one client was attached; none for other containers, and
+    /// none from then on.
+    early: Option<VecDeque<u8>>,
 }
 
 impl Source {
-    /// For a read end.
-    pub fn new(fd: OwnedFd, stream: Stream) -> Self {
+    /// For a read end. `for_one` says that the container is made for one client, who is to miss
+    /// nothing.
+    pub fn new(fd: OwnedFd, stream: Stream, for_one: bool) -> Self {
         Self {
             fd: Some(fd),
             stream,
             lines: Lines::new(stream),
+            early: for_one.then(VecDeque::new),
         }
+    }
+
+    /// What a client attached now has missed and is to get.
+    pub fn take_early(&mut self) -> Vec<u8> {
+        self.early.take().map(Vec::from).unwrap_or_default()
     }
 
     /// Reads once and hands on. True when there may be more now.
@@ -98,6 +112,10 @@ impl Source {
                 }
                 let stream = self.stream;
                 sinks.retain_mut(|(_, sink)| sink.stream != stream || sink.push(&buffer[..count]));
+                if let Some(early) = &mut self.early {
+                    early.extend(&buffer[..count]);
+                    drop(early.drain(..early.len().saturating_sub(MAX_EARLY)));
+                }
                 true
             }
             Err(rustix::io::Errno::AGAIN) => false,

@@ -53,6 +53,7 @@ pub fn all() -> Vec<Case> {
         case!(streaming::exec_carries_streams_and_exit_codes),
         case!(streaming::exec_that_takes_too_long_is_killed),
         case!(streaming::attach_follows_a_running_container),
+        case!(streaming::the_one_client_misses_nothing),
         case!(streaming::ports_are_forwarded_into_the_pod),
         case!(unified::containers_live_in_version_2_groups),
         case!(speed::figures),

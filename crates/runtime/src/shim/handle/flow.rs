@@ -113,6 +113,8 @@ impl Shim {
         }
     }
 
+    /// Joins a client to the container's streams. The one client that the container was made for (it
+    /// brings the input) also gets what was said before it came.
     pub(super) fn attach(
         &mut self,
         id: &str,
@@ -158,14 +160,20 @@ impl Shim {
                 Stream::Stderr => told.stderr = true,
             }
             fds.push(read);
-            self.container_mut(id)?
-                .sinks
-                .push((token, Sink::new(write, stream)));
+            let container = self.container_mut(id)?;
+            let mut sink = Sink::new(write, stream);
+            if stdin && let Some(at) = container.source(stream) {
+                let early = container.sources[at].1.take_early();
+                // A client that is gone already is noticed with the next output.
+                sink.push(&early);
+            }
+            container.sinks.push((token, sink));
         }
         if let Some(master) = master {
             told.terminal = true;
             fds.push(master);
         }
+        self.settle(id);
         Ok((Reply::Streams(told), fds))
     }
 }
