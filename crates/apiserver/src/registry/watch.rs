@@ -13,6 +13,7 @@ use store::{Entry, Event, EventKind, ListOptions, Revision, Scope, WatchError, W
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::call::Call;
+use super::read::no_number;
 use super::selection::Selection;
 use super::{read, respond, serialize};
 use crate::http::body::{Body, BoxError};
@@ -101,10 +102,12 @@ pub async fn watch(call: Call) -> Result<Response<Body>, Status> {
             ));
         }
     };
-    let seconds = call
-        .query
-        .get("timeoutSeconds")
-        .and_then(|t| t.parse::<u64>().ok())
+    let seconds = match call.query.get("timeoutSeconds") {
+        Some(text) => Some(text.parse::<i64>().map_err(|_| no_number(text))?),
+        None => None,
+    };
+    let seconds = seconds
+        .and_then(|s| u64::try_from(s).ok())
         .filter(|s| *s > 0);
     let timeout = seconds.map_or_else(|| DEFAULT_TIMEOUT + jitter(&call), Duration::from_secs);
     let bookmarks = call.query.flag("allowWatchBookmarks").then(|| {
