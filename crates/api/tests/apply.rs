@@ -465,9 +465,8 @@ fn a_configuration_that_cannot_be_merged_is_refused() {
     let twice = containers(json!([{"name": "c"}, {"name": "c"}]));
     assert_eq!(
         apply(Some(&live), &twice, "a", T2, false).unwrap_err(),
-        ApplyError::Invalid(
-            "failed to create typed patch object: .spec.template.spec.containers: duplicate entries for key [name=\"c\"]"
-                .to_owned()
+        ApplyError::Untyped(
+            ".spec.template.spec.containers: duplicate entries for key [name=\"c\"]".to_owned()
         )
     );
     let managed = json!({"metadata": {"managedFields": []}});

@@ -148,11 +148,11 @@ fn malformed_patches_are_refused_in_upstreams_words() {
     for (change, expected) in [
         (
             json!({"spec": {"containers": [{"image": "x"}]}}),
-            r#"map: {"image":"x"} does not contain declared merge key: name"#,
+            "map: map[image:x] does not contain declared merge key: name",
         ),
         (
             json!({"spec": {"$patch": "explode"}}),
-            "unknown patch type: explode in map: {}",
+            "unknown patch type: explode in map: map[]",
         ),
         (
             json!({"spec": {"$retainKeys": ["a"], "nodeName": "x"}}),

@@ -557,3 +557,90 @@ async fn a_new_node_keeps_the_status_it_comes_with() {
     let same = admin.patch("/api/v1/nodes/n", "merge", &update).await.ok();
     assert_eq!(same["status"]["capacity"]["cpu"], "4");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_that_are_none_change_nothing_and_say_why() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    namespace(&admin, "default").await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let one = format!("{maps}/a");
+    admin.post(maps, &config_map("a")).await.ok();
+    let kind = ("content-type", "application/json");
+    let merge = ("content-type", "application/merge-patch+json");
+    let apply = ("content-type", "application/apply-patch+yaml");
+    let whole = config_map("b").to_string();
+    let invalid =
+        |options: &str, why: &str| format!("{options}.meta.k8s.io \"\" is invalid: {why}");
+    let cases = [
+        (
+            "DELETE", one.clone(), kind, r#"{"dryRun":["Foo"]}"#.to_owned(), 422,
+            invalid("DeleteOptions", "dryRun: Unsupported value: [\"Foo\"]: supported values: \"All\""),
+        ),
+        (
+            "DELETE", format!("{one}?dryRun=Foo"), kind, String::new(), 422,
+            invalid("DeleteOptions", "dryRun: Unsupported value: [\"Foo\"]: supported values: \"All\""),
+        ),
+        (
+            "POST", format!("{maps}?dryRun=Foo&fieldValidation=Bar"), kind, whole.clone(), 422,
+            invalid("CreateOptions", "[dryRun: Unsupported value: [\"Foo\"]: supported values: \"All\", \
+                fieldValidation: Unsupported value: \"Bar\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"]"),
+        ),
+        (
+            "PATCH", format!("{one}?fieldManager=a%0Ab"), merge, "{}".to_owned(), 422,
+            invalid("PatchOptions", "fieldManager: Invalid value: \"a\\nb\": invalid character U+000A (at position 1)"),
+        ),
+        (
+            "PATCH", format!("{one}?force=true"), merge, "{}".to_owned(), 422,
+            invalid("PatchOptions", "force: Forbidden: may not be specified for non-apply patch"),
+        ),
+        (
+            "PATCH", one.clone(), merge, "[]".to_owned(), 400,
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}".to_owned(),
+        ),
+        (
+            "PATCH", one.clone(), merge, r#"{"data":{"a":1}}"#.to_owned(), 422,
+            " \"\" is invalid: patch: Invalid value: \"{\\\"data\\\":{\\\"a\\\":1}}\": \
+             json: cannot unmarshal number into Go struct field ConfigMap.data.a of type string".to_owned(),
+        ),
+        (
+            "PATCH", one.clone(), merge, r#"{"metadata":{"uid":"x"}}"#.to_owned(), 422,
+            "ConfigMap \"a\" is invalid: metadata.uid: Invalid value: \"x\": field is immutable".to_owned(),
+        ),
+        (
+            "PATCH", format!("{maps}/none?fieldManager=m"), apply,
+            r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"none","uid":"x"}}"#.to_owned(), 409,
+            "Operation cannot be fulfilled on configmaps \"none\": uid mismatch: \
+             the provided object specified uid x, and no existing object was found".to_owned(),
+        ),
+        (
+            "POST", maps.to_owned(), kind, r#"{"a":"#.to_owned(), 400,
+            "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; \
+             json parse error: unexpected end of JSON input ({\"a\":)".to_owned(),
+        ),
+        (
+            "GET", format!("{maps}?limit=x"), kind, String::new(), 400,
+            "strconv.ParseInt: parsing \"x\": invalid syntax".to_owned(),
+        ),
+        (
+            "GET", format!("{maps}?watch=1&timeoutSeconds=x"), kind, String::new(), 400,
+            "strconv.ParseInt: parsing \"x\": invalid syntax".to_owned(),
+        ),
+        (
+            "GET", format!("{maps}?labelSelector=a%20in"), kind, String::new(), 400,
+            "unable to parse requirement: found '' expected: '('".to_owned(),
+        ),
+    ];
+    for (method, path, kind, body, code, message) in cases {
+        let answer = admin.raw(method, &path, &[kind], body).await.fails(code);
+        assert_eq!(answer["message"], message, "{method} {path}");
+    }
+    let names = admin.get(maps).await.ok();
+    let names: Vec<_> = names["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|o| &o["metadata"]["name"])
+        .collect();
+    assert_eq!(names, ["a"]);
+}

@@ -4,10 +4,16 @@
 use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder};
-use regex_syntax::hir::{Hir, HirKind};
+use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Memory one expression may take when compiled; Go bounds repetitions to the same end.
 const MAX_COMPILED: usize = 10 << 20;
+
+/// A longer text is no expression: parsing takes a thousand times its size.
+const MAX_TEXT: usize = 64 << 10;
+
+/// More classes by name than this in one expression would take too much memory to look at.
+const MAX_NAMED_CLASSES: usize = 4096;
 
 /// The most repetitions Go takes.
 const MAX_REPEAT: u32 = 1000;
@@ -28,13 +34,19 @@ impl Pattern {
         }
     }
 
-    /// Why the text is no regular expression, if it is none. It is parsed alone: a schema may have
-    /// tens of thousands.
-    pub fn check(text: &str) -> Result<(), String> {
+    /// About how much the expression takes when compiled (ranges of characters, with repetitions), or
+    /// why the text is none. It is parsed alone: a schema may have tens of thousands.
+    pub fn check(text: &str) -> Result<u64, String> {
+        if text.len() > MAX_TEXT
+            || text.matches(r"\p").count() > MAX_NAMED_CLASSES
+            || text.matches(r"\P").count() > MAX_NAMED_CLASSES
+        {
+            return Err("error parsing regexp: expression too large".to_owned());
+        }
         let parsed = regex_syntax::Parser::new().parse(&translate(text)?);
         let hir = parsed.map_err(|error| wording(&error.to_string()))?;
         if repeats_within(&hir, MAX_REPEAT) {
-            Ok(())
+            Ok(weight(&hir))
         } else {
             Err("error parsing regexp: invalid repeat count".to_owned())
         }
@@ -76,6 +88,25 @@ fn repeats_within(hir: &Hir, most: u32) -> bool {
             parts.iter().all(|part| repeats_within(part, most))
         }
         _ => true,
+    }
+}
+
+/// Ranges of characters in an expression, repeated ones as often as they are. The parser bounds the
+/// depth.
+fn weight(hir: &Hir) -> u64 {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 1,
+        HirKind::Literal(literal) => literal.0.len() as u64,
+        HirKind::Class(Class::Unicode(class)) => class.ranges().len() as u64,
+        HirKind::Class(Class::Bytes(class)) => class.ranges().len() as u64,
+        HirKind::Repetition(repetition) => {
+            let count = repetition.max.unwrap_or(repetition.min).max(1);
+            weight(&repetition.sub).saturating_mul(u64::from(count))
+        }
+        HirKind::Capture(capture) => weight(&capture.sub).saturating_add(1),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts
+            .iter()
+            .fold(0, |sum: u64, part| sum.saturating_add(weight(part))),
     }
 }
 
@@ -284,6 +315,17 @@ mod tests {
         }
         assert!(Pattern::check("((a{0,100}){0,100}){0,100}").is_err());
         assert!(Pattern::check("(a{0,100}){0,10}").is_ok());
+    }
+
+    #[test]
+    fn how_much_a_pattern_takes_is_told_without_compiling_it() {
+        let weight = |text: &str| Pattern::check(text).unwrap();
+        assert!(weight("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$") < 20);
+        assert_eq!(weight("[ab]{500}"), 500);
+        assert!(weight(r"\pL{100}") > 50_000);
+        for large in ["x".repeat(MAX_TEXT + 1), r"\pL".repeat(5000)] {
+            assert!(Pattern::check(&large).unwrap_err().contains("too large"));
+        }
     }
 
     proptest! {

@@ -452,3 +452,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn patterns_that_are_too_large_together_are_refused() {
+    let many = |count: usize, pattern: &str| {
+        let properties = (0..count).map(|n| {
+            (
+                format!("p{n}"),
+                json!({"type": "string", "pattern": pattern}),
+            )
+        });
+        root(Value::Object(properties.collect()))
+    };
+    // Tens of thousands of usual ones are fine.
+    assert_eq!(
+        check(&many(20_000, "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")),
+        Vec::<String>::new()
+    );
+    let errors = check(&many(100, r"\pL{50}"));
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].ends_with("Forbidden: the patterns of the schema are too large together"));
+}
+
+#[test]
+fn what_takes_too_long_to_validate_is_refused() {
+    let alternatives: Vec<Value> = (0..3_000)
+        .map(|n| json!({"enum": [format!("v{n}")]}))
+        .collect();
+    let item = json!({"type": "string", "anyOf": alternatives});
+    let (table, ty) = compiled(root(json!({"list": {"type": "array", "items": item}})));
+    let object = |count: usize| json!({"list": vec!["v2999"; count]});
+    let wrong = |object: &Value| structural::validate(&table, ty, object, None);
+    assert_eq!(wrong(&object(10)), []);
+    let errors = wrong(&object(10_000));
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(
+        errors[0].to_string().contains("takes too long"),
+        "{errors:?}"
+    );
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::status::Status;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use schema::field_error::FieldError;
 
 use crate::audit::Annotations;
 use crate::authentication::UserInfo;
@@ -120,37 +121,39 @@ impl Call {
         }
     }
 
-    /// The options of a write from the query.
+    /// The kind that the options of this write are.
+    fn options_kind(&self) -> &'static str {
+        match self.info.verb {
+            "create" => "CreateOptions",
+            "patch" => "PatchOptions",
+            _ => "UpdateOptions",
+        }
+    }
+
+    /// The options of a write from the query; everything wrong with them is told at once.
     pub fn write_options(&self) -> Result<WriteOptions, Status> {
         let mut options = WriteOptions {
             force: self.query.flag("force"),
             ..WriteOptions::default()
         };
-        for dry_run in self.query.all("dryRun") {
-            match dry_run {
-                "All" => options.dry_run = true,
-                "" => {}
-                other => return Err(option_error("dryRun", other, &["All"])),
-            }
-        }
+        let mut errors = Vec::new();
+        let name = self.query.get("fieldManager");
+        check_manager(name.unwrap_or_default(), &mut errors);
+        options.dry_run = dry_run(self.query.all("dryRun"), &mut errors);
         options.field_validation = match self.query.get("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,
             Some("Strict") => FieldValidation::Strict,
             Some("Ignore") => FieldValidation::Ignore,
             Some(other) => {
-                return Err(option_error(
-                    "fieldValidation",
-                    other,
-                    &["Ignore", "Strict", "Warn"],
-                ));
+                let known = ["", "Ignore", "Strict", "Warn"];
+                errors.push(FieldError::not_supported("fieldValidation", other, &known));
+                FieldValidation::Warn
             }
         };
-        options.field_manager = match self.query.get("fieldManager") {
-            Some(name) if name.len() > 128 => {
-                return Err(Status::bad_request(
-                    "fieldManager: Too long: may not be more than 128 bytes",
-                ));
-            }
+        if !errors.is_empty() {
+            return Err(invalid_options(self.options_kind(), errors));
+        }
+        options.field_manager = match name {
             Some(name) => name.to_owned(),
             None => {
                 let name = self.user_agent.split('/').next().unwrap_or_default();
@@ -166,8 +169,32 @@ impl Call {
     }
 }
 
-fn option_error(name: &str, value: &str, supported: &[&str]) -> Status {
-    let error = schema::field_error::FieldError::not_supported(name, value, supported);
-    let about = api::status::About::new("meta.k8s.io", "Options");
-    Status::invalid(about, "", vec![error])
+/// The longest name of a field manager.
+const MAX_MANAGER: usize = 128;
+
+fn check_manager(name: &str, errors: &mut Vec<FieldError>) {
+    if name.len() > MAX_MANAGER {
+        errors.push(FieldError::too_long("fieldManager", MAX_MANAGER));
+    }
+    for (at, c) in name.char_indices().filter(|(_, c)| c.is_control()) {
+        let wrong = format!("invalid character U+{:04X} (at position {at})", c as u32);
+        errors.push(FieldError::invalid("fieldManager", name, wrong));
+    }
+}
+
+/// Is nothing to be stored?
+pub(super) fn dry_run<'a>(
+    given: impl Iterator<Item = &'a str>,
+    errors: &mut Vec<FieldError>,
+) -> bool {
+    let given: Vec<&str> = given.filter(|value| !value.is_empty()).collect();
+    if given.iter().any(|value| *value != "All") {
+        errors.push(FieldError::not_supported("dryRun", given.clone(), &["All"]));
+    }
+    !given.is_empty()
+}
+
+/// The 422 for options of this kind.
+pub(super) fn invalid_options(kind: &str, errors: Vec<FieldError>) -> Status {
+    Status::invalid(api::status::About::new("meta.k8s.io", kind), "", errors)
 }

@@ -3,7 +3,7 @@
 use api::object::Object;
 use api::resource::Gvk;
 use api::status::Status;
-use schema::decode::Decoded;
+use schema::decode::{DecodeError, Decoded};
 use schema::table::{Table, TypeId};
 use serde_json::Value;
 
@@ -56,11 +56,6 @@ pub fn body(
             "application/yaml",
         ]));
     }
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(Status::bad_request(
-            "Required value: the request has no body",
-        ));
-    }
     let refused = |e: &dyn std::fmt::Display| {
         Status::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: {e}",
@@ -68,10 +63,23 @@ pub fn body(
         ))
     };
     let decoded = match form {
-        Form::Json => schema::decode::json(table, ty, body).map_err(|e| refused(&e))?,
-        Form::Yaml => schema::decode::yaml(table, ty, body).map_err(|e| refused(&e))?,
+        Form::Json | Form::Yaml => {
+            let decoded = match form {
+                Form::Json => schema::decode::json(table, ty, body),
+                _ => schema::decode::yaml(table, ty, body),
+            };
+            decoded.map_err(|error| match error {
+                DecodeError::Json(why) => {
+                    let why = format!("couldn't get version/kind; json parse error: {why}");
+                    unrecognized(gvk, &why, body)
+                }
+                DecodeError::Yaml(_) => unrecognized(gvk, &error.to_string(), body),
+                DecodeError::Type(_) => refused(&error),
+            })?
+        }
         Form::Protobuf => {
-            let envelope = schema::proto::envelope::unwrap(body).map_err(|e| refused(&e))?;
+            let envelope = schema::proto::envelope::unwrap(body)
+                .map_err(|e| unrecognized(gvk, &e.to_string(), body))?;
             check_kind(gvk, envelope.api_version, envelope.kind)?;
             let value = schema::proto::decode(table, ty, envelope.raw).map_err(|e| refused(&e))?;
             Decoded {
@@ -91,6 +99,30 @@ pub fn body(
     value.set("kind", &*gvk.kind);
     strictly(call, validation, &strict).map_err(|text| refused(&text))?;
     Ok(value)
+}
+
+/// The 400 for a body that does not even say what it is.
+fn unrecognized(gvk: &Gvk, why: &str, body: &[u8]) -> Status {
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): {why} ({})",
+        gvk.kind,
+        summary(body)
+    ))
+}
+
+/// The beginning of a body: as it is where it looks like JSON, else in hexadecimal digits.
+fn summary(body: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let head = &body[..body.len().min(SHOWN)];
+    let mut text = match head.first() {
+        None => return "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(head).into_owned(),
+        Some(_) => head.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if body.len() > SHOWN {
+        text.push_str(" ...");
+    }
+    text
 }
 
 /// What becomes of fields that are unknown or given twice: nothing, warnings, or the text of the

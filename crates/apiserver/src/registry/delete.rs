@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use store::{Expect, WriteError};
 
-use super::call::Call;
+use super::call::{Call, dry_run, invalid_options};
 use super::create::store_error;
 use super::{Written, serialize};
 use crate::admission::{Admission, Operation};
@@ -70,7 +70,11 @@ impl DeleteOptions {
                 Propagation::Background
             });
         }
-        options.dry_run = query.all("dryRun").any(|v| v == "All");
+        let mut errors = Vec::new();
+        options.dry_run = dry_run(query.all("dryRun"), &mut errors);
+        if !errors.is_empty() {
+            return Err(invalid_options("DeleteOptions", errors));
+        }
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(options);
         }
@@ -107,7 +111,10 @@ impl DeleteOptions {
         };
         options.uid = text("preconditions.uid");
         options.resource_version = text("preconditions.resourceVersion");
-        options.dry_run |= value.texts("dryRun").any(|v| v == "All");
+        options.dry_run |= dry_run(value.texts("dryRun"), &mut errors);
+        if !errors.is_empty() {
+            return Err(invalid_options("DeleteOptions", errors));
+        }
         Ok(options)
     }
 }
@@ -151,7 +158,7 @@ fn propagation(text: &str) -> Result<Propagation, Status> {
             vec![schema::field_error::FieldError::not_supported(
                 "propagationPolicy",
                 other,
-                &["Background", "Foreground", "Orphan"],
+                &["Background", "Foreground", "Orphan", "nil"],
             )],
         )),
     }

@@ -10,7 +10,7 @@ use schema::patch::PatchError;
 use schema::table::{Table, TypeId};
 use serde_json::Value;
 
-use super::call::{Call, WriteOptions};
+use super::call::{Call, WriteOptions, invalid_options};
 use super::update::{Change, update};
 use super::{Written, decode, manage};
 
@@ -66,6 +66,11 @@ pub async fn patch(
     if format == Format::Apply {
         return apply(call, name, part, body, &options).await;
     }
+    if call.query.optional_flag("force").is_some() {
+        let wrong = "may not be specified for non-apply patch";
+        let errors = vec![FieldError::forbidden("force", wrong)];
+        return Err(invalid_options("PatchOptions", errors));
+    }
     let endpoint = &call.endpoint;
     let patcher = Patcher {
         table: endpoint.resource.table(),
@@ -118,6 +123,12 @@ impl Patcher<'_> {
         let (value, mut strict) = schema::decode::json_untyped(self.body)
             .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
         if self.format == Format::Json {
+            if !value.is_array() {
+                return Err(Status::bad_request(format!(
+                    "json: cannot unmarshal {} into Go value of type jsonpatch.Patch",
+                    json_kind(&value)
+                )));
+            }
             for (at, operation) in value.as_array().into_iter().flatten().enumerate() {
                 let names = operation.as_object().into_iter().flat_map(|o| o.keys());
                 for name in names.filter(|n| !OPERATION_FIELDS.contains(&n.as_str())) {
@@ -133,9 +144,10 @@ impl Patcher<'_> {
             });
         }
         if !value.is_object() {
-            return Err(Status::bad_request(
-                "error decoding patch: the patch is not a JSON object",
-            ));
+            return Err(Status::bad_request(format!(
+                "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                json_kind(&value)
+            )));
         }
         Ok(Parsed { value, strict })
     }
@@ -182,7 +194,7 @@ impl Patcher<'_> {
             Status::invalid(about, "", vec![FieldError::invalid("patch", shown, detail)])
         };
         let decoded = schema::decode::value(self.table, self.ty, patched)
-            .map_err(|e| Status::bad_request(e.to_string()))?;
+            .map_err(|e| invalid(e.to_string()))?;
         let strict: Vec<String> = parsed
             .strict
             .iter()
@@ -225,14 +237,9 @@ async fn apply(
     let endpoint = &call.endpoint;
     let resource = &*endpoint.resource;
     if call.query.get("fieldManager").is_none() {
-        return Err(Status::invalid(
-            About::new("meta.k8s.io", "PatchOptions"),
-            "",
-            vec![FieldError::required(
-                "fieldManager",
-                "is required for apply patch",
-            )],
-        ));
+        let wrong = "is required for apply patch";
+        let errors = vec![FieldError::required("fieldManager", wrong)];
+        return Err(invalid_options("PatchOptions", errors));
     }
     let refused =
         |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding YAML: {e}"));
@@ -302,8 +309,16 @@ async fn apply(
                 &manager,
                 options.force,
             )
-            .map_err(apply_error)?;
+            .map_err(|error| apply_error(call, name, error))?;
             if live.is_none() {
+                let uid = applied.text("metadata.uid");
+                if !uid.is_empty() {
+                    // Whoever names a uid means an object that was there, not a new one.
+                    let why = format!(
+                        "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                    );
+                    return Err(Status::conflict(resource, name, why));
+                }
                 object.remove("metadata.resourceVersion");
             }
             Ok(object)
@@ -325,22 +340,38 @@ fn not_declared(call: &Call, name: &str, unknown: &[String]) -> Status {
         [one] => one.clone(),
         many => format!("errors:\n  {}", many.join("\n  ")),
     };
-    Status::other(
-        500,
-        "InternalError",
-        format!(
-            "failed to create typed patch object ({}/{name}; {}, Kind={}): {list}",
-            call.namespace(),
-            call.endpoint.api_version,
-            call.endpoint.resource.gvk.kind
-        ),
+    Status::other(500, "InternalError", no_typed_patch(call, name, &list))
+}
+
+/// What upstream says of a patch that its schema cannot take.
+fn no_typed_patch(call: &Call, name: &str, why: &str) -> String {
+    let gvk = &call.endpoint.resource.gvk;
+    format!(
+        "failed to create typed patch object ({}/{name}; {}/{}, Kind={}): {why}",
+        call.namespace(),
+        gvk.group,
+        gvk.version,
+        gvk.kind
     )
 }
 
-fn apply_error(error: ApplyError) -> Status {
+/// A JSON value's type, as Go's decoder names it.
+fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn apply_error(call: &Call, name: &str, error: ApplyError) -> Status {
     let message = error.to_string();
     match error {
         ApplyError::Invalid(text) => Status::bad_request(text),
+        ApplyError::Untyped(why) => Status::bad_request(no_typed_patch(call, name, &why)),
         ApplyError::Conflicts(conflicts) => {
             let causes = conflicts.into_iter().map(|conflict| Cause {
                 reason: "FieldManagerConflict".to_owned(),

@@ -113,15 +113,18 @@ struct Page {
 
 fn page(call: &Call) -> Result<Page, Status> {
     let query = &call.query;
+    if let Some(text) = query.get("timeoutSeconds")
+        && text.parse::<i64>().is_err()
+    {
+        return Err(no_number(text));
+    }
     let limit = match query.get("limit") {
         None => None,
         Some(text) => match text.parse::<i64>() {
             Ok(limit) if limit > 0 => usize::try_from(limit).ok(),
             Ok(_) => None,
             Err(_) => {
-                return Err(Status::bad_request(format!(
-                    "limit: {text:?} is not a number"
-                )));
+                return Err(no_number(text));
             }
         },
     };
@@ -187,6 +190,13 @@ fn page(call: &Call) -> Result<Page, Status> {
         after: None,
         at,
     })
+}
+
+/// What is said of a query parameter that should be a number.
+pub(super) fn no_number(text: &str) -> Status {
+    Status::bad_request(format!(
+        "strconv.ParseInt: parsing {text:?}: invalid syntax"
+    ))
 }
 
 fn invalid_options(errors: Vec<schema::field_error::FieldError>) -> Status {

@@ -25,8 +25,7 @@ impl Selection {
     /// From the query.
     pub fn read(call: &Call) -> Result<Selection, Status> {
         let labels = match call.query.get("labelSelector") {
-            Some(text) => Selector::parse(text)
-                .map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?,
+            Some(text) => Selector::parse(text).map_err(|e| Status::bad_request(e.to_string()))?,
             None => Selector::everything(),
         };
         let fields = match call.query.get("fieldSelector") {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::call::Call;
+use super::read::no_number;
 use super::selection::Selection;
 use super::{read, respond, serialize};
 use crate::http::body::{Body, BoxError};
@@ -105,10 +106,12 @@ pub async fn watch(call: Call) -> Result<Response<Body>, Status> {
             ));
         }
     };
-    let seconds = call
-        .query
-        .get("timeoutSeconds")
-        .and_then(|t| t.parse::<u64>().ok())
+    let seconds = match call.query.get("timeoutSeconds") {
+        Some(text) => Some(text.parse::<i64>().map_err(|_| no_number(text))?),
+        None => None,
+    };
+    let seconds = seconds
+        .and_then(|s| u64::try_from(s).ok())
         .filter(|s| *s > 0);
     let timeout = seconds.map_or_else(|| DEFAULT_TIMEOUT + jitter(&call), Duration::from_secs);
     let bookmarks = call.query.flag("allowWatchBookmarks").then(|| {

@@ -234,9 +234,11 @@ impl ApiServer {
             // Logs and proxied answers are of any type.
             None if proxy::is_proxied(&info) => Accept::default(),
             None => {
-                return Err(Status::not_acceptable(
-                    &accept::SUPPORTED.split(", ").collect::<Vec<_>>(),
-                ));
+                record.accept = Accept::default();
+                let builtin = endpoint.resource.types.is_builtin();
+                let supported = accept::SUPPORTED.split(", ");
+                let supported = supported.filter(|media| builtin || !media.ends_with("protobuf"));
+                return Err(Status::not_acceptable(&supported.collect::<Vec<_>>()));
             }
         };
         let call = Call {

@@ -82,9 +82,7 @@ struct Plan<'a, 't> {
 impl Plan<'_, '_> {
     fn apply(&self, mut managers: Managers, force: bool) -> Result<(Value, Managers), ApplyError> {
         let merged = merge(self.root, Some(self.before), Some(self.applied))
-            .map_err(|error| {
-                ApplyError::Invalid(format!("failed to create typed patch object: {error}"))
-            })?
+            .map_err(|error| ApplyError::Untyped(error.to_string()))?
             .unwrap_or_else(|| Value::Object(Map::new()));
         let previous = managers.remove(&self.id);
         let set = self.reset.filter(self.root.fields_of(self.applied).below);

@@ -57,6 +57,9 @@ pub enum ApplyError {
     /// It is no configuration that can be applied (`400 Bad Request`).
     #[error("{0}")]
     Invalid(String),
+    /// Its schema cannot take it.
+    #[error("failed to create typed patch object: {0}")]
+    Untyped(String),
 }
 
 fn conflict_message(conflicts: &[Conflict]) -> String {

@@ -134,8 +134,30 @@ fn unknown_directive(directive: &Value, patch: &Object) -> String {
     };
     format!(
         "unknown patch type: {shown} in map: {}",
-        Value::Object(patch.clone())
+        in_go(&Value::Object(patch.clone()))
     )
+}
+
+/// A value as Go prints it, which is what clients of upstream see.
+fn in_go(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(in_go).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(map) => {
+            let mut entries: Vec<(&String, &Value)> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            let entries: Vec<String> = entries
+                .into_iter()
+                .map(|(key, value)| format!("{key}:{}", in_go(value)))
+                .collect();
+            format!("map[{}]", entries.join(" "))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Drops what the directive does not name; the directive must name all that the patch sets.
@@ -274,7 +296,8 @@ fn has_key(element: &Value, merge_key: Option<&str>) -> Result<()> {
         return Ok(());
     }
     not_applicable(format!(
-        "map: {element} does not contain declared merge key: {key}"
+        "map: {} does not contain declared merge key: {key}",
+        in_go(element)
     ))
 }
 

@@ -76,12 +76,12 @@ pub fn check(base: &Table, schema: &Value, path: &Path<'_>, options: Options) ->
         in_meta: false,
     };
     walk(schema, path, place, &mut errors);
-    if errors.0.is_empty()
+    if errors.found.is_empty()
         && let Some(wrong) = unsupported
     {
         errors.push(FieldError::invalid(path, "", wrong));
     }
-    errors.0
+    errors.found
 }
 
 /// Is the schema structural?
@@ -120,12 +120,16 @@ pub(super) fn children(schema: &Value, see: &mut dyn FnMut(&Value)) {
 }
 
 #[derive(Default)]
-pub(super) struct Errors(pub(super) Vec<FieldError>);
+pub(super) struct Errors {
+    pub(super) found: Vec<FieldError>,
+    /// What patterns take so far.
+    pub(super) patterns: u64,
+}
 
 impl Errors {
     pub(super) fn push(&mut self, error: FieldError) {
-        if self.0.len() < MAX_ERRORS {
-            self.0.push(error);
+        if self.found.len() < MAX_ERRORS {
+            self.found.push(error);
         }
     }
 }

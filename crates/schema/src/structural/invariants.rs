@@ -8,6 +8,10 @@ use super::{
 };
 use crate::{FieldError, Path, Value, pattern::Pattern};
 
+/// What the patterns of a schema may take when compiled, in ranges of characters: each is some dozen
+/// bytes, which an object that uses every pattern keeps in memory.
+const MAX_PATTERNS: u64 = 1_000_000;
+
 /// What no structural schema can express, if there is any of it.
 pub(super) fn unsupported(schema: &Value) -> Option<String> {
     for field in ["$ref", "id", "$schema"] {
@@ -49,7 +53,7 @@ pub(super) fn check(schema: &Value, path: &Path<'_>) -> Vec<FieldError> {
     let mut errors = Errors::default();
     structure(schema, Level::Root, path, &mut errors);
     complete(schema, Some(schema), path, path, true, &mut errors);
-    let mut errors = errors.0;
+    let mut errors = errors.found;
     errors.sort_by_key(ToString::to_string);
     errors
 }
@@ -202,11 +206,24 @@ fn values(schema: &Value, skip_any: bool, skip_all: bool, path: &Path<'_>, error
         nested(not, false, &path.field("not"), errors);
     }
     let pattern = text(schema, "pattern");
-    if !pattern.is_empty()
-        && let Err(why) = Pattern::check(pattern)
-    {
-        let wrong = format!("must be a valid regular expression, but isn't: {why}");
-        errors.push(FieldError::invalid(path.field("pattern"), pattern, wrong));
+    if pattern.is_empty() {
+        return;
+    }
+    let path = path.field("pattern");
+    match Pattern::check(pattern) {
+        Err(why) => {
+            let wrong = format!("must be a valid regular expression, but isn't: {why}");
+            errors.push(FieldError::invalid(path, pattern, wrong));
+        }
+        Ok(weight) => {
+            let before = errors.patterns;
+            errors.patterns = before.saturating_add(weight);
+            // Told of once, where it is too much.
+            if before <= MAX_PATTERNS && errors.patterns > MAX_PATTERNS {
+                let wrong = "the patterns of the schema are too large together";
+                errors.push(FieldError::forbidden(path, wrong));
+            }
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a schema asks of values, worded as upstream words it. With the object's earlier state at
 //! hand, values that have not changed are not judged again (KEP-4008).
 
+use std::{cell::Cell, collections::HashMap};
+
 use crate::{
     Path, Value,
     constraint::{Constraints, JsonKind, Rules},
@@ -11,12 +13,20 @@ use crate::{
 /// Errors that are told of; an object with more is as wrong with the rest left out.
 const MAX_ERRORS: usize = 500;
 
+/// What validating one object may cost: rules that are looked at, and more for texts that are matched.
+/// Many times what large objects need; beyond it (a hundred thousand items, each with as many
+/// alternatives) nobody would wait for the answer.
+const MAX_WORK: u64 = 5_000_000;
+
+/// What is said of an object that takes more.
+const TOO_MUCH: &str = "validating the object against its schema takes too long";
+
 /// Where upstream shows no path.
 const NOWHERE: &str = "<nil>";
 
 /// Everything wrong with an object of this type; `old` is what it was.
 pub fn validate(table: &Table, ty: TypeId, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let walk = Walk { table, base: None };
+    let walk = Walk::new(table, None);
     walk.place(&Ty::Ref(ty), None, &How::UNSET, &Path::ROOT, object, old)
         .errors
 }
@@ -35,10 +45,7 @@ pub fn validate_part(
     let (Some(field), Some(value)) = (fields.field(name), object.get(name)) else {
         return Vec::new();
     };
-    let walk = Walk {
-        table,
-        base: Some(name),
-    };
+    let walk = Walk::new(table, Some(name));
     let how = How {
         list: &field.list,
         map: field.map,
@@ -90,6 +97,8 @@ struct Walk<'t> {
     table: &'t Table,
     /// The field that is looked at alone.
     base: Option<&'t str>,
+    /// What is left of [`MAX_WORK`].
+    left: Cell<u64>,
 }
 
 /// A name as messages have it.
@@ -98,6 +107,23 @@ fn shown(path: &Path<'_>) -> String {
 }
 
 impl<'t> Walk<'t> {
+    fn new(table: &'t Table, base: Option<&'t str>) -> Self {
+        Walk {
+            table,
+            base,
+            left: Cell::new(MAX_WORK),
+        }
+    }
+
+    /// Takes the cost of looking at these rules; false when nothing is left.
+    fn pays(&self, c: &Constraints, value: &Value) -> bool {
+        let text = value.as_str().map_or(0, str::len);
+        let matched = if c.pattern.is_some() { text / 8 } else { 0 };
+        let cost = 1 + (matched + c.allowed.len() / 8 + c.required.len() / 8) as u64;
+        self.left.set(self.left.get().saturating_sub(cost));
+        self.left.get() > 0
+    }
+
     /// Where an error is: below the part looked at.
     fn at(&self, path: &str) -> String {
         match (self.base, path) {
@@ -199,8 +225,9 @@ impl<'t> Walk<'t> {
                 }
             }
             (Kind::List(element), Value::Array(items)) => {
+                let before = OldItems::new(how.list, old);
                 for (at, value) in items.iter().enumerate() {
-                    let old = old_item(how.list, value, old);
+                    let old = before.find(value);
                     let path = path.index(at);
                     out.merge(self.place(element, None, &How::UNSET, &path, value, old));
                 }
@@ -279,6 +306,10 @@ impl<'t> Walk<'t> {
         below: impl FnOnce(&mut Outcome),
     ) -> Outcome {
         let mut out = Outcome::default();
+        if !self.pays(c, value) {
+            out.add(self.composite(TOO_MUCH.to_owned()));
+            return out;
+        }
         if let Some(error) = self.kind(kinds, c, path, value) {
             out.add(error);
         } else {
@@ -545,6 +576,10 @@ impl<'t> Walk<'t> {
             let mut valid = 0;
             for rules in &logic.all_of {
                 let one = self.nested(rules, path, value, old);
+                if self.left.get() == 0 {
+                    out.merge(one);
+                    return;
+                }
                 valid += usize::from(one.is_valid());
                 out.merge(one);
             }
@@ -577,6 +612,10 @@ impl<'t> Walk<'t> {
         let mut best: Option<Outcome> = None;
         for rules in alternatives {
             let one = self.nested(rules, path, value, old);
+            if self.left.get() == 0 {
+                // That nothing is left has been told.
+                return (1, one);
+            }
             if one.is_valid() {
                 valid += 1;
                 if valid == 1 {
@@ -601,12 +640,45 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// The earlier item that a list's item was: told by keys, else not at all.
-fn old_item<'v>(kind: &ListKind, item: &Value, old: Option<&'v Value>) -> Option<&'v Value> {
-    let ListKind::Map(keys) = kind else {
-        return None;
-    };
-    old?.as_array()?
-        .iter()
-        .find(|old| keys.iter().all(|key| old.get(&**key) == item.get(&**key)))
+/// The earlier items of a list, by their keys; none where items are not told by keys.
+struct OldItems<'v, 't> {
+    keys: &'t [Box<str>],
+    items: HashMap<String, &'v Value>,
+}
+
+impl<'v, 't> OldItems<'v, 't> {
+    fn new(kind: &'t ListKind, old: Option<&'v Value>) -> Self {
+        let mut known = OldItems {
+            keys: &[],
+            items: HashMap::new(),
+        };
+        if let ListKind::Map(keys) = kind
+            && let Some(items) = old.and_then(Value::as_array)
+        {
+            known.keys = keys;
+            for item in items {
+                known.items.entry(known.key(item)).or_insert(item);
+            }
+        }
+        known
+    }
+
+    fn key(&self, item: &Value) -> String {
+        let mut key = String::new();
+        for name in self.keys {
+            match item.get(&**name) {
+                Some(value) => key += &value.to_string(),
+                None => key.push('-'),
+            }
+            key.push(',');
+        }
+        key
+    }
+
+    fn find(&self, item: &Value) -> Option<&'v Value> {
+        if self.items.is_empty() {
+            return None;
+        }
+        self.items.get(&self.key(item)).copied()
+    }
 }
