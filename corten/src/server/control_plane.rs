@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use api::clock::SystemClock;
-use apiserver::{ApiServer, LocalTransport, http::listen::tls_config, seal::AesGcm};
+use apiserver::{
+    ApiServer, LocalTransport, audit::AuditConfig, http::listen::tls_config, seal::AesGcm,
+};
 use client::Context;
 use store::{Options, Store};
 use tokio::net::TcpListener;
@@ -56,7 +58,14 @@ pub async fn start(
     config.node_ports = addresses.node_ports;
     config.cluster_domain = settings.cluster_domain.clone();
     config.issuer = format!("https://kubernetes.default.svc.{}", settings.cluster_domain);
-    config.audit_file = settings.audit_log.clone();
+    config.runtime_config = settings.runtime_config.clone();
+    config.audit = AuditConfig {
+        policy_file: settings.audit_policy_file.clone(),
+        log_path: settings.audit_log_path.clone(),
+        max_size: settings.audit_log_maxsize,
+        max_backups: settings.audit_log_maxbackup,
+        max_age: settings.audit_log_maxage,
+    };
     let server = ApiServer::new(config, store, Arc::new(SystemClock)).await?;
     let tls = tls_config(
         &identities.pki.serving,

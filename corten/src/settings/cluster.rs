@@ -87,14 +87,61 @@ pub struct ServerSettings {
         help_heading = "API"
     )]
     pub service_node_port_range: String,
-    /// Where to write the audit log; none is written unless given.
+    /// Versions of the API to serve beside the stable ones, or not to serve: api/all=true, api/beta=true,
+    /// api/alpha=true, GROUP/VERSION=true, GROUP/VERSION/RESOURCE=false.
     #[arg(
         long,
-        env = "CORTEN_AUDIT_LOG",
+        env = "CORTEN_RUNTIME_CONFIG",
+        value_delimiter = ',',
+        value_name = "KEY=VALUE,…",
+        help_heading = "API"
+    )]
+    pub runtime_config: Vec<String>,
+    /// What to record of requests: a Policy of audit.k8s.io/v1; everything at level Metadata unless
+    /// given.
+    #[arg(
+        long,
+        env = "CORTEN_AUDIT_POLICY_FILE",
         value_name = "FILE",
         help_heading = "API"
     )]
-    pub audit_log: Option<PathBuf>,
+    pub audit_policy_file: Option<PathBuf>,
+    /// Where to write the audit log, - for standard output; none is written unless given.
+    #[arg(
+        long,
+        alias = "audit-log",
+        env = "CORTEN_AUDIT_LOG_PATH",
+        value_name = "FILE",
+        help_heading = "API"
+    )]
+    pub audit_log_path: Option<PathBuf>,
+    /// Megabytes the audit log grows to before it is put aside.
+    #[arg(
+        long,
+        env = "CORTEN_AUDIT_LOG_MAXSIZE",
+        default_value_t = 100,
+        value_name = "MB",
+        help_heading = "API"
+    )]
+    pub audit_log_maxsize: u64,
+    /// How many audit logs that were put aside to keep; 0 for all.
+    #[arg(
+        long,
+        env = "CORTEN_AUDIT_LOG_MAXBACKUP",
+        default_value_t = 0,
+        value_name = "N",
+        help_heading = "API"
+    )]
+    pub audit_log_maxbackup: usize,
+    /// Days to keep audit logs that were put aside; 0 for ever.
+    #[arg(
+        long,
+        env = "CORTEN_AUDIT_LOG_MAXAGE",
+        default_value_t = 0,
+        value_name = "DAYS",
+        help_heading = "API"
+    )]
+    pub audit_log_maxage: u32,
 
     /// The node's name; the machine's name unless given.
     #[arg(

@@ -204,7 +204,7 @@ fn aggregated_resource(resource: &Resource) -> Value {
     value
 }
 
-/// The aggregated form of the built-in groups: the core group alone, or all but it.
+/// The aggregated form of all built-in groups: the core group alone, or all but it.
 pub fn aggregated_builtin(catalog: &Catalog, core: bool) -> Value {
     let groups = catalog
         .groups()

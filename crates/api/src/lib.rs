@@ -27,6 +27,7 @@ pub mod quantity;
 pub mod quota;
 pub mod registry;
 pub mod resource;
+pub mod serving;
 pub mod status;
 pub mod strategy;
 pub mod validation;

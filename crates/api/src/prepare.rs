@@ -28,7 +28,7 @@ pub fn create(resource: &Resource, object: &mut Value, uid: &str, now: Timestamp
     if strategy.has_generation() {
         metadata.insert("generation".to_owned(), 1.into());
     }
-    if resource.has_status() {
+    if resource.has_status() && !strategy.keeps_status_of_new() {
         object.remove("status");
     }
     strategy.prepare_create(object, now);

@@ -108,6 +108,10 @@ pub trait Strategy: Send + Sync {
     fn has_generation(&self) -> bool {
         !self.generation().is_empty()
     }
+    /// Is the status that a new object is sent with kept? Other kinds start without one.
+    fn keeps_status_of_new(&self) -> bool {
+        false
+    }
     /// Does this change move the generation?
     fn moves_generation(&self, object: &Value, old: &Value) -> bool {
         self.generation()

@@ -1,12 +1,12 @@
 //! What an API server is told at start.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use rustls::ClientConfig;
 
+use crate::audit::AuditConfig;
 use crate::authentication::StaticToken;
 use crate::pki::Identity;
 
@@ -35,12 +35,15 @@ pub struct Config {
     pub client_ca: String,
     /// How requests are passed on to aggregated servers, and taken from proxies in front.
     pub front_proxy: Option<FrontProxy>,
+    /// Which versions are served beside the stable ones, and which are not: `KEY=VALUE`, as
+    /// [`api::serving`] reads them.
+    pub runtime_config: Vec<String>,
     /// Bearer tokens given at configuration.
     pub tokens: Vec<StaticToken>,
     /// TLS towards kubelets; none makes the subresources that need a kubelet answer 503.
     pub kubelet_tls: Option<Arc<ClientConfig>>,
-    /// File that audit events are appended to.
-    pub audit_file: Option<PathBuf>,
+    /// What is recorded of requests, and where.
+    pub audit: AuditConfig,
     /// Requests at one time that read.
     pub max_reads: usize,
     /// Requests at one time that write.
@@ -85,9 +88,10 @@ impl Config {
             service_account_key: Vec::new(),
             client_ca: String::new(),
             front_proxy: None,
+            runtime_config: Vec::new(),
             tokens: Vec::new(),
             kubelet_tls: None,
-            audit_file: None,
+            audit: AuditConfig::default(),
             max_reads: 400,
             max_writes: 200,
             random: system_random(),

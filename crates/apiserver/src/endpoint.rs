@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use api::catalog::Catalog;
 use api::resource::Resource;
+use api::serving::Serving;
 use api::status::Status;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
@@ -115,10 +115,10 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// The endpoints of the built-in catalog.
-    pub fn builtin(catalog: &'static Catalog) -> Endpoints {
+    /// The endpoints of built-in kinds.
+    pub fn builtin(serving: &Serving) -> Endpoints {
         let mut map: HashMap<Box<str>, Vec<Arc<Endpoint>>> = HashMap::new();
-        for resource in catalog.resources() {
+        for resource in serving.resources() {
             map.entry(resource.plural.clone())
                 .or_default()
                 .push(Arc::new(Endpoint::builtin(resource)));

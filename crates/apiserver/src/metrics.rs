@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use store::Store;
 
 use crate::admission::metrics::AdmissionMetrics;
+use crate::audit::Counts;
 use crate::endpoint::Endpoint;
 use crate::request::info::RequestInfo;
 
@@ -154,6 +155,8 @@ impl Flows {
 pub struct Metrics {
     /// What flow control counts.
     pub flows: Flows,
+    /// What audit counts.
+    pub(crate) audit: Counts,
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     durations: Family<VerbLabels, Histogram, fn() -> Histogram>,
@@ -218,8 +221,11 @@ impl Metrics {
         let admission = AdmissionMetrics::new(&mut registry);
         let flows = Flows::default();
         flows.register(&mut registry);
+        let audit = Counts::default();
+        audit.register(&mut registry);
         Metrics {
             flows,
+            audit,
             admission,
             registry,
             requests,

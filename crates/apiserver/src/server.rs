@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use api::catalog::Catalog;
 use api::clock::Clock;
+use api::serving::{Serving, ServingError};
 use parking_lot::RwLock;
 use serde_json::Value;
 use store::{RegisterError, Registration, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Chain;
+use crate::admission::policy::typecheck;
 use crate::aggregation::{self, Aggregation};
-use crate::audit::Audit;
+use crate::audit::{Audit, AuditError};
 use crate::authentication::Authenticator;
 use crate::authentication::front_proxy::FrontProxy;
 use crate::authentication::jwt::{JwtError, Signer};
@@ -38,9 +40,9 @@ pub enum StartError {
     /// The signing key cannot be used.
     #[error("service account signing key: {0}")]
     SigningKey(#[from] JwtError),
-    /// The audit file cannot be opened.
-    #[error("open the audit file: {0}")]
-    Audit(#[from] std::io::Error),
+    /// Nothing can be recorded.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The store does not give its objects.
     #[error("load {plural}: {source}")]
     Load {
@@ -49,6 +51,9 @@ pub enum StartError {
         /// Why.
         source: RegisterError,
     },
+    /// What shall be served is not there.
+    #[error("runtime-config: {0}")]
+    Serving(#[from] ServingError),
     /// A first object cannot be written.
     #[error("create {what}: {reason}")]
     Bootstrap {
@@ -63,6 +68,8 @@ pub enum StartError {
 pub struct ApiServer {
     pub(crate) config: Config,
     pub(crate) catalog: &'static Catalog,
+    /// What of the catalog is served.
+    pub(crate) serving: Arc<Serving>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Arc<Store>,
     pub(crate) objects: Arc<Objects>,
@@ -94,7 +101,8 @@ impl ApiServer {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<ApiServer>, StartError> {
         let catalog = api::catalog::builtin();
-        let endpoints = Endpoints::builtin(catalog);
+        let serving = Arc::new(Serving::new(catalog, &config.runtime_config)?);
+        let endpoints = Endpoints::builtin(&serving);
         register(&store, &endpoints).await?;
         let objects = Arc::new(Objects::new(store.clone()));
         let rbac = Arc::new(Rbac::default());
@@ -119,9 +127,9 @@ impl ApiServer {
                 config.max_reads + config.max_writes,
                 metrics.flows.clone(),
             )),
-            audit: Audit::open(config.audit_file.as_deref())?,
+            audit: Audit::open(&config.audit, clock.clone(), metrics.audit.clone())?,
             metrics,
-            documents: Documents::new(catalog),
+            documents: Documents::new(serving.clone()),
             proxy: Proxy::new(config.kubelet_tls.clone()),
             outbound: Outbound::new(objects.clone()),
             aggregation: Aggregation::new(config.front_proxy.as_ref().map(|f| f.identity.clone())),
@@ -132,6 +140,7 @@ impl ApiServer {
             ending: CancellationToken::new(),
             ready: RwLock::new(false),
             catalog,
+            serving,
             clock,
             store,
             objects,
@@ -144,6 +153,7 @@ impl ApiServer {
         follow_rbac(&server.store, &rbac, &server.ending);
         server.admission.follow(&server.store, &server.ending);
         extensions::start(&server).await?;
+        typecheck::start(&server);
         aggregation::start(&server);
         flow::objects::start(&server);
         *server.ready.write() = true;
@@ -164,6 +174,11 @@ impl ApiServer {
     /// The way to webhooks and other API servers.
     pub fn outbound(&self) -> &Outbound {
         &self.outbound
+    }
+
+    /// Waits until what the audit log was told so far is in its file, for a bounded time.
+    pub async fn flush_audit(&self) {
+        self.audit.flush().await;
     }
 
     /// Ends all watches, as before the server goes down.

@@ -243,3 +243,142 @@ async fn claims_grow_where_their_class_lets_them() {
         }
     }
 }
+
+
+#[tokio::test]
+async fn a_pod_waits_for_the_account_of_a_new_namespace() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let new = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "new"}});
+    admin.post("/api/v1/namespaces", &new).await.ok();
+    let account =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    // The pod asks first: only then is the account made, as a controller would.
+    let (pods, accounts) = (
+        "/api/v1/namespaces/new/pods",
+        "/api/v1/namespaces/new/serviceaccounts",
+    );
+    let asking = pod("early");
+    let (created, _) = tokio::join!(admin.post(pods, &asking), admin.post(accounts, &account));
+    assert_eq!(created.ok()["spec"]["serviceAccountName"], "default");
+
+    let mut other = pod("other");
+    other["spec"]["serviceAccountName"] = "absent".into();
+    let refused = admin.post(pods, &other).await.fails(403);
+    assert_eq!(
+        refused["message"],
+        "pods \"other\" is forbidden: error looking up service account new/absent: serviceaccount \"absent\" not found"
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_pod_grows_within_what_its_node_has_and_can_do() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    namespace(&admin, "default").await;
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
+    admin.post("/api/v1/nodes", &node).await.ok();
+    let status = json!({"status": {"allocatable": {"cpu": "2", "memory": "1Gi"}}});
+    admin
+        .patch("/api/v1/nodes/n/status", "merge", &status)
+        .await
+        .ok();
+    let mut bound = pod("a");
+    bound["spec"]["nodeName"] = "n".into();
+    bound["spec"]["resources"] = json!({"requests": {"cpu": "1"}});
+    bound["spec"]["containers"][0]["resources"] =
+        json!({"requests": {"cpu": "1", "memory": "1Mi"}});
+    admin.post(PODS, &bound).await.ok();
+    let resize = format!("{PODS}/a/resize");
+    let grown = |cpu: &str, memory: &str| json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": memory}}}]}});
+    let refused = admin
+        .patch(&resize, "strategic", &grown("1", "2Gi"))
+        .await
+        .fails(403);
+    assert_eq!(
+        refused["message"],
+        "pods \"a\" is forbidden: node didn't have enough allocatable resources: memory, requested: 2147483648, allocatable: 1073741824"
+    );
+    assert_eq!(
+        refused["details"]["causes"],
+        json!([{"reason": "NodeCapacity"}])
+    );
+    admin
+        .patch(&resize, "strategic", &grown("1", "512Mi"))
+        .await
+        .ok();
+
+    let whole = json!({"spec": {"resources": {"requests": {"cpu": "1500m"}}}});
+    let refused = admin.patch(&resize, "strategic", &whole).await.fails(403);
+    assert_eq!(
+        refused["message"],
+        "pods \"a\" is forbidden: pod update requires features InPlacePodLevelResourcesVerticalScaling which are not available on node \"n\""
+    );
+    let able = json!({"status": {"declaredFeatures": ["InPlacePodLevelResourcesVerticalScaling"]}});
+    admin
+        .patch("/api/v1/nodes/n/status", "merge", &able)
+        .await
+        .ok();
+    admin.patch(&resize, "strategic", &whole).await.ok();
+
+    let windows = json!({"metadata": {"labels": {"kubernetes.io/os": "windows"}}});
+    admin.patch("/api/v1/nodes/n", "merge", &windows).await.ok();
+    let refused = admin
+        .patch(&resize, "strategic", &grown("1", "256Mi"))
+        .await
+        .fails(403);
+    assert_eq!(
+        refused["details"]["causes"],
+        json!([{"reason": "UnsupportedPlatform"}])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_pods_follows_a_template_that_is_there() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    namespace(&admin, "default").await;
+    let groups = "/apis/scheduling.k8s.io/v1alpha2/namespaces/default/podgroups";
+    let group = |template: &str| {
+        json!({"apiVersion": "scheduling.k8s.io/v1alpha2", "kind": "PodGroup", "metadata": {"name": template},
+            "spec": {"podGroupTemplateRef": {"workload": {"workloadName": "w", "podGroupTemplateName": template}},
+                "schedulingPolicy": {"gang": {"minCount": 2}}}})
+    };
+    let refused = admin.post(groups, &group("one")).await.fails(403);
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.ends_with("PodGroup rejected: Workload \"w\" not found"),
+        "{message}"
+    );
+    let workload = json!({"apiVersion": "scheduling.k8s.io/v1alpha2", "kind": "Workload", "metadata": {"name": "w"},
+        "spec": {"podGroupTemplates": [{"name": "one", "schedulingPolicy": {"gang": {"minCount": 2}}}]}});
+    admin
+        .post(
+            "/apis/scheduling.k8s.io/v1alpha2/namespaces/default/workloads",
+            &workload,
+        )
+        .await
+        .ok();
+    let refused = admin.post(groups, &group("two")).await.fails(403);
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.contains("PodGroupTemplate \"two\" not found in Workload \"w\""),
+        "{message}"
+    );
+    admin.post(groups, &group("one")).await.ok();
+
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"parallelism": 2,
+        "template": {"spec": {"restartPolicy": "Never", "schedulingGroup": {"podGroupName": "one"},
+            "containers": [{"name": "c", "image": "i"}]}}}});
+    admin.post(jobs, &job).await.ok();
+    let more = json!({"spec": {"parallelism": 3}});
+    let refused = admin
+        .patch(&format!("{jobs}/j"), "merge", &more)
+        .await
+        .fails(403);
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.contains("gang-scheduled PodGroup \"one\""),
+        "{message}"
+
+    );
+}

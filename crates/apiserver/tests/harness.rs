@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::clock::SystemClock;
 use apiserver::pki::{Names, Pki};
-use apiserver::{ApiServer, Config, LocalTransport, UserInfo};
+use apiserver::{ApiServer, Config, LocalTransport, StartError, UserInfo};
 use bytes::Bytes;
 use futures::StreamExt;
 use http_body_util::{BodyExt, Full};
@@ -67,6 +67,17 @@ impl Cluster {
     }
 
     pub async fn start_in(dir: tempfile::TempDir) -> Cluster {
+        let everything = |config: &mut Config| {
+            config.runtime_config = vec!["api/all=true".to_owned()];
+        };
+        Cluster::start_with(dir, everything).await.unwrap()
+    }
+
+    /// As configured; nothing but stable versions is served unless `configure` says so.
+    pub async fn start_with(
+        dir: tempfile::TempDir,
+        configure: impl FnOnce(&mut Config),
+    ) -> Result<Cluster, StartError> {
         let names = Names {
             cluster_domain: "cluster.local".to_owned(),
             ..Names::default()
@@ -85,15 +96,14 @@ impl Cluster {
             .push(apiserver::authentication::StaticToken::bootstrap(
                 "bootstrap-secret",
             ));
-        let server = ApiServer::new(config, store.clone(), Arc::new(SystemClock))
-            .await
-            .unwrap();
-        Cluster {
+        configure(&mut config);
+        let server = ApiServer::new(config, store.clone(), Arc::new(SystemClock)).await?;
+        Ok(Cluster {
             server,
             pki,
             store,
             dir,
-        }
+        })
     }
 
     pub fn admin(&self) -> Client {

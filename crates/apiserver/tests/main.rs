@@ -5,6 +5,7 @@
 mod access;
 mod admission;
 mod aggregation;
+mod audit;
 mod custom_resources;
 mod harness;
 mod hook;
@@ -13,6 +14,7 @@ mod outbound;
 mod policies;
 mod proxy;
 mod request_path;
+mod runtime_config;
 mod semantics;
 mod service_addresses;
 mod tls;

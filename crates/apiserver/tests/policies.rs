@@ -428,3 +428,44 @@ async fn what_cannot_be_compiled_is_refused() {
         "spec.mutations[0].jsonPatch.expression"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expressions_that_miss_their_types_are_told_of_in_the_status() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "typed"}, "spec": {
+            "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
+                "operations": ["CREATE"], "resources": ["deployments"]}]},
+            "validations": [{"expression": "object.foo < 3"}]}});
+    let mut watch = admin.watch(&format!("{policies}?watch=1")).await;
+    admin.post(policies, &policy).await.ok();
+    let told = loop {
+        let event = watch.next().await.unwrap();
+        if event["object"]["status"]["observedGeneration"] == 1 {
+            break event["object"]["status"]["typeChecking"].clone();
+        }
+    };
+    let warning = &told["expressionWarnings"][0];
+    assert_eq!(warning["fieldRef"], "spec.validations[0].expression");
+    assert!(
+        warning["warning"]
+            .as_str()
+            .unwrap()
+            .contains("undefined field 'foo'"),
+        "{told}"
+    );
+    let mended = json!({"spec": {"validations": [{"expression": "object.spec.replicas < 3"}]}});
+    admin
+        .patch(&format!("{policies}/typed"), "merge", &mended)
+        .await
+        .ok();
+    loop {
+        let event = watch.next().await.unwrap();
+        if event["object"]["status"]["observedGeneration"] == 2 {
+            assert_eq!(event["object"]["status"]["typeChecking"], json!({}));
+            break;
+        }
+    }
+}

@@ -543,3 +543,17 @@ async fn everything_is_there_after_a_restart_and_secrets_are_sealed() {
         .ok();
     assert_eq!(found, made);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_node_keeps_the_status_it_comes_with() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"},
+        "status": {"capacity": {"cpu": "4"}, "conditions": [{"type": "Ready", "status": "True"}]}});
+    let made = admin.post("/api/v1/nodes", &node).await.ok();
+    assert_eq!(made["status"]["capacity"]["cpu"], "4");
+    assert_eq!(made["status"]["conditions"][0]["type"], "Ready");
+    let update = json!({"status": {"capacity": {"cpu": "5"}}});
+    let same = admin.patch("/api/v1/nodes/n", "merge", &update).await.ok();
+    assert_eq!(same["status"]["capacity"]["cpu"], "4");
+}

@@ -121,6 +121,27 @@ impl Kit {
         }
     }
 
+    /// Does the cluster serve this resource (`certificates.k8s.io/v1beta1`, `clustertrustbundles`)?
+    /// What a cluster serves is settled at its start, so it is asked once. None when the shutdown
+    /// came first.
+    pub async fn serves(&self, api_version: &str, plural: &str) -> Option<bool> {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            match self.client.list_api_group_resources(api_version).await {
+                Ok(list) => return Some(list.resources.iter().any(|r| r.name == plural)),
+                Err(kube::Error::Api(status)) if status.code == 404 => return Some(false),
+                Err(error) => {
+                    tracing::warn!(controller = self.name, %error, "ask what the cluster serves");
+                }
+            }
+            tokio::select! {
+                () = self.shutdown.cancelled() => return None,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(Duration::from_secs(60));
+        }
+    }
+
     /// Runs the reconciler over the queue until the shutdown.
     pub async fn run<Q, F, Fut, E>(&self, queue: WorkQueue<Q>, reconcile: F)
     where

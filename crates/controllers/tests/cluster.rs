@@ -84,7 +84,9 @@ impl Cluster {
             ..store::Options::default()
         };
         let store = Store::open(dir.path().join("store"), options).unwrap();
-        let server = ApiServer::new(Config::new(&pki).unwrap(), store, Arc::new(SystemClock))
+        let mut config = Config::new(&pki).unwrap();
+        config.runtime_config = vec!["api/all=true".to_owned()];
+        let server = ApiServer::new(config, store, Arc::new(SystemClock))
             .await
             .unwrap();
         let admin = UserInfo::new("kubernetes-admin", &["system:masters"]);

@@ -7,7 +7,10 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
+use kube::api::PostParams;
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::json;
 
 use crate::cluster::Cluster;
@@ -259,5 +262,61 @@ async fn a_quota_holds_against_creations_in_quick_succession() {
         .await;
     let pods = cluster.wait::<Pod>("default", |all| all.len() >= 5).await;
     assert_eq!(pods.len(), 5);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_quota_counts_custom_resources_while_they_are_defined() {
+    let cluster = Cluster::start().await;
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"count/widgets.example.com": "2", "pods": "1"}}});
+    cluster.create::<ResourceQuota>("default", quota).await;
+    let used = |count: Option<&'static str>| {
+        move |all: &[ResourceQuota]| {
+            let used = all[0].status.clone().and_then(|status| status.used);
+            let used = used.unwrap_or_default();
+            let counted = used
+                .get("count/widgets.example.com")
+                .map(|amount| amount.0.as_str());
+            used.contains_key("pods") && counted == count
+        }
+    };
+    cluster.wait("default", used(None)).await;
+    let definition = json!({"metadata": {"name": "widgets.example.com"}, "spec": {
+        "group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    cluster
+        .create::<CustomResourceDefinition>("", definition)
+        .await;
+    cluster.wait("default", used(Some("0"))).await;
+    let kind = GroupVersionKind::gvk("example.com", "v1", "Widget");
+    let kind = ApiResource::from_gvk_with_plural(&kind, "widgets");
+    let widgets: Api<DynamicObject> =
+        Api::namespaced_with(cluster.client.clone(), "default", &kind);
+    for name in ["a", "b"] {
+        let widget = DynamicObject::new(name, &kind);
+        widgets
+            .create(&PostParams::default(), &widget)
+            .await
+            .unwrap();
+    }
+    cluster.wait("default", used(Some("2"))).await;
+    let third = DynamicObject::new("c", &kind);
+    let refused = widgets
+        .create(&PostParams::default(), &third)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("exceeded quota: q"),
+        "{refused}"
+    );
+    widgets.delete("a", &Default::default()).await.unwrap();
+    cluster.wait("default", used(Some("1"))).await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
+    definitions
+        .delete("widgets.example.com", &Default::default())
+        .await
+        .unwrap();
+    cluster.wait("default", used(None)).await;
     cluster.stop().await;
 }

@@ -1,8 +1,9 @@
 //! One change as a watcher sees it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::entry::Entry;
 use crate::key::Revision;
@@ -25,13 +26,34 @@ pub struct Event {
     pub entry: Arc<Entry>,
     /// The version before, which selectors need to see an object leave their selection.
     pub previous: Option<Arc<Entry>>,
-    /// The change in its natural type (added, modified or deleted) as one frame of a JSON watch;
-    /// filled by whoever first sends it.
-    pub json_frame: OnceLock<Bytes>,
+    /// The change in its natural type (added, modified or deleted) as one frame of a JSON watch.
+    pub json_frame: Frame,
     /// The same for a protobuf watch.
-    pub protobuf_frame: OnceLock<Bytes>,
+    pub protobuf_frame: Frame,
     /// When it was applied here, in milliseconds of the store's clock.
     pub(crate) seen: i64,
+}
+
+/// A change as it goes to watchers: made by whoever first sends it, shared by those who send it about
+/// the same time, and let go when the change is no longer among the newest. Whoever comes later makes
+/// it again.
+#[derive(Debug, Default)]
+pub struct Frame(Mutex<Option<Bytes>>);
+
+impl Frame {
+    /// The frame, if somebody made it and it is still held.
+    pub fn get(&self) -> Option<Bytes> {
+        self.0.lock().clone()
+    }
+
+    /// Holds it for the others.
+    pub fn hold(&self, bytes: Bytes) {
+        *self.0.lock() = Some(bytes);
+    }
+
+    fn let_go(&self) {
+        self.0.lock().take();
+    }
 }
 
 impl Event {
@@ -49,15 +71,20 @@ impl Event {
     }
 
     fn new(kind: EventKind, entry: Arc<Entry>, previous: Option<Arc<Entry>>, seen: i64) -> Self {
-        let (json_frame, protobuf_frame) = (OnceLock::new(), OnceLock::new());
         Event {
             kind,
             entry,
             previous,
-            json_frame,
-            protobuf_frame,
+            json_frame: Frame::default(),
+            protobuf_frame: Frame::default(),
             seen,
         }
+    }
+
+    /// Lets go of what was only made to be sent.
+    pub(crate) fn let_go_of_frames(&self) {
+        self.json_frame.let_go();
+        self.protobuf_frame.let_go();
     }
 
     /// The revision of the change.

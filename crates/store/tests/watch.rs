@@ -41,6 +41,28 @@ async fn a_watcher_sees_each_change_with_what_it_replaced() {
 }
 
 #[tokio::test]
+async fn only_the_newest_changes_hold_what_was_sent_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let mut watch = store.watch(PODS, Revision(1), Scope::default()).unwrap();
+    store.create(pod("a"), numbered(0)).await.unwrap();
+    let first = take(&mut watch, 1).await.remove(0);
+    let sent = bytes::Bytes::from_static(b"frame");
+    first.json_frame.hold(sent.clone());
+    first.protobuf_frame.hold(sent.clone());
+    for at in 1..=64 {
+        assert_eq!(first.json_frame.get(), Some(sent.clone()), "at {at}");
+        store
+            .update(pod("a"), Expect::Present, numbered(at))
+            .await
+            .unwrap();
+    }
+    take(&mut watch, 64).await;
+    let held = [first.json_frame.get(), first.protobuf_frame.get()];
+    assert_eq!(held, [None, None]);
+}
+
+#[tokio::test]
 async fn a_scope_lets_through_what_enters_it_and_what_leaves_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;

@@ -18,6 +18,17 @@ impl Strategy for Node {
         super::small::node(object);
     }
 
+    /// Whoever registers a node says at once what it is.
+    fn keeps_status_of_new(&self) -> bool {
+        true
+    }
+
+    fn prepare_create(&self, object: &mut Value, _: jiff::Timestamp) {
+        // Of configuration by reference nothing is left.
+        object.remove("spec.configSource");
+        object.remove("status.config");
+    }
+
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
         let metadata = Path::ROOT.field("metadata");
         taints(

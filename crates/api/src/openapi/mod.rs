@@ -8,7 +8,7 @@ pub use operations::Form;
 use std::{
     collections::{HashMap, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
-    sync::{LazyLock, OnceLock},
+    sync::LazyLock,
 };
 
 use schema::{
@@ -22,6 +22,7 @@ use crate::{
     catalog::{self, Catalog},
     object::Object,
     resource::Gvk,
+    serving::Serving,
 };
 
 /// The types that every group's operations mention.
@@ -114,20 +115,22 @@ fn info() -> Value {
 }
 
 /// `/openapi/v2`.
-pub fn v2(catalog: &Catalog) -> Value {
+pub fn v2(serving: &Serving) -> Value {
+    let catalog = serving.catalog();
     let kinds = kinds(catalog);
-    let served = |gvk: &Gvk| {
-        catalog
-            .groups()
-            .iter()
-            .any(|g| g.name == gvk.group && g.versions.contains(&gvk.version))
-    };
-    let mut definitions = v2_definitions(&catalog.table, roots(catalog, served), &|ty| {
+    let served = |gvk: &Gvk| serving.has_version(&gvk.group, &gvk.version);
+    // Bodies of subresources may be of a version that is not served itself.
+    let bodies = serving.resources().flat_map(|resource| {
+        let bodies = resource.subresources.iter().map(|sub| &sub.body);
+        bodies.filter_map(|body| catalog.type_of(&body.group, &body.version, &body.kind))
+    });
+    let wanted = roots(catalog, served).chain(bodies);
+    let mut definitions = v2_definitions(&catalog.table, wanted, &|ty| {
         kinds_value(&kinds, catalog, ty)
     });
     complete(&mut definitions);
     let mut paths = Map::new();
-    for resource in catalog.resources() {
+    for resource in serving.resources() {
         operations::paths(catalog, resource, operations::Form::V2, &mut paths);
     }
     json!({
@@ -141,14 +144,15 @@ pub fn v2(catalog: &Catalog) -> Value {
 }
 
 /// `/openapi/v3/api/v1` and `/openapi/v3/apis/GROUP/VERSION`; none when it is not served.
-pub fn v3(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
-    catalog.resources_of(group, version).next()?;
+pub fn v3(serving: &Serving, group: &str, version: &str) -> Option<Value> {
+    let catalog = serving.catalog();
+    serving.resources_of(group, version).next()?;
     let kinds = kinds(catalog);
     let mut wanted: Vec<TypeId> = roots(catalog, |gvk| {
         *gvk.group == *group && *gvk.version == *version
     })
     .collect();
-    for resource in catalog.resources_of(group, version) {
+    for resource in serving.resources_of(group, version) {
         for sub in &resource.subresources {
             wanted.extend(catalog.type_of(&sub.body.group, &sub.body.version, &sub.body.kind));
         }
@@ -158,7 +162,7 @@ pub fn v3(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
     });
     complete(&mut schemas);
     let mut paths = Map::new();
-    for resource in catalog.resources_of(group, version) {
+    for resource in serving.resources_of(group, version) {
         operations::paths(catalog, resource, operations::Form::V3, &mut paths);
     }
     Some(v3_document(paths, schemas))
@@ -196,36 +200,45 @@ fn shared_schemas(catalog: &Catalog) -> Map<String, Value> {
 
 /// The built-in kinds' part of `/openapi/v2`, as the entries of `paths` and of `definitions` without
 /// the braces around them: custom resources' entries are put beside them as often as those change.
-pub fn builtin_v2_parts() -> &'static (String, String) {
-    static PARTS: OnceLock<(String, String)> = OnceLock::new();
-    PARTS.get_or_init(|| {
-        let mut document = v2(catalog::builtin());
+pub struct V2Parts {
+    paths: String,
+    definitions: String,
+}
+
+impl V2Parts {
+    /// Of what is served.
+    pub fn new(serving: &Serving) -> V2Parts {
+        let mut document = v2(serving);
         let mut part = |name: &str| {
             let text = document[name].take().to_string();
             text[1..text.len() - 1].to_owned()
         };
-        (part("paths"), part("definitions"))
-    })
-}
-
-/// `/openapi/v2` of the built-in kinds and of further paths and definitions.
-pub fn v2_with(paths: &Map<String, Value>, definitions: &Map<String, Value>) -> String {
-    let (own_paths, own_definitions) = builtin_v2_parts();
-    let mut out = String::with_capacity(own_paths.len() + own_definitions.len() + 4096);
-    out.push_str("{\"swagger\":\"2.0\",\"info\":");
-    out.push_str(&info().to_string());
-    for (name, own, more) in [
-        ("paths", own_paths, paths),
-        ("definitions", own_definitions, definitions),
-    ] {
-        out.push_str(&format!(",\"{name}\":{{{own}"));
-        for (key, value) in more {
-            out.push_str(&format!(",{}:{value}", Value::from(key.as_str())));
+        V2Parts {
+            paths: part("paths"),
+            definitions: part("definitions"),
         }
-        out.push('}');
     }
-    out.push_str(",\"securityDefinitions\":{\"BearerToken\":{\"type\":\"apiKey\",\"name\":\"authorization\",\"in\":\"header\"}},\"security\":[{\"BearerToken\":[]}]}");
-    out
+
+    /// `/openapi/v2` of the built-in kinds and of further paths and definitions.
+    pub fn with(&self, paths: &Map<String, Value>, definitions: &Map<String, Value>) -> String {
+        let mut out = String::with_capacity(self.paths.len() + self.definitions.len() + 4096);
+        out.push_str("{\"swagger\":\"2.0\",\"info\":");
+        out.push_str(&info().to_string());
+        for (name, own, more) in [
+            ("paths", &self.paths, paths),
+            ("definitions", &self.definitions, definitions),
+        ] {
+            out.push_str(&format!(",\"{name}\":{{{own}"));
+            let mut first = own.is_empty();
+            for (key, value) in more {
+                let comma = if std::mem::take(&mut first) { "" } else { "," };
+                out.push_str(&format!("{comma}{}:{value}", Value::from(key.as_str())));
+            }
+            out.push('}');
+        }
+        out.push_str(",\"securityDefinitions\":{\"BearerToken\":{\"type\":\"apiKey\",\"name\":\"authorization\",\"in\":\"header\"}},\"security\":[{\"BearerToken\":[]}]}");
+        out
+    }
 }
 
 /// `api/v1` or `apis/GROUP/VERSION`: the path of a version, also below `/openapi/v3`.
@@ -237,9 +250,9 @@ pub fn version_path(group: &str, version: &str) -> String {
     }
 }
 
-/// What changes when any document does.
-pub fn hash() -> &'static str {
-    static HASH: LazyLock<String> = LazyLock::new(|| {
+/// What changes when the documents of built-in kinds do.
+pub fn hash(serving: &Serving) -> String {
+    static TABLES: LazyLock<u64> = LazyLock::new(|| {
         let mut hasher = DefaultHasher::new();
         (
             catalog::SOURCES,
@@ -247,50 +260,14 @@ pub fn hash() -> &'static str {
             env!("CARGO_PKG_VERSION"),
         )
             .hash(&mut hasher);
-        format!("{:016X}", hasher.finish())
+        hasher.finish()
     });
-    &HASH
-}
-
-/// `/openapi/v3`.
-pub fn v3_index(catalog: &Catalog) -> Value {
-    let mut paths = Map::new();
-    for group in catalog.groups() {
-        for version in &group.versions {
-            let path = version_path(&group.name, version);
-            let url = format!("/openapi/v3/{path}?hash={}", hash());
-            paths.insert(path, json!({"serverRelativeURL": url}));
-        }
+    let mut hasher = DefaultHasher::new();
+    TABLES.hash(&mut hasher);
+    for resource in serving.resources() {
+        (&resource.gvk, &resource.plural).hash(&mut hasher);
     }
-    json!({"paths": paths})
-}
-
-/// `/openapi/v2` of the built-in kinds, made once.
-pub fn builtin_v2() -> &'static [u8] {
-    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
-    BYTES.get_or_init(|| v2(catalog::builtin()).to_string().into_bytes())
-}
-
-/// A version's document of the built-in kinds, made once when first asked for.
-pub fn builtin_v3(group: &str, version: &str) -> Option<&'static [u8]> {
-    type Documents = HashMap<String, OnceLock<Vec<u8>>>;
-    static DOCUMENTS: LazyLock<Documents> = LazyLock::new(|| {
-        let groups = catalog::builtin().groups().iter();
-        groups
-            .flat_map(|group| {
-                group
-                    .versions
-                    .iter()
-                    .map(|version| version_path(&group.name, version))
-            })
-            .map(|path| (path, OnceLock::new()))
-            .collect()
-    });
-    let place = DOCUMENTS.get(&version_path(group, version))?;
-    Some(place.get_or_init(|| {
-        v3(catalog::builtin(), group, version)
-            .map_or_else(Vec::new, |document| document.to_string().into_bytes())
-    }))
+    format!("{:016X}", hasher.finish())
 }
 
 #[cfg(test)]
@@ -318,7 +295,7 @@ mod tests {
                 _ => {}
             }
         }
-        let catalog = catalog::builtin();
+        let serving = Serving::all(catalog::builtin());
         let check = |document: &Value, definitions: &Value| {
             let mut found = Vec::new();
             references(document, &mut found);
@@ -327,19 +304,34 @@ mod tests {
                 assert!(definitions.get(&name).is_some(), "{name}");
             }
         };
-        let document = v2(catalog);
+        let document = v2(&serving);
         check(&document, &document["definitions"]);
-        for group in catalog.groups() {
+        for group in serving.groups() {
             for version in &group.versions {
-                let document = v3(catalog, &group.name, version).unwrap();
+                let document = v3(&serving, &group.name, version).unwrap();
                 check(&document, &document["components"]["schemas"]);
             }
         }
     }
 
     #[test]
+    fn what_is_not_served_is_not_described() {
+        let some = Serving::new(catalog::builtin(), ["batch/v1/cronjobs=false"]).unwrap();
+        assert_ne!(hash(&some), hash(&Serving::all(catalog::builtin())));
+        assert!(v3(&some, "resource.k8s.io", "v1beta1").is_none());
+        let document = v2(&some);
+        let has = |path: &str| document["paths"].get(path).is_some();
+        assert!(has("/apis/batch/v1/jobs") && !has("/apis/batch/v1/cronjobs"));
+        let beta = "io.k8s.api.resource.v1beta1.ResourceClaim";
+        assert!(document["definitions"].get(beta).is_none());
+        let (none, parts) = (Map::new(), V2Parts::new(&some));
+        let text = parts.with(&none, &none);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), document);
+    }
+
+    #[test]
     fn a_patch_says_that_it_validates_fields() {
-        let document: Value = serde_json::from_slice(builtin_v3("apps", "v1").unwrap()).unwrap();
+        let document = v3(&Serving::all(catalog::builtin()), "apps", "v1").unwrap();
         let path = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"];
         let patch = &path["patch"];
         assert_eq!(patch["operationId"], "patchAppsV1NamespacedDeployment");

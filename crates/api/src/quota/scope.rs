@@ -4,6 +4,12 @@ use crate::object::Object;
 use crate::resource::Resource;
 use serde_json::Value;
 
+/// Does the quota name scopes? Kinds that know none are in none.
+pub fn has_any(quota: &Value) -> bool {
+    !quota.list("spec.scopes").is_empty()
+        || !quota.list("spec.scopeSelector.matchExpressions").is_empty()
+}
+
 /// Is the object within the quota's scopes?
 pub fn matches(quota: &Value, resource: &Resource, object: &Value) -> bool {
     let pods = resource.gvk.group.is_empty() && &*resource.plural == "pods";

@@ -8,6 +8,7 @@ use schema::Path;
 use schema::field_error::FieldError;
 use serde_json::Value;
 
+use super::device_selectors;
 use super::expression::{Expression, Gives, Scope};
 use crate::endpoint::Endpoint;
 
@@ -22,8 +23,13 @@ const MAX_ANNOTATION: usize = 5 * 1024;
 pub fn validate(endpoint: &Endpoint, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let gvk = &endpoint.resource.gvk;
     let mut errors = Vec::new();
-    if &*gvk.group != "admissionregistration.k8s.io" {
-        return errors;
+    match &*gvk.group {
+        "admissionregistration.k8s.io" => {}
+        "resource.k8s.io" => {
+            device_selectors::validate(&gvk.kind, object, old, &mut errors);
+            return errors;
+        }
+        _ => return errors,
     }
     match &*gvk.kind {
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {

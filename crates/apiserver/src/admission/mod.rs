@@ -3,7 +3,8 @@
 //!
 //! The order is upstream's recommended one: the built-in plugins, then policies, then webhooks, and
 //! last [`quota`], which must count what will be stored. Policies and webhooks wait for others and see
-//! every operation; the built-in plugins look at memory alone.
+//! every operation; the built-in plugins look at memory alone, save that a pod may wait a moment for its
+//! namespace's default account.
 
 mod attributes;
 mod certificate_identity;
@@ -12,14 +13,17 @@ mod claim_resize;
 pub(crate) mod configuration;
 mod default_classes;
 mod default_tolerations;
+mod device_selectors;
 mod expression;
 mod limit_ranger;
 pub mod metrics;
 mod namespace_lifecycle;
 pub(crate) mod node_restriction;
+mod pod_groups;
+mod pod_resize;
 mod pod_security;
 mod pod_topology_labels;
-mod policy;
+pub(crate) mod policy;
 mod priority;
 mod quota;
 mod rbac_escalation;
@@ -188,6 +192,9 @@ impl Chain {
                 Box::new(certificates::Certificates),
                 Box::new(default_classes::DefaultClasses),
                 Box::new(pod_topology_labels::PodTopologyLabels),
+                Box::new(pod_groups::PodGroups),
+                Box::new(pod_resize::NodeDeclaredFeatures),
+                Box::new(pod_resize::PodResize),
                 Box::new(rbac_escalation::Escalation),
             ],
             policies: Arc::default(),
@@ -228,6 +235,7 @@ impl Chain {
         object: &mut Value,
         old: Option<&Value>,
     ) -> Result<bool, Status> {
+        service_account::await_default(admission, object).await;
         self.plugins
             .iter()
             .try_for_each(|plugin| plugin.mutate(admission, object, old))?;

@@ -1,9 +1,12 @@
 //! ServiceAccount: every pod runs as an account that exists, gets its pull secrets, and a volume
 //! with a token that is bound to it.
 
+use std::time::Duration;
+
 use api::object::Object;
 use api::status::Status;
 use serde_json::{Value, json};
+use store::{Key, Scope};
 
 use super::{Admission, Operation, Plugin};
 
@@ -13,6 +16,10 @@ pub struct ServiceAccount;
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// The account of pods that name none. A controller makes it in every new namespace.
+const DEFAULT: &str = "default";
+/// How long a pod waits for the default account of its namespace, as long as upstream tries at most.
+const PATIENCE: Duration = Duration::from_millis(1500);
 /// What the kubelet asks for, and token requests know it by.
 const TOKEN_SECONDS: i64 = 3607;
 
@@ -35,7 +42,7 @@ impl Plugin for ServiceAccount {
             return Ok(());
         }
         if pod.text("spec.serviceAccountName").is_empty() {
-            pod.set("spec.serviceAccountName", "default");
+            pod.set("spec.serviceAccountName", DEFAULT);
         }
         let name = pod.text("spec.serviceAccountName").to_owned();
         let namespace = admission.call.namespace();
@@ -89,6 +96,36 @@ impl Plugin for ServiceAccount {
         }
         Ok(())
     }
+}
+
+/// Lets a pod wait for its namespace's default account, which may be a moment younger than the
+/// namespace. Whether it came is for the plugin to see.
+pub(super) async fn await_default(admission: &Admission<'_>, pod: &Value) {
+    let waits = admission.is("", "pods")
+        && admission.operation == Operation::Create
+        && matches!(pod.text("spec.serviceAccountName"), "" | DEFAULT)
+        && api::meta::annotation(pod, MIRROR).is_none();
+    let (group, plural) = ("", "serviceaccounts");
+    let namespace = admission.call.namespace();
+    let objects = admission.objects();
+    let there = || objects.entry(group, plural, namespace, DEFAULT).is_some();
+    if !waits || there() || objects.entry("", "namespaces", "", namespace).is_none() {
+        return;
+    }
+    let store = &admission.call.server.store;
+    let scope = Scope {
+        namespace: Some(namespace.to_owned()),
+        name: Some(DEFAULT.to_owned()),
+        ..Scope::default()
+    };
+    let watch = store.watch(&Key::prefix_of(group, plural), store.revision(), scope);
+    let Ok(mut changes) = watch else {
+        return;
+    };
+    let _ = tokio::time::timeout(PATIENCE, async {
+        while !there() && matches!(changes.next().await, Some(Ok(_))) {}
+    })
+    .await;
 }
 
 fn mount_token(admission: &Admission<'_>, pod: &mut Value) {

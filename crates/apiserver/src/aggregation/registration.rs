@@ -5,9 +5,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use api::catalog::Catalog;
 use api::meta;
 use api::object::Object;
+use api::serving::Serving;
 use api::status::Status;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -101,8 +101,8 @@ fn object(group: &str, version: &str, priorities: (i64, i64), managed: &str) -> 
 }
 
 /// The APIServices of this server's own groups but the aggregator's, which has none.
-fn builtin(catalog: &Catalog) -> Vec<Value> {
-    let versions = catalog
+fn builtin(serving: &Serving) -> Vec<Value> {
+    let versions = serving
         .groups()
         .iter()
         .filter(|group| &*group.name != GROUP)
@@ -119,25 +119,37 @@ fn builtin(catalog: &Catalog) -> Vec<Value> {
         .collect()
 }
 
-/// Makes the APIServices of this server's own groups where they are missing.
+/// Makes the APIServices of this server's own groups where they are missing, and takes away those of
+/// versions that an earlier start served and this one does not.
 pub async fn ensure(server: &Arc<ApiServer>) -> Result<(), StartError> {
-    let missing = builtin(server.catalog).into_iter().filter(|object| {
+    let wanted = builtin(&server.serving);
+    let held = server.objects.values(GROUP, "apiservices", None);
+    let gone = held.iter().filter(|object| {
+        meta::label(object, MANAGED) == Some("onstart")
+            && !wanted.iter().any(|w| meta::name(w) == meta::name(object))
+    });
+    for object in gone {
+        take(server, object)
+            .await
+            .map_err(|status| failed(object, status))?;
+    }
+    let missing = wanted.into_iter().filter(|object| {
         let name = meta::name(object);
-        server
-            .objects
-            .entry(GROUP, "apiservices", "", name)
-            .is_none()
+        !held.iter().any(|held| meta::name(held) == name)
     });
     let writes = missing.map(|object| async move {
-        let name = meta::name(&object).to_owned();
-        make(server, object)
+        make(server, object.clone())
             .await
-            .map_err(|status| StartError::Bootstrap {
-                what: format!("apiservice {name}"),
-                reason: status.message,
-            })
+            .map_err(|status| failed(&object, status))
     });
     futures::future::try_join_all(writes).await.map(|_| ())
+}
+
+fn failed(object: &Value, status: Status) -> StartError {
+    StartError::Bootstrap {
+        what: format!("apiservice {}", meta::name(object)),
+        reason: status.message,
+    }
 }
 
 fn call(server: &Arc<ApiServer>) -> Result<Call, Status> {
@@ -232,18 +244,23 @@ async fn settle(
             object.text("spec.version").to_owned(),
         );
         if meta::label(&object, MANAGED) == Some("true") && !wanted.contains(&key) {
-            let options = DeleteOptions {
-                uid: Some(meta::uid(&object).to_owned()),
-                ..DeleteOptions::default()
-            };
-            match delete(&call(server)?, meta::name(&object), &options).await {
-                Ok(_) => {}
-                Err(status) if status.code == 404 => {}
-                Err(status) => return Err(status),
-            }
+            take(server, &object).await?;
         }
     }
     Ok(())
+}
+
+/// Deletes an APIService, unless it is another one by now.
+async fn take(server: &Arc<ApiServer>, object: &Value) -> Result<(), Status> {
+    let options = DeleteOptions {
+        uid: Some(meta::uid(object).to_owned()),
+        ..DeleteOptions::default()
+    };
+    match delete(&call(server)?, meta::name(object), &options).await {
+        Ok(_) => Ok(()),
+        Err(status) if status.code == 404 => Ok(()),
+        Err(status) => Err(status),
+    }
 }
 
 #[cfg(test)]
@@ -252,9 +269,9 @@ mod tests {
 
     #[test]
     fn every_group_of_this_server_has_its_place() {
-        let catalog = api::catalog::builtin();
-        let made = builtin(catalog);
-        let versions: usize = catalog
+        let serving = Serving::all(api::catalog::builtin());
+        let made = builtin(&serving);
+        let versions: usize = serving
             .groups()
             .iter()
             .filter(|g| &*g.name != GROUP)

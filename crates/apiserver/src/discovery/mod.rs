@@ -8,7 +8,7 @@ mod served;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use api::catalog::Catalog;
+use api::serving::Serving;
 use api::status::Status;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -28,7 +28,7 @@ use crate::server::ApiServer;
 
 /// Documents made when first asked for, and again when what is served has changed.
 pub struct Documents {
-    catalog: &'static Catalog,
+    builtin: Arc<Serving>,
     aggregated_api: OnceLock<Bytes>,
     made: Mutex<Option<Arc<Made>>>,
     pub(super) openapi: openapi::OpenApi,
@@ -42,9 +42,9 @@ pub(super) struct Made {
 
 impl Documents {
     /// None made yet.
-    pub fn new(catalog: &'static Catalog) -> Documents {
+    pub fn new(builtin: Arc<Serving>) -> Documents {
         Documents {
-            catalog,
+            builtin,
             aggregated_api: OnceLock::new(),
             made: Mutex::default(),
             openapi: openapi::OpenApi::default(),
@@ -58,7 +58,7 @@ impl Documents {
             Some(made) if made.served.changes == endpoints.changes() => made.clone(),
             _ => {
                 let new = Arc::new(Made {
-                    served: Served::new(self.catalog, endpoints),
+                    served: Served::new(self.builtin.clone(), endpoints),
                     aggregated: OnceLock::new(),
                 });
                 *made = Some(new.clone());

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use api::openapi::Form;
 use api::openapi::custom::{self, Published};
+use api::openapi::{Form, V2Parts};
+use api::serving::Serving;
 use api::status::Status;
 use bytes::Bytes;
 use http::Response;
@@ -28,6 +29,8 @@ use crate::server::ApiServer;
 #[derive(Default)]
 pub struct OpenApi {
     builtin: Mutex<HashMap<String, Bytes>>,
+    /// The built-in kinds' part of the version 2 document.
+    parts: OnceLock<V2Parts>,
     /// The change they are made of, and they.
     custom: Mutex<(u64, HashMap<String, Bytes>)>,
     /// The version 2 document that was last asked for as protobuf, and that form of it.
@@ -85,7 +88,8 @@ fn published<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Vec<Publ
 }
 
 /// `/openapi/v3`: every version with what changes when its document does.
-fn index(served: &Served) -> String {
+fn index(builtin: &Serving, served: &Served) -> String {
+    let tables = api::openapi::hash(builtin);
     let mut paths = serde_json::Map::new();
     for group in served.groups() {
         for version in &group.versions {
@@ -102,9 +106,9 @@ fn index(served: &Served) -> String {
             }
             let path = api::openapi::version_path(&group.name, version);
             let hash = if custom {
-                format!("{}{:016X}", api::openapi::hash(), hasher.finish())
+                format!("{tables}{:016X}", hasher.finish())
             } else {
-                api::openapi::hash().to_owned()
+                tables.clone()
             };
             let url = format!("/openapi/v3/{path}?hash={hash}");
             paths.insert(path, json!({"serverRelativeURL": url}));
@@ -120,11 +124,11 @@ fn version(server: &ApiServer, served: &Served, group: &str, version: &str) -> O
     let path = api::openapi::version_path(group, version);
     let mut custom = served.custom_of(group, version).peekable();
     if custom.peek().is_none() {
-        return documents.builtin(&path, || api::openapi::v3(catalog, group, version));
+        return documents.builtin(&path, || api::openapi::v3(&server.serving, group, version));
     }
     Some(documents.custom(served, &path, || {
         let published = published(custom);
-        match api::openapi::v3(catalog, group, version) {
+        match api::openapi::v3(&server.serving, group, version) {
             None => custom::v3(catalog, &published).to_string(),
             Some(mut document) => {
                 let (paths, schemas) = custom::parts(catalog, &published, Form::V3);
@@ -166,9 +170,11 @@ pub async fn answer(
         ["v2"] => Some(documents.custom(served, "v2", || {
             let published = published(served.custom.iter());
             let (paths, definitions) = custom::parts(server.catalog, &published, Form::V2);
-            api::openapi::v2_with(&paths, &definitions)
+            let parts = &documents.parts;
+            let parts = parts.get_or_init(|| V2Parts::new(&server.serving));
+            parts.with(&paths, &definitions)
         })),
-        ["v3"] => Some(documents.custom(served, "v3", || index(served))),
+        ["v3"] => Some(documents.custom(served, "v3", || index(&server.serving, served))),
         ["v3", "api", name] => version(server, served, "", name),
         ["v3", "apis", group, name] => version(server, served, group, name),
         _ => None,

@@ -1,17 +1,18 @@
-//! Everything that is served, as documents list it: the catalog's kinds, then those that definitions
+//! Everything that is served, as documents list it: the built-in kinds, then those that definitions
 //! bring.
 
 use std::sync::Arc;
 
-use api::catalog::{Catalog, Group, version_rank};
+use api::catalog::{Group, version_rank};
 use api::discovery::Version;
 use api::resource::Resource;
+use api::serving::Serving;
 
 use crate::endpoint::{Endpoint, Endpoints};
 
 /// What is served at one time.
 pub struct Served {
-    catalog: &'static Catalog,
+    builtin: Arc<Serving>,
     /// Which time: [`Endpoints::changes`].
     pub changes: u64,
     groups: Vec<Group>,
@@ -21,10 +22,10 @@ pub struct Served {
 
 impl Served {
     /// What is served now.
-    pub fn new(catalog: &'static Catalog, endpoints: &Endpoints) -> Served {
+    pub fn new(builtin: Arc<Serving>, endpoints: &Endpoints) -> Served {
         let changes = endpoints.changes();
         let custom = endpoints.custom();
-        let mut groups = catalog.groups().to_vec();
+        let mut groups = builtin.groups().to_vec();
         for endpoint in &custom {
             let gvk = &endpoint.resource.gvk;
             match groups.iter_mut().find(|group| group.name == gvk.group) {
@@ -42,7 +43,7 @@ impl Served {
             }
         }
         Served {
-            catalog,
+            builtin,
             changes,
             groups,
             custom,
@@ -56,8 +57,9 @@ impl Served {
 
     /// The resources of a version.
     pub fn resources_of<'a>(&'a self, group: &'a str, version: &'a str) -> Vec<&'a Resource> {
-        let builtin = self.catalog.resources_of(group, version);
+        let builtin = self.builtin.resources_of(group, version);
         let custom = self.custom_of(group, version);
+        let builtin = builtin.map(|resource| -> &Resource { resource });
         builtin
             .chain(custom.map(|endpoint| &*endpoint.resource))
             .collect()

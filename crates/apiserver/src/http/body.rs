@@ -79,6 +79,15 @@ impl Body {
         })
     }
 
+    /// What is left of it, where that is known whole.
+    pub fn bytes(&self) -> Option<Bytes> {
+        match self {
+            Body::Full(bytes) => bytes.clone(),
+            Body::Shared(shared) => Some(shared.pieces.as_slice().concat().into()),
+            Body::Stream(_) => None,
+        }
+    }
+
     /// A stream.
     pub fn stream(stream: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Body {
         Body::Stream(Box::pin(stream))

@@ -122,6 +122,7 @@ impl ApiServer {
                 "connections were still busy at the end"
             );
         }
+        self.audit.flush().await;
     }
 
     async fn connection(

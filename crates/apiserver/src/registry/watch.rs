@@ -2,6 +2,7 @@
 //! protobuf frames. The usual frame of a change is made once and shared by all who watch.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use store::{Entry, Event, EventKind, ListOptions, Revision, Scope, WatchError, WatchStream};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::call::Call;
 use super::selection::Selection;
@@ -37,7 +39,9 @@ struct Watch {
     initial_end: Option<Revision>,
     bookmarks: Option<Interval>,
     bookmarked: Revision,
-    ends: Instant,
+    // Both are registered once for the whole watch, not anew with every event.
+    ends: Pin<Box<Sleep>>,
+    server_ends: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Events are sent as they are stored: unselected, unconverted, untransformed.
     plain: bool,
     sent_header: bool,
@@ -121,7 +125,8 @@ pub async fn watch(call: Call) -> Result<Response<Body>, Status> {
     let head = respond::response(&call, StatusCode::OK, content_type, Body::empty());
     let watch = Watch {
         initial_end: (initial && bookmarks.is_some()).then_some(from),
-        ends: Instant::now() + timeout,
+        ends: Box::pin(tokio::time::sleep(timeout)),
+        server_ends: Box::pin(call.server.ending.clone().cancelled_owned()),
         stream,
         initial: items.into(),
         bookmarked: from,
@@ -209,8 +214,8 @@ impl Watch {
                     Err(WatchError::Slow | WatchError::Closed) => return None,
                     Err(error) => return self.fail(&watch_status(&error)),
                 },
-                () = tokio::time::sleep_until(self.ends) => return None,
-                () = self.call.server.ending.cancelled() => return None,
+                () = &mut self.ends => return None,
+                () = &mut self.server_ends => return None,
                 () = tick(&mut self.bookmarks) => {
                     let progress = self.stream.progress();
                     if progress > self.bookmarked {
@@ -298,11 +303,13 @@ impl Watch {
             _ => &event.json_frame,
         };
         if let Some(frame) = cell.get() {
-            return Ok(frame.clone());
+            return Ok(frame);
         }
         let mut out = BytesMut::new();
         self.write(&mut out, kind, &event.entry).await?;
-        Ok(cell.get_or_init(|| out.freeze()).clone())
+        let frame = out.freeze();
+        cell.hold(frame.clone());
+        Ok(frame)
     }
 
     async fn write(&mut self, out: &mut BytesMut, kind: &str, entry: &Entry) -> Result<(), Status> {

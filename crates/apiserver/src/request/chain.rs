@@ -16,10 +16,10 @@ use super::accept::{self, Accept, Encoding, Shape};
 use super::info::{self, RequestInfo};
 use super::query::Query;
 use crate::aggregation;
-use crate::audit::{Annotations, Outcome};
+use crate::audit::{Annotations, Source, Trail};
 use crate::authentication::service_account::Live;
 use crate::authentication::{Peer, UserInfo, impersonation};
-use crate::authorization::Attributes;
+use crate::authorization::{self, Attributes, Decision};
 use crate::endpoint::Endpoint;
 use crate::flow::Class;
 use crate::flow::estimate::{self, Work};
@@ -35,20 +35,32 @@ pub const MAX_BODY: usize = 3 * 1024 * 1024;
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
 /// A request that does not wait by its nature (watch, proxy) is given up after this long.
 pub(crate) const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
+const AUDIT_ID: header::HeaderName = header::HeaderName::from_static("audit-id");
 /// Paths anybody may read.
 const PUBLIC: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
 
 /// What is told of a request when it is over.
 #[derive(Default)]
 struct Record {
-    user: Option<Arc<UserInfo>>,
-    real_user: Option<Arc<UserInfo>>,
     accept: Accept,
     /// The uids of FlowSchema and PriorityLevelConfiguration.
     flow: Option<(HeaderValue, HeaderValue)>,
     info: RequestInfo,
     annotations: Arc<Annotations>,
+    /// For the audit log; none where nothing is told.
+    trail: Option<Arc<Trail>>,
 }
+
+/// How a request came in.
+struct Arrival<'a> {
+    peer: &'a Peer,
+    agent: &'a str,
+    id: &'a str,
+    received: jiff::Timestamp,
+}
+
+/// The longest identifier that a client may give its request.
+const MAX_ID: usize = 64;
 
 impl ApiServer {
     /// Deals with one request, whatever way it came in.
@@ -58,8 +70,10 @@ impl ApiServer {
         peer: Peer,
     ) -> Response<Body> {
         let started = Instant::now();
-        let received = self.clock.now();
-        let id = new_uid(&self.config.random);
+        let id = match text(request.headers(), AUDIT_ID) {
+            given if !given.is_empty() && given.len() <= MAX_ID => given.to_owned(),
+            _ => new_uid(&self.config.random),
+        };
         let agent = text(request.headers(), header::USER_AGENT).to_owned();
         let pretty = request
             .uri()
@@ -67,15 +81,34 @@ impl ApiServer {
             .is_some_and(|q| q.contains("pretty=true") || q.contains("pretty=1"));
         let zipped = text(request.headers(), header::ACCEPT_ENCODING).contains("gzip");
         let mut record = Record::default();
-        let outcome = AssertUnwindSafe(self.steps(request, &peer, &agent, &mut record))
+        let arrival = Arrival {
+            peer: &peer,
+            agent: &agent,
+            id: &id,
+            received: self.clock.now(),
+        };
+        let outcome = AssertUnwindSafe(self.steps(request, &arrival, &mut record))
             .catch_unwind()
             .await;
+        let trail = record.trail.take();
         let mut response = match outcome {
-            Ok(Ok(response)) => response,
-            Ok(Err(status)) => registry::failure(&status, record.accept, pretty),
+            Ok(Ok(response)) => match trail {
+                Some(trail) => trail.answered(response, None),
+                None => response,
+            },
+            Ok(Err(status)) => {
+                let response = registry::failure(&status, record.accept, pretty);
+                match trail {
+                    Some(trail) => trail.answered(response, Some(&status)),
+                    None => response,
+                }
+            }
             Err(panic) => {
                 let what = panic_text(&*panic);
                 tracing::error!(path = %record.info.path, what, "a handler panicked");
+                if let Some(trail) = trail {
+                    trail.panicked(what);
+                }
                 registry::failure(
                     &Status::internal("the handler failed"),
                     record.accept,
@@ -85,7 +118,7 @@ impl ApiServer {
         };
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&id) {
-            headers.insert("audit-id", id);
+            headers.insert(AUDIT_ID, id);
         }
         headers
             .entry(header::CACHE_CONTROL)
@@ -96,24 +129,6 @@ impl ApiServer {
         }
         let code = response.status().as_u16();
         self.metrics.request(&record.info, code, started.elapsed());
-        if self.audit.enabled() {
-            let anonymous = UserInfo::anonymous();
-            self.audit.record(&Outcome {
-                user: record.user.as_deref().unwrap_or(&anonymous),
-                real_user: record.real_user.as_deref(),
-                info: &record.info,
-                code,
-                received,
-                answered: self.clock.now(),
-                source: match &peer {
-                    Peer::Remote { address, .. } => Some(address.ip()),
-                    Peer::Local(_) => None,
-                },
-                user_agent: &agent,
-                id: &id,
-                annotations: &record.annotations,
-            });
-        }
         // Between processes of one machine the network is free and the processor is not.
         let far = matches!(&peer, Peer::Remote { address, .. } if !address.ip().is_loopback());
         if zipped && far {
@@ -126,8 +141,7 @@ impl ApiServer {
     async fn steps(
         self: &Arc<Self>,
         request: Request<RequestBody>,
-        peer: &Peer,
-        agent: &str,
+        arrival: &Arrival<'_>,
         record: &mut Record,
     ) -> Result<Response<Body>, Status> {
         let (parts, body) = request.into_parts();
@@ -165,22 +179,8 @@ impl ApiServer {
         record.accept = wanted.unwrap_or_default();
         record.info = info.clone();
 
-        let user = self.who(&parts.headers, peer, &info, record)?;
-        record.user = Some(user.clone());
-
-        let attributes = Attributes {
-            user: &user,
-            verb: info.verb,
-            is_resource: info.is_resource,
-            group: &info.group,
-            version: &info.version,
-            namespace: &info.namespace,
-            resource: &info.resource,
-            subresource: &info.subresource,
-            name: &info.name,
-            path: &info.path,
-            field_selector: query.get("fieldSelector").unwrap_or(""),
-        };
+        let user = self.who(&parts, &info, arrival, record)?;
+        let attributes = asked(&user, &info, query.get("fieldSelector").unwrap_or(""));
         let waits = waits(&info, &query);
         let writes = !matches!(info.verb, "get" | "list" | "watch" | "head" | "options");
         let place = if waits {
@@ -191,7 +191,7 @@ impl ApiServer {
             let work = self.work(&info, &query, endpoint.as_deref(), &class);
             Some(self.flow.enter(class, &attributes, work).await?)
         };
-        self.authorizer.require(&attributes)?;
+        self.authorize(&attributes, record.trail.as_deref())?;
 
         let elsewhere = if info.is_resource {
             self.aggregation.get(&info.group, &info.version)
@@ -247,13 +247,14 @@ impl ApiServer {
             user,
             accept,
             content_type: text(&parts.headers, header::CONTENT_TYPE).to_owned(),
-            user_agent: agent.to_owned(),
+            user_agent: arrival.agent.to_owned(),
             now: self.clock.now(),
             deadline: crate::registry::call::deadline(),
             warnings: Mutex::default(),
             annotations: record.annotations.clone(),
         };
         if let Some(warning) = &call.endpoint.warning {
+            call.annotations.add("k8s.io/deprecated", "true");
             call.warn(warning.clone());
         }
         if proxy::is_proxied(&call.info) {
@@ -273,6 +274,9 @@ impl ApiServer {
         };
         if !writes {
             return registry::dispatch(call, body).await;
+        }
+        if let Some(trail) = &record.trail {
+            trail.request(&call.content_type, &body);
         }
         // A write goes on when its client has gone: a task of its own, which nobody drops half-way.
         let work = tokio::spawn(async move {
@@ -311,37 +315,96 @@ impl ApiServer {
         estimate::estimate(info, query, objects as u64, watchers as u64, widest)
     }
 
-    /// Authentication and impersonation.
+    /// Authentication and impersonation. The audit log is told in between: it is about who really
+    /// asks.
     fn who(
         &self,
-        headers: &http::HeaderMap,
-        peer: &Peer,
+        parts: &http::request::Parts,
         info: &RequestInfo,
+        arrival: &Arrival<'_>,
         record: &mut Record,
     ) -> Result<Arc<UserInfo>, Status> {
+        let headers = &parts.headers;
         let live = Live {
             objects: &self.objects,
             now: self.clock.now(),
         };
-        let user = match self.authenticator.authenticate(peer, headers, &live) {
+        let source = Source {
+            info,
+            uri: &parts.uri,
+            headers,
+            peer: arrival.peer,
+            id: arrival.id,
+            received: arrival.received,
+        };
+        let user = match self
+            .authenticator
+            .authenticate(arrival.peer, headers, &live)
+        {
             Ok(Some(user)) => user,
             Ok(None) if is_public(&info.path) => Arc::new(UserInfo::anonymous()),
-            Ok(None) => return Err(Status::unauthorized()),
-            Err(error) => {
-                tracing::debug!(%error, path = %info.path, "authentication");
-                return Err(Status::unauthorized());
+            refused => {
+                if let Err(error) = refused {
+                    tracing::debug!(%error, path = %info.path, "authentication");
+                }
+                let status = Status::unauthorized();
+                if let Some(trail) = self.audit.begin(None, source, &record.annotations) {
+                    trail.refused(&status);
+                }
+                return Err(status);
             }
         };
+        let attributes = asked(&user, info, "");
+        record.trail = self
+            .audit
+            .begin(Some(&attributes), source, &record.annotations);
         match impersonation::wanted(headers).map_err(Status::internal)? {
             None => Ok(user),
             Some(wanted) => {
                 for need in wanted.needs(&user) {
                     self.authorizer.require(&need)?;
                 }
-                record.real_user = Some(user);
-                Ok(Arc::new(wanted.become_user()))
+                let wanted = Arc::new(wanted.become_user());
+                if let Some(trail) = &record.trail {
+                    trail.impersonated(&wanted);
+                }
+                Ok(wanted)
             }
         }
+    }
+
+    /// Authorization; the audit log is told why.
+    fn authorize(&self, attributes: &Attributes<'_>, trail: Option<&Trail>) -> Result<(), Status> {
+        let decision = self.authorizer.decide(attributes);
+        match (decision, trail) {
+            (Decision::Allow(reason), Some(trail)) => trail.decided("allow", reason),
+            (Decision::Allow(_), None) => {}
+            (Decision::NoOpinion(reason), trail) => {
+                let refusal = authorization::refusal(attributes, &reason);
+                if let Some(trail) = trail {
+                    trail.decided("forbid", reason);
+                }
+                return Err(refusal);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a request asks for, as authorizers see it.
+fn asked<'a>(user: &'a UserInfo, info: &'a RequestInfo, field_selector: &'a str) -> Attributes<'a> {
+    Attributes {
+        user,
+        verb: info.verb,
+        is_resource: info.is_resource,
+        group: &info.group,
+        version: &info.version,
+        namespace: &info.namespace,
+        resource: &info.resource,
+        subresource: &info.subresource,
+        name: &info.name,
+        path: &info.path,
+        field_selector,
     }
 }
 

@@ -36,8 +36,14 @@ fn wanted(pem: &str) -> ClusterTrustBundle {
     }
 }
 
-/// Runs until the shutdown.
+/// Runs until the shutdown; not at all where bundles are not served, as they are not unless the cluster
+/// is told to.
 pub(crate) async fn run(kit: Kit, root_ca_pem: String) {
+    let served = kit.serves("certificates.k8s.io/v1beta1", "clustertrustbundles");
+    if served.await != Some(true) {
+        kit.shutdown.cancelled().await;
+        return;
+    }
     let scope = Scope::fields(&format!("spec.signerName={SIGNER}"));
     let bundles = kit.informers.get::<ClusterTrustBundle>(scope);
     let queue = kit.queue::<Key>();

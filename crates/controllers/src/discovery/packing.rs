@@ -85,8 +85,34 @@ pub(crate) fn pack(
             });
         }
     }
+    let mut actions = reuse(binding, actions);
     actions.sort_by_key(|action| matches!(action, Action::Delete(_)));
     actions
+}
+
+/// Fills slices that would go with what new ones would hold: one write for two, and nobody sees the
+/// old and the new side by side, as when the empty slice of a Service without pods gets its first.
+fn reuse(binding: &Binding, actions: Vec<Action>) -> Vec<Action> {
+    let (mut going, mut rest): (Vec<_>, Vec<_>) = actions
+        .into_iter()
+        .partition(|action| matches!(action, Action::Delete(_)));
+    for action in &mut rest {
+        let Action::Create(new) = action else {
+            continue;
+        };
+        let found = going.iter().position(
+            |action| matches!(action, Action::Delete(old) if old.address_type == new.address_type),
+        );
+        if let Some(at) = found
+            && let Action::Delete(old) = going.swap_remove(at)
+        {
+            let mut patch = update(&old, new.endpoints.take(), binding).unwrap_or_default();
+            patch["ports"] = write::json_of(&new.ports);
+            *action = Action::Update(old, patch);
+        }
+    }
+    rest.append(&mut going);
+    rest
 }
 
 fn group_of(slice: &EndpointSlice) -> Option<Group> {

@@ -1,6 +1,8 @@
 //! ResourceQuota: counts anew what a namespace uses. Admission charges writes as they come; this gives
 //! back what was deleted, or charged for writes that then failed.
 
+mod custom;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +42,7 @@ struct Controller {
     claims: Informer<PersistentVolumeClaim>,
     /// Other kinds, from the first quota that counts them on; bounded by the kinds there are.
     others: Mutex<HashMap<String, Informer<Metadata>>>,
+    customs: custom::Followed,
     /// The revision of each quota and when it was first seen; one entry per quota counted.
     seen: Mutex<HashMap<Key, (Option<String>, Timestamp)>>,
 }
@@ -77,8 +80,10 @@ pub(crate) async fn run(kit: Kit) {
         services,
         claims,
         others: Mutex::default(),
+        customs: custom::Followed::default(),
         seen: Mutex::default(),
     });
+    controller.follow_definitions();
     controller.follow(&controller.pods, uses_other);
     controller.follow(&controller.services, |old, new| old.spec != new.spec);
     controller.follow(&controller.claims, |old, new| old.spec != new.spec);
@@ -130,23 +135,87 @@ impl Controller {
         informer: &Informer<K>,
         matters: impl Fn(&K, &K) -> bool + Send + 'static,
     ) {
+        self.follow_with(&self.kit, informer, matters);
+    }
+
+    /// As [`Self::follow`], until this kit's shutdown.
+    fn follow_with<K: Object>(
+        &self,
+        kit: &Kit,
+        informer: &Informer<K>,
+        matters: impl Fn(&K, &K) -> bool + Send + 'static,
+    ) {
         let quotas = self.quotas.store().clone();
-        self.kit
-            .follow(informer, &self.queue, move |change: Change<K>| {
-                let object = change.object();
-                // What is new was charged by admission already, but a count that came in between did
-                // not see it.
-                let counts =
-                    change.is_deleted() || change.old().is_none_or(|old| matters(old, object));
-                let namespace = object.meta().namespace.as_deref().filter(|_| counts);
-                let quotas = namespace
-                    .map(|namespace| quotas.list_in(namespace))
-                    .unwrap_or_default();
+        kit.follow(informer, &self.queue, move |change: Change<K>| {
+            let object = change.object();
+            // What is new was charged by admission already, but a count that came in between did
+            // not see it.
+            let counts = change.is_deleted() || change.old().is_none_or(|old| matters(old, object));
+            let namespace = object.meta().namespace.as_deref().filter(|_| counts);
+            let quotas = namespace
+                .map(|namespace| quotas.list_in(namespace))
+                .unwrap_or_default();
+            quotas
+                .iter()
+                .map(|quota| Key::of(&**quota))
+                .collect::<Vec<_>>()
+        });
+    }
+
+    /// What is counted of custom resources follows their definitions.
+    fn follow_definitions(self: &Arc<Self>) {
+        let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+        let kind = ApiResource::from_gvk_with_plural(&kind, "customresourcedefinitions");
+        let definitions = self.kit.informers.metadata(&kind, Scope::All);
+        let controller = Arc::downgrade(self);
+        self.kit.follow(
+            &definitions,
+            &self.queue,
+            move |change: Change<Metadata>| {
+                let Some(controller) = controller.upgrade() else {
+                    return Vec::new();
+                };
+                let definition = &change.object().metadata;
+                let name = definition.name.as_deref().unwrap_or_default();
+                let other = change
+                    .old()
+                    .is_some_and(|old| old.metadata.generation != definition.generation);
+                if change.is_deleted() || other {
+                    controller.customs.forget(name);
+                }
+                let counted = format!("count/{name}");
+                let quotas = controller.quotas.store().list();
+                let counts = |quota: &&Arc<ResourceQuota>| {
+                    let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+                    hard.is_some_and(|hard| hard.contains_key(&counted))
+                };
                 quotas
                     .iter()
-                    .map(|quota| Key::of(&**quota))
-                    .collect::<Vec<_>>()
-            });
+                    .filter(counts)
+                    .map(|q| Key::of(&**q))
+                    .collect()
+            },
+        );
+    }
+
+    /// How many objects of a custom resource there are in a namespace; none when it is not served.
+    async fn count(&self, name: &str, namespace: &str) -> Result<Option<usize>, Error> {
+        let informer = match self.customs.get(name) {
+            Some(informer) => informer,
+            None => {
+                let Some(resource) = custom::resource(&self.kit.client, name).await? else {
+                    return Ok(None);
+                };
+                let informer = self.kit.informers.metadata(&resource, Scope::All);
+                let mut kit = self.kit.clone();
+                kit.shutdown = self.kit.shutdown.child_token();
+                self.follow_with(&kit, &informer, |_, _| false);
+                self.customs.hold(name, informer.clone(), kit.shutdown);
+                informer
+            }
+        };
+        let synced = self.kit.synced(&informer).await;
+        Ok(synced.then(|| informer.store().list_in(namespace).len()))
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
@@ -183,7 +252,22 @@ impl Controller {
                 }
             }
         }
-        let used = recount(&value, &objects);
+        let mut used = recount(&value, &objects);
+        for name in custom::names(&value) {
+            let counted = self.count(name, &key.namespace).await?;
+            let name = format!("count/{name}");
+            match counted {
+                // No object of a kind without scopes is in one.
+                Some(_) if scope::has_any(&value) => {}
+                Some(count) => {
+                    used.insert(name, Quantity::of(&json!(count.to_string())));
+                }
+                // What is used of it is not known.
+                None => {
+                    used.remove(&name);
+                }
+            }
+        }
         let hard = value["spec"]["hard"].clone();
         if is_lower(&value, &used)
             && let Some(wait) = self.unsettled(key, &quota, self.kit.now())

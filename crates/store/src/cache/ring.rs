@@ -8,6 +8,10 @@ use super::resource::Bounds;
 use crate::event::Event;
 use crate::key::Revision;
 
+/// How many of the newest changes hold the frames they were sent as. Watchers who keep up send a
+/// change at about the same time; those who do not make its frame again.
+const FRAMED: usize = 64;
+
 /// Recent changes, oldest first.
 #[derive(Debug)]
 pub(crate) struct Ring {
@@ -36,6 +40,9 @@ impl Ring {
 
     pub(crate) fn push(&mut self, event: Arc<Event>) {
         self.weight += event.weight();
+        if let Some(at) = self.events.len().checked_sub(FRAMED) {
+            self.events[at].let_go_of_frames();
+        }
         self.events.push_back(event);
     }
 

@@ -60,12 +60,17 @@ impl Plugin for PodSecurity {
         };
         if let Some((_, _, path)) = template {
             if object.has(&format!("{path}.spec")) {
+                audit(admission, &namespace, object.at(path));
                 warn(admission, &namespace, object.at(path));
             }
             return Ok(());
         }
         let (level, version) = level(&namespace, "enforce");
         let found = violations(level, object);
+        let policy = format!("{}:{version}", level.name());
+        let notes = &admission.call.annotations;
+        notes.add("pod-security.kubernetes.io/enforce-policy", policy);
+        audit(admission, &namespace, object);
         if found.is_empty() {
             warn(admission, &namespace, object);
             return Ok(());
@@ -108,13 +113,27 @@ fn level(namespace: &Value, mode: &str) -> (Level, String) {
 }
 
 fn warn(admission: &Admission<'_>, namespace: &Value, pod: &Value) {
-    let (level, version) = level(namespace, "warn");
+    if let Some(why) = breaks(namespace, "warn", pod) {
+        admission.call.warn(why);
+    }
+}
+
+fn audit(admission: &Admission<'_>, namespace: &Value, pod: &Value) {
+    if let Some(why) = breaks(namespace, "audit", pod) {
+        let notes = &admission.call.annotations;
+        notes.add("pod-security.kubernetes.io/audit-violations", why);
+    }
+}
+
+/// What the pod breaks of the level of a mode that refuses nothing.
+fn breaks(namespace: &Value, mode: &str, pod: &Value) -> Option<String> {
+    let (level, version) = level(namespace, mode);
     let found = violations(level, pod);
-    if !found.is_empty() {
-        admission.call.warn(format!(
+    (!found.is_empty()).then(|| {
+        format!(
             "would violate PodSecurity \"{}:{version}\": {}",
             level.name(),
             found.join(", ")
-        ));
-    }
+        )
+    })
 }

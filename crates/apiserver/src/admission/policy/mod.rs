@@ -5,6 +5,7 @@
 mod mutating;
 mod params;
 mod parse;
+pub(crate) mod typecheck;
 mod validating;
 
 use std::collections::BTreeMap;

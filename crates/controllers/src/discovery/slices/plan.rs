@@ -154,6 +154,10 @@ mod tests {
                         Arc::make_mut(found).endpoints =
                             Some(serde_json::from_value(patch["endpoints"].clone()).unwrap());
                     }
+                    if !patch["ports"].is_null() {
+                        Arc::make_mut(found).ports =
+                            Some(serde_json::from_value(patch["ports"].clone()).unwrap());
+                    }
                 }
                 Action::Delete(slice) => {
                     counts.2 += 1;
@@ -198,10 +202,20 @@ mod tests {
         );
         pods.clear();
         let actions = plan(&service, &pods, &slices, none);
-        let (created, _, _) = apply(&mut slices, actions);
-        assert_eq!(created, 1, "one empty slice without ports");
+        assert_eq!(
+            apply(&mut slices, actions),
+            (0, 1, 2),
+            "one empty slice without ports stays"
+        );
         assert_eq!(sizes(&slices), [0]);
         assert!(plan(&service, &pods, &slices, none).is_empty());
+        let actions = plan(&service, &some_pods(0..1), &slices, none);
+        assert_eq!(
+            apply(&mut slices, actions),
+            (0, 1, 0),
+            "the empty slice takes the first pod"
+        );
+        assert_eq!(slices[0].ports.as_ref().unwrap()[0].port, Some(8080));
     }
 
     #[test]
