@@ -19,7 +19,7 @@ use store::Store;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::mortal::{Life, Mortal};
+use crate::mortal::{Life, Mortal, Tally};
 
 /// Only reached by a test that fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,6 +47,8 @@ impl Running {
 
 pub struct Cluster {
     pub client: kube::Client,
+    /// What controllers have written.
+    pub tally: Tally,
     controllers: Option<Running>,
     kubelet: JoinHandle<()>,
     server: Arc<ApiServer>,
@@ -92,6 +94,7 @@ impl Cluster {
         let kubelet = tokio::spawn(fake_kubelet(admin.clone()));
         let cluster = Self {
             client: admin,
+            tally: Tally::default(),
             controllers: None,
             kubelet,
             server,
@@ -106,11 +109,13 @@ impl Cluster {
     pub fn run(&self, life: Option<Life>, only: &[&str]) -> Running {
         let sign_in = {
             let (server, life) = (self.server.clone(), life.clone());
+            let tally = self.tally.clone();
             move |account: &str, name: &str, groups: &[&str]| {
                 client::in_process(Mortal {
                     inner: server.local().as_user(UserInfo::new(name, groups)),
                     account: account.to_owned(),
                     life: life.clone(),
+                    tally: tally.clone(),
                 })
             }
         };

@@ -3,11 +3,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use http::{Method, Request};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, Service};
 
@@ -42,12 +43,56 @@ impl Life {
     }
 }
 
+/// A write, and when it was sent.
+#[derive(Clone, Debug)]
+pub struct Write {
+    pub account: String,
+    /// Method and path.
+    pub what: String,
+    pub at: tokio::time::Instant,
+}
+
+/// The writes of all accounts, as they are sent; clones share them.
+#[derive(Clone, Default)]
+pub struct Tally {
+    writes: Arc<Mutex<Vec<Write>>>,
+    more: Arc<Notify>,
+}
+
+impl Tally {
+    fn note(&self, account: &str, method: &Method, uri: &http::Uri) {
+        self.writes.lock().unwrap().push(Write {
+            account: account.to_owned(),
+            what: format!("{method} {}", uri.path()),
+            at: tokio::time::Instant::now(),
+        });
+        self.more.notify_waiters();
+    }
+
+    /// The writes so far.
+    pub fn writes(&self) -> Vec<Write> {
+        self.writes.lock().unwrap().clone()
+    }
+
+    /// Waits until the writes are as wanted.
+    pub async fn wait(&self, wanted: impl Fn(&[Write]) -> bool) {
+        loop {
+            let more = self.more.notified();
+            if wanted(&self.writes()) {
+                return;
+            }
+            more.await;
+        }
+    }
+}
+
 /// A transport of one account with such a life.
 #[derive(Clone)]
 pub struct Mortal<S> {
     pub inner: S,
     pub account: String,
     pub life: Option<Life>,
+    pub tally: Tally,
 }
 
 impl<S, B> Service<Request<B>> for Mortal<S>
@@ -71,6 +116,10 @@ where
                 .life
                 .as_ref()
                 .is_some_and(|life| !life.allows(&self.account));
+        if writes && !dead {
+            self.tally
+                .note(&self.account, request.method(), request.uri());
+        }
         if dead {
             return Box::pin(async { Err("killed".into()) });
         }
