@@ -40,6 +40,11 @@ pub fn job(object: &mut Value) {
     };
     spec.set_default("podReplacementPolicy", replacement);
     spec.set_default("manualSelector", false);
+    labels_of_template(object);
+}
+
+/// A Job without labels has its pods'.
+pub fn labels_of_template(object: &mut Value) {
     let labels = object.at("spec.template.metadata.labels").clone();
     if labels.is_object()
         && object

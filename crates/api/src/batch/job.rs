@@ -43,6 +43,8 @@ impl Strategy for Job {
             meta::set_label(template, key, value);
         }
         meta::map_mut(object.place("spec.selector.matchLabels")).insert(UID.to_owned(), uid.into());
+        // Upstream's defaults see these labels when they read what was stored.
+        defaults::labels_of_template(object);
     }
 
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
