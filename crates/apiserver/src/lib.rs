@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! socket ─ TLS ─┐
-//!               ├▶ request info ▶ authenticate ▶ impersonate ▶ audit ▶ flow-control ▶ authorize
+//!               ├▶ request info ▶ authenticate ▶ audit ▶ impersonate ▶ flow-control ▶ authorize
 //! in-process ───┘      ▶ decode ▶ admit ▶ validate ▶ store ▶ encode
 //! ```
 //!

@@ -53,7 +53,7 @@ pub enum StartError {
     },
     /// What shall be served is not there.
     #[error("runtime-config: {0}")]
-    Serving(#[from] ServingError),
+    Serving(ServingError),
     /// A first object cannot be written.
     #[error("create {what}: {reason}")]
     Bootstrap {
@@ -101,7 +101,8 @@ impl ApiServer {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<ApiServer>, StartError> {
         let catalog = api::catalog::builtin();
-        let serving = Arc::new(Serving::new(catalog, &config.runtime_config)?);
+        let serving =
+            Arc::new(Serving::new(catalog, &config.runtime_config).map_err(StartError::Serving)?);
         let endpoints = Endpoints::builtin(&serving);
         register(&store, &endpoints).await?;
         let objects = Arc::new(Objects::new(store.clone()));

@@ -1,6 +1,9 @@
 //! The finer points of writes, lists and watches.
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::harness::{Cluster, config_map, namespace, pod};
 
@@ -630,6 +633,32 @@ async fn options_that_are_none_change_nothing_and_say_why() {
             "GET", format!("{maps}?labelSelector=a%20in"), kind, String::new(), 400,
             "unable to parse requirement: found '' expected: '('".to_owned(),
         ),
+        (
+            "PUT",
+            one.clone(),
+            kind,
+            r#"{"data":{"a":"2"}}"#.to_owned(),
+            400,
+            "the name of the object (a based on URL) was undeterminable: name must be provided"
+                .to_owned(),
+        ),
+        (
+            "PUT",
+            one.clone(),
+            kind,
+            r#"{"metadata":{"name":"a","namespace":"b","resourceVersion":"1"}}"#.to_owned(),
+            400,
+            "the namespace of the provided object does not match the namespace sent on the request (b != default)"
+                .to_owned(),
+        ),
+        (
+            "PUT",
+            maps.to_owned(),
+            kind,
+            whole,
+            405,
+            "the server does not allow this method on the requested resource".to_owned(),
+        ),
     ];
     for (method, path, kind, body, code, message) in cases {
         let answer = admin.raw(method, &path, &[kind], body).await.fails(code);
@@ -643,4 +672,29 @@ async fn options_that_are_none_change_nothing_and_say_why() {
         .map(|o| &o["metadata"]["name"])
         .collect();
     assert_eq!(names, ["a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_the_control_plane_are_known_by_name() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    namespace(&admin, "default").await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for (user, manager) in [
+        ("system:kube-scheduler", "kube-scheduler"),
+        (
+            "system:serviceaccount:kube-system:job-controller",
+            "kube-controller-manager",
+        ),
+        ("somebody", "unknown"),
+    ] {
+        // A client that says nothing of itself.
+        let body = Full::new(Bytes::from(config_map(manager).to_string()));
+        let request = http::Request::post(maps).body(body).unwrap();
+        let client = cluster.user(user, &["system:masters"]);
+        let answer = client.transport.oneshot(request).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let made: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(made["metadata"]["managedFields"][0]["manager"], manager);
+    }
 }

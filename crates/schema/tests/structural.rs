@@ -491,3 +491,20 @@ fn what_takes_too_long_to_validate_is_refused() {
         "{errors:?}"
     );
 }
+
+#[test]
+fn defaults_do_not_grow_an_object_without_bound() {
+    let large = json!({"k": "v".repeat(100_000)});
+    let item = json!({"type": "object", "properties": {"x": {
+        "type": "object", "additionalProperties": {"type": "string"}, "default": large}}});
+    let (table, ty) = compiled(root(json!({"list": {"type": "array", "items": item}})));
+    let defaulted = |count: usize| {
+        let mut object = json!({"list": vec![json!({}); count]});
+        default::apply(&table, ty, &mut object);
+        let items = object["list"].as_array().unwrap();
+        items.iter().filter(|item| item.get("x").is_some()).count()
+    };
+    assert_eq!(defaulted(100), 100);
+    // Some more than what any store keeps, and not 10,000 times the default.
+    assert!((90..200).contains(&defaulted(10_000)));
+}

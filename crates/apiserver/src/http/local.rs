@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use http::header::{HeaderValue, USER_AGENT};
 use http_body::Body as HttpBody;
 
 use super::body::{Body, BoxError, boxed};
@@ -42,6 +43,19 @@ impl LocalTransport {
     }
 }
 
+/// What the parts of a control plane call themselves, where their clients say nothing: whoever reads
+/// an audit log or the managers of fields knows them by it.
+fn agent(user: &UserInfo) -> Option<&'static str> {
+    match user.name.as_str() {
+        "system:kube-scheduler" => Some("kube-scheduler"),
+        "system:kube-controller-manager" => Some("kube-controller-manager"),
+        name if name.starts_with("system:serviceaccount:kube-system:") => {
+            Some("kube-controller-manager")
+        }
+        _ => user.node().map(|_| "kubelet"),
+    }
+}
+
 impl<B> tower::Service<http::Request<B>> for LocalTransport
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
@@ -55,8 +69,14 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
         let server = self.server.clone();
+        if let Some(agent) = agent(&self.user) {
+            let headers = request.headers_mut();
+            headers
+                .entry(USER_AGENT)
+                .or_insert(HeaderValue::from_static(agent));
+        }
         let peer = Peer::Local(self.user.clone());
         let request = request.map(boxed);
         Box::pin(async move { Ok(server.handle(request, peer).await) })

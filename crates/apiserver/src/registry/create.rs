@@ -170,6 +170,9 @@ pub fn invalid(
 
 /// What a client hears when the store fails.
 pub fn store_error(call: &Call, error: WriteError) -> Status {
+    if let WriteError::TooLarge { .. } = error {
+        return Status::too_large(error);
+    }
     tracing::error!(%error, resource = %call.endpoint.resource.plural, "write to the store");
     Status::internal(error)
 }

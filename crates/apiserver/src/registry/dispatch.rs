@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use super::call::Call;
+use super::create::namespace_of;
 use super::{collection, create, decode, delete, patch, read, respond, sub, update, watch};
 use crate::http::body::Body;
 
@@ -20,6 +21,10 @@ pub async fn dispatch(call: Call, body: Bytes) -> Result<Response<Body>, Status>
     // What is refused because the definition goes is told why.
     let served = endpoint.has_verb(verb) || verb == "create" && endpoint.closing.is_some();
     if !served {
+        return Err(Status::method_not_allowed());
+    }
+    // A collection is neither replaced nor patched.
+    if matches!(verb, "update" | "patch") && call.info.name.is_empty() {
         return Err(Status::method_not_allowed());
     }
     if !endpoint.stored {
@@ -94,13 +99,19 @@ async fn put(call: &Call, body: &[u8]) -> Result<Response<Body>, Status> {
 /// Puts `object` in the place of the one the path names.
 pub(super) async fn replace(
     call: &Call,
-    object: serde_json::Value,
+    mut object: serde_json::Value,
     part: Part<'_>,
     options: &super::call::WriteOptions,
 ) -> Result<(super::Written, bool), Status> {
     let name = call.info.name.as_str();
+    namespace_of(call, &mut object)?;
     let sent = object.text("metadata.name");
-    if !sent.is_empty() && sent != name {
+    if sent.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if sent != name {
         return Err(Status::bad_request(format!(
             "the name of the object ({sent}) does not match the name on the URL ({name})"
         )));

@@ -1,4 +1,4 @@
-//! The one order: request info → authenticate → impersonate → audit → flow-control → authorize →
+//! The one order: request info → authenticate → audit → impersonate → flow-control → authorize →
 //! the registry (decode → admit → validate → store → encode).
 
 use std::panic::AssertUnwindSafe;

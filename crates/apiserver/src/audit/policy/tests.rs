@@ -1,3 +1,5 @@
+//! Which requests rules are about, and what is said of wrong ones.
+
 use super::*;
 use crate::UserInfo;
 use crate::request::info;
