@@ -62,7 +62,8 @@ impl Cluster {
         matches!(self, Cluster::Local(..))
     }
 
-    fn client(&self) -> &kube::Client {
+    /// Who measures, as a client.
+    pub fn client(&self) -> &kube::Client {
         match self {
             Cluster::Remote(_, client) | Cluster::Local(_, client) => client,
         }

@@ -8,6 +8,7 @@
 
 mod cluster;
 mod objects;
+mod workloads;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -108,21 +109,39 @@ async fn measure(
             .ensure("/apis/scheduling.k8s.io/v1/priorityclasses", &class)
             .await?;
     }
+    let done = match variant {
+        Variant::Rollout => workloads::rollout(arguments, cluster, &namespace, table).await,
+        Variant::Removal => {
+            return workloads::removal(arguments, cluster, &namespace, table).await;
+        }
+        Variant::Idle => workloads::idle(arguments, table).await,
+        _ => bindings(arguments, cluster, &namespace, variant, table).await,
+    };
+    done.and(cluster.remove_namespace(&namespace).await)
+}
+
+/// A variant that is measured by when its pods are bound.
+async fn bindings(
+    arguments: &Arguments,
+    cluster: &Cluster,
+    namespace: &str,
+    variant: Variant,
+    table: &mut Table,
+) -> Result<()> {
     let figures = async {
         if variant == Variant::Preemption {
             let fill = u64::from(arguments.nodes) * objects::FILL;
             let start = cluster.start_scheduler().await?;
-            create_and_wait(arguments, cluster, &namespace, fill, fill, objects::filler)
+            create_and_wait(arguments, cluster, namespace, fill, fill, objects::filler)
                 .await
                 .context("the less important pods")?;
             drop(start);
         }
-        variant_run(arguments, cluster, &namespace, variant).await
+        variant_run(arguments, cluster, namespace, variant).await
     }
     .await;
-    let removed = cluster.remove_namespace(&namespace).await;
     report(arguments, variant, figures?, table);
-    removed
+    Ok(())
 }
 
 /// Creates pods and waits until so many more are bound than before.

@@ -20,6 +20,12 @@ pub enum Variant {
     Preemption,
     /// A Deployment's; needs controllers.
     Deployment,
+    /// Ten Deployments', all given another template at once; needs controllers and kubelets.
+    Rollout,
+    /// A namespace full of them, deleted; needs controllers and kubelets.
+    Removal,
+    /// None: what the control plane uses then.
+    Idle,
 }
 
 impl Variant {
@@ -32,6 +38,9 @@ impl Variant {
             Variant::Unschedulable => "unschedulable",
             Variant::Preemption => "preemption",
             Variant::Deployment => "deployment",
+            Variant::Rollout => "rollout",
+            Variant::Removal => "removal",
+            Variant::Idle => "idle",
         }
     }
 
@@ -63,7 +72,11 @@ impl Variant {
         let mut pod = plain(&format!("pod-{n:06}"));
         let spec = &mut pod["spec"];
         match self {
-            Variant::Plain | Variant::Deployment => {}
+            Variant::Plain
+            | Variant::Deployment
+            | Variant::Rollout
+            | Variant::Removal
+            | Variant::Idle => {}
             Variant::ZoneSpread => {
                 spec["topologySpreadConstraints"] = json!([{
                     "maxSkew": 5, "topologyKey": "topology.kubernetes.io/zone",

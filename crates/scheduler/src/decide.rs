@@ -25,7 +25,7 @@ use crate::{
     plugins::devices::{self, awaiting::Awaiting, plugin::Released},
     preemption::{self, Candidate, NoCandidate},
     queue::{
-        Attempt, Queue,
+        Attempt, Help, Queue,
         events::{ClusterEvents, Event},
     },
 };
@@ -172,9 +172,19 @@ impl Scheduler {
     fn gone(&mut self, uid: &str, now: Instant) {
         self.queue.remove(uid);
         self.awaiting.forget(uid);
+        let slot = self.cache.node_of(uid).map(|node| node.slot);
         if let Some(pod) = self.cache.remove_pod(uid) {
-            self.pod_event(ClusterEvents::POD_DELETE, &pod, now);
+            self.left(&pod, slot, now);
         }
+    }
+
+    /// A pod is not on its node any more: those it made room for may come.
+    fn left(&mut self, pod: &PodInfo, slot: Option<u32>, now: Instant) {
+        if let Some(slot) = slot {
+            let expected = self.cache.at(slot).nominated.iter();
+            self.queue.wake_all(expected, now);
+        }
+        self.pod_event(ClusterEvents::POD_DELETE, pod, now);
     }
 
     fn pod_event(&mut self, kind: ClusterEvents, pod: &PodInfo, now: Instant) {
@@ -261,7 +271,7 @@ impl Scheduler {
         let (profile, rankings) = &mut self.profiles[profile];
         let asks = self.extenders.concern(pod);
         match search(profile, rankings, &self.cache, pod, nominated, asks, tie) {
-            Found::Node(node, prepare) => self.place(pod, node, prepare),
+            Found::Node(node, prepare) => self.place(pod, node, prepare, now),
             Found::Nodes(nodes) => Verdict::Ask(nodes),
             Found::Room(diagnosis, candidate) => self.make_room(pod, diagnosis, candidate, now),
             Found::Nothing(diagnosis, why, release) => {
@@ -281,7 +291,14 @@ impl Scheduler {
         }
     }
 
-    fn place(&mut self, pod: &Arc<PodInfo>, node: Arc<str>, prepare: Vec<Prepare>) -> Verdict {
+    fn place(
+        &mut self,
+        pod: &Arc<PodInfo>,
+        node: Arc<str>,
+        prepare: Vec<Prepare>,
+        now: Instant,
+    ) -> Verdict {
+        self.queue.placed(&pod.class, now);
         self.cache.place_pod(pod.clone(), &node);
         self.cache.volumes.promise(pod, &prepare);
         self.cache.devices.promise(pod, &prepare);
@@ -329,7 +346,7 @@ impl Scheduler {
                 } else {
                     let node = leaders[tie(leaders.len()).min(leaders.len() - 1)].clone();
                     let prepare = self.prepare(&pod, &node);
-                    self.place(&pod, node, prepare)
+                    self.place(&pod, node, prepare, now)
                 }
             }
         };
@@ -370,7 +387,9 @@ impl Scheduler {
         let hints = self
             .profile(pod)
             .map_or(ClusterEvents::ALL, |p| p.hints(&plugins));
-        self.queue.park(&pod.uid, plugins.into(), hints, now);
+        let nominated = self.cache.nomination(&pod.uid).is_some();
+        self.queue
+            .park(&pod.uid, plugins.into(), hints, nominated, now);
     }
 
     /// When [`Scheduler::next`] may have something again without an event.
@@ -381,10 +400,11 @@ impl Scheduler {
     /// A binding failed: the pod is not on the node, and is tried again after a while (unless it
     /// went meanwhile).
     pub fn bind_failed(&mut self, pod: &PodInfo, now: Instant) {
+        let slot = self.cache.node_of(&pod.uid).map(|node| node.slot);
         if self.queue.back_off(&pod.uid, now)
             && let Some(gone) = self.cache.remove_pod(&pod.uid)
         {
-            self.pod_event(ClusterEvents::POD_DELETE, &gone, now);
+            self.left(&gone, slot, now);
         }
     }
 
@@ -513,15 +533,28 @@ fn notify(queue: &mut Queue, profiles: &[(Profile, Rankings)], event: &Event<'_>
             .iter()
             .map(|(p, _)| p)
             .find(|p| p.scheduler_name == class.scheduler_name);
-        let Some(profile) = profile else { return true };
+        let Some(profile) = profile else {
+            return Help::Any;
+        };
         // Without nodes no plugin has said anything, and any node helps.
-        plugins.is_empty()
+        let helps = plugins.is_empty()
             || plugins.iter().any(|name| {
                 profile.plugin(name).is_none_or(|plugin| {
                     let kind = event.kind.and(plugin.hints());
                     kind != ClusterEvents::NONE && plugin.helps(&Event { kind, ..*event }, class)
                 })
-            })
+            });
+        match helps {
+            false => Help::Nobody,
+            // Pods of one class are equal to plugins that look at nothing else.
+            true if event.kind == ClusterEvents::POD_DELETE
+                && !plugins.is_empty()
+                && plugins.iter().all(|name| profile.asks_of_classes(name)) =>
+            {
+                Help::Few
+            }
+            true => Help::Any,
+        }
     });
 }
 

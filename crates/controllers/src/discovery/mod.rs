@@ -6,6 +6,7 @@ mod hints;
 pub(crate) mod mirroring;
 mod packing;
 pub(crate) mod slices;
+mod topology;
 
 use std::collections::BTreeMap;
 

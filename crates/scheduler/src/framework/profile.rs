@@ -158,6 +158,12 @@ impl Profile {
         plugins.fold(ClusterEvents::NODE_ADD, |all, name| all | hints(name))
     }
 
+    /// Whether the plugin asks the same of all pods of a class.
+    pub fn asks_of_classes(&self, name: &str) -> bool {
+        let mut all = self.filters.iter();
+        all.any(|f| matches!(f, Filter::Class(p) if p.name() == name))
+    }
+
     /// A filtering plugin by name.
     pub fn plugin(&self, name: &str) -> Option<&dyn Plugin> {
         let mut all = self.filters.iter().map(Filter::plugin);

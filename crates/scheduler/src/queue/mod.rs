@@ -8,7 +8,9 @@
 //!
 //! The queue holds each unplaced pod once, so it is bounded by the number of pods in the cluster.
 //! Parked pods stand in groups of equal pods rejected by the same plugins: an event is judged once
-//! for each group, not for each pod.
+//! for each group, not for each pod. Where it frees room on one node, it wakes [`FEW`] of a group,
+//! and each of them that is placed wakes as many again: if one of equal pods still does not fit, none
+//! of the others does. Pods that others make room for are woken by what happens on that node.
 
 pub mod events;
 
@@ -67,7 +69,30 @@ struct Waiting {
 struct Parked {
     class: Arc<Class>,
     hints: ClusterEvents,
-    uids: HashSet<Box<str>>,
+    /// Those parked for longest come first.
+    idle: BTreeSet<(Instant, Box<str>)>,
+    /// Those for whom room is being made.
+    nominated: HashSet<Box<str>>,
+}
+
+impl Parked {
+    fn len(&self) -> usize {
+        self.idle.len() + self.nominated.len()
+    }
+}
+
+/// Pods of a group that are woken together when room was freed on one node.
+const FEW: usize = 8;
+
+/// Whom of a group an event can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Help {
+    /// Nobody.
+    Nobody,
+    /// Anybody, but a few at first: one that cannot be placed shows that the others cannot either.
+    Few,
+    /// Any of them.
+    Any,
 }
 
 /// See the module.
@@ -80,6 +105,8 @@ pub struct Queue {
     /// The others, and the ends of parking.
     timers: BTreeSet<(Instant, Box<str>)>,
     parked: HashMap<Group, Parked>,
+    /// Groups of which a few were woken: whoever is placed wakes more.
+    hopeful: HashSet<Group>,
     arrivals: u64,
     /// First and longest wait between two tries of one pod.
     pub backoff: (Duration, Duration),
@@ -93,6 +120,7 @@ impl Default for Queue {
             patient: BTreeSet::new(),
             timers: BTreeSet::new(),
             parked: HashMap::new(),
+            hopeful: HashSet::new(),
             arrivals: 0,
             // Upstream's defaults.
             backoff: (Duration::from_secs(1), Duration::from_secs(10)),
@@ -174,8 +202,16 @@ impl Queue {
         })
     }
 
-    /// A try failed: park the pod until one of `hints` happens that helps.
-    pub fn park(&mut self, uid: &str, plugins: Plugins, hints: ClusterEvents, now: Instant) {
+    /// A try failed: park the pod until one of `hints` happens that helps. `nominated` says that room
+    /// is being made for it.
+    pub fn park(
+        &mut self,
+        uid: &str,
+        plugins: Plugins,
+        hints: ClusterEvents,
+        nominated: bool,
+        now: Instant,
+    ) {
         let Some(waiting) = self.pods.get_mut(uid) else {
             return;
         };
@@ -192,10 +228,15 @@ impl Queue {
         let parked = self.parked.entry(group).or_insert_with(|| Parked {
             class,
             hints,
-            uids: HashSet::new(),
+            idle: BTreeSet::new(),
+            nominated: HashSet::new(),
         });
         parked.hints = hints;
-        parked.uids.insert(uid.into());
+        if nominated {
+            parked.nominated.insert(uid.into());
+        } else {
+            parked.idle.insert((now, uid.into()));
+        }
     }
 
     /// A try failed for a reason that passes by itself (a failed binding): try again later.
@@ -224,21 +265,59 @@ impl Queue {
         &mut self,
         event: ClusterEvents,
         now: Instant,
-        helps: impl Fn(&Class, &[&'static str]) -> bool,
+        helps: impl Fn(&Class, &[&'static str]) -> Help,
     ) {
-        let woken: Vec<Group> = self
-            .parked
-            .iter()
-            .filter(|((_, plugins), parked)| {
-                parked.hints.intersects(event) && helps(&parked.class, plugins)
-            })
-            .map(|(group, _)| group.clone())
+        let groups = self.parked.iter();
+        let woken: Vec<(Group, Help)> = groups
+            .filter(|(_, parked)| parked.hints.intersects(event))
+            .map(|(group, parked)| (group.clone(), helps(&parked.class, &group.1)))
+            .filter(|(_, help)| *help != Help::Nobody)
             .collect();
-        for group in woken {
-            let uids = self.parked.get(&group).map(|p| p.uids.clone());
-            for uid in uids.into_iter().flatten() {
+        for (group, help) in woken {
+            if help == Help::Few {
+                self.wake_few(&group, now);
+                self.hopeful.insert(group);
+                continue;
+            }
+            let Some(parked) = self.parked.get(&group) else {
+                continue;
+            };
+            let idle = parked.idle.iter().map(|(_, uid)| uid);
+            let uids: Vec<Box<str>> = idle.chain(&parked.nominated).cloned().collect();
+            for uid in uids {
                 self.wake(&uid, now);
             }
+        }
+    }
+
+    fn wake_few(&mut self, group: &Group, now: Instant) {
+        let idle = self.parked.get(group).map(|parked| parked.idle.iter());
+        let idle = idle.into_iter().flatten().take(FEW);
+        let uids: Vec<Box<str>> = idle.map(|(_, uid)| uid.clone()).collect();
+        for uid in uids {
+            self.wake(&uid, now);
+        }
+    }
+
+    /// A pod of a class was placed: more of its kind may fit where it did.
+    pub fn placed(&mut self, class: &Class, now: Instant) {
+        if self.hopeful.is_empty() {
+            return;
+        }
+        let same = self.hopeful.iter().filter(|(id, _)| *id == class.id);
+        let same: Vec<Group> = same.cloned().collect();
+        for group in same {
+            self.wake_few(&group, now);
+            if self.parked.get(&group).is_none_or(|p| p.idle.is_empty()) {
+                self.hopeful.remove(&group);
+            }
+        }
+    }
+
+    /// Something happened where room is being made for these pods.
+    pub fn wake_all<'p>(&mut self, pods: impl Iterator<Item = &'p Arc<PodInfo>>, now: Instant) {
+        for pod in pods {
+            self.wake(&pod.uid, now);
         }
     }
 
@@ -282,7 +361,7 @@ impl Queue {
 
     /// How many pods wait, by place: active, backing off, parked, gated.
     pub fn depths(&self) -> [usize; 4] {
-        let parked: usize = self.parked.values().map(|p| p.uids.len()).sum();
+        let parked: usize = self.parked.values().map(Parked::len).sum();
         let backing_off = self.patient.len() + self.timers.len() - parked;
         let others = self.active.len() + backing_off + parked;
         [
@@ -336,9 +415,12 @@ impl Queue {
             Place::Parked { since, group } => {
                 self.timers.remove(&(since + LONGEST_PARK, uid.into()));
                 if let Some(parked) = self.parked.get_mut(&group) {
-                    parked.uids.remove(uid);
-                    if parked.uids.is_empty() {
+                    if !parked.nominated.remove(uid) {
+                        parked.idle.remove(&(since, uid.into()));
+                    }
+                    if parked.len() == 0 {
                         self.parked.remove(&group);
+                        self.hopeful.remove(&group);
                     }
                 }
             }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Plugins, Queue, events::ClusterEvents};
+use super::{FEW, Help, Plugins, Queue, events::ClusterEvents};
 use crate::cache::{PodInfo, class::Classes, tests::pod};
 
 fn waiting(name: &str, priority: i32) -> Arc<PodInfo> {
@@ -28,7 +28,7 @@ fn with_parked(hints: ClusterEvents, now: Instant) -> Queue {
     let mut queue = Queue::default();
     queue.apply(waiting("a", 0), false, now);
     let a = queue.pop().unwrap();
-    queue.park(&a.pod.uid, by("P"), hints, now);
+    queue.park(&a.pod.uid, by("P"), hints, false, now);
     queue
 }
 
@@ -45,10 +45,13 @@ fn higher_priority_first_then_first_come() {
 fn a_parked_pod_wakes_only_for_what_helps_it() {
     let now = Instant::now();
     let mut queue = with_parked(ClusterEvents::NODE_ADD, now);
-    queue.notify(ClusterEvents::POD_DELETE, now, |_, _| true);
-    queue.notify(ClusterEvents::NODE_ADD, now, |_, _| false);
+    queue.notify(ClusterEvents::POD_DELETE, now, |_, _| Help::Any);
+    queue.notify(ClusterEvents::NODE_ADD, now, |_, _| Help::Nobody);
     assert!(names(&mut queue).is_empty());
-    queue.notify(ClusterEvents::NODE_ADD, now, |_, plugins| plugins == ["P"]);
+    queue.notify(ClusterEvents::NODE_ADD, now, |_, plugins| match plugins {
+        ["P"] => Help::Any,
+        _ => Help::Nobody,
+    });
     assert_eq!(queue.depths(), [0, 1, 0, 0], "backing off");
 }
 
@@ -56,7 +59,7 @@ fn a_parked_pod_wakes_only_for_what_helps_it() {
 fn who_backs_off_is_tried_sooner_when_nobody_else_waits() {
     let now = Instant::now();
     let mut queue = with_parked(ClusterEvents::NODE_ADD, now);
-    queue.notify(ClusterEvents::NODE_ADD, now, |_, _| true);
+    queue.notify(ClusterEvents::NODE_ADD, now, |_, _| Help::Any);
     queue.apply(waiting("b", 0), false, now);
     assert_eq!(queue.advance(now), Some(now + Duration::from_secs(1)));
     assert_eq!(names(&mut queue), ["b", "a"]);
@@ -114,4 +117,38 @@ fn removed_pods_leave_nothing_behind() {
         assert_eq!(queue.depths(), [0; 4]);
         assert_eq!(queue.advance(now + Duration::from_secs(1000)), None);
     }
+}
+
+#[test]
+fn of_equal_pods_a_few_are_woken_and_more_by_each_that_is_placed() {
+    let now = Instant::now();
+    let mut queue = Queue::default();
+    let mut classes = Classes::default();
+    let mut equal = |name: &str| {
+        Arc::new(PodInfo::new(
+            pod(name, json!({"containers": []})),
+            &mut classes,
+        ))
+    };
+    let pods: Vec<_> = (0..3 * FEW).map(|n| equal(&format!("p{n:02}"))).collect();
+    for pod in &pods {
+        queue.apply(pod.clone(), false, now);
+        let tried = queue.pop().unwrap().pod.uid.clone();
+        let nominated = *tried == *"p01";
+        queue.park(&tried, by("P"), ClusterEvents::POD_DELETE, nominated, now);
+    }
+    queue.notify(ClusterEvents::POD_DELETE, now, |_, _| Help::Few);
+    let woken = names(&mut queue);
+    assert_eq!(
+        (woken.len(), woken.contains(&"p01".to_owned())),
+        (FEW, false)
+    );
+    // Nobody was placed: the others need not be tried.
+    assert!(names(&mut queue).is_empty());
+    queue.placed(&pods[0].class, now);
+    assert_eq!(names(&mut queue).len(), FEW);
+    queue.wake_all([pods[1].clone()].iter(), now);
+    assert_eq!(names(&mut queue), ["p01"]);
+    queue.notify(ClusterEvents::POD_DELETE, now, |_, _| Help::Any);
+    assert_eq!(names(&mut queue).len(), FEW - 1);
 }

@@ -2,6 +2,7 @@
 
 mod plan;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use client::controller::Requeue;
@@ -11,7 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 
-use super::{Slices, services_of_slice, slice_label};
+use super::{Slices, services_of_slice, slice_label, topology};
 use crate::discovery;
 use crate::error::Error;
 use crate::expectations::Expectations;
@@ -44,6 +45,20 @@ pub(crate) async fn run(kit: Kit) {
     let chosen = services.store().clone();
     kit.follow_within(GATHER, &pods, &queue, move |change| {
         discovery::services_of(&change, &chosen)
+    });
+    let hinted = services.store().clone();
+    kit.follow_within(GATHER, &nodes, &queue, move |change| {
+        let before = change.old().map(|node| topology::share_of(node));
+        let after = match &change {
+            Change::Applied { new, .. } => topology::share_of(new),
+            Change::Deleted(_) => None,
+        };
+        let services = match before == Some(after) {
+            true => Vec::new(),
+            false => hinted.list(),
+        };
+        let services = services.into_iter().filter(|s| topology::is_wanted(s));
+        services.map(|s| Key::of(&*s)).collect::<Vec<_>>()
     });
     kit.follow(&slices, &queue, |change: Change<EndpointSlice>| {
         services_of_slice(&change, plan::MANAGER)
@@ -119,7 +134,22 @@ impl Controller {
             expectations: &self.expectations,
             now: self.kit.now(),
         };
-        for action in plan::plan(&service, &pods, &existing, zone) {
+        let nodes = plan::Nodes {
+            zone,
+            ratios: match topology::is_wanted(&service) {
+                true => {
+                    let nodes = self.nodes.store().list();
+                    topology::ratios(nodes.iter().filter_map(|node| topology::share_of(node)))
+                }
+                false => BTreeMap::new(),
+            },
+        };
+        let (actions, notices) = plan::plan(&service, &pods, &existing, &nodes);
+        for notice in notices {
+            let recorder = &self.kit.recorder;
+            recorder.on(&*service, notice.kind, notice.reason, notice.message);
+        }
+        for action in actions {
             if let Err(error) = writer.execute(action).await {
                 if error.is_namespace_terminating() {
                     return Ok(Requeue::OnChange);

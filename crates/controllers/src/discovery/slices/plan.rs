@@ -1,28 +1,45 @@
 //! Which endpoints a Service should have, grouped as its slices hold them. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use client::events::EventType;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
 
 use crate::discovery::backends;
 use crate::discovery::hints::{self, Distribution};
 use crate::discovery::packing::{self, Action, Binding, Group};
-use crate::discovery::{MANAGED_BY, SERVICE_LABEL, inherited_labels};
+use crate::discovery::{MANAGED_BY, SERVICE_LABEL, inherited_labels, topology};
 use crate::owner::controller_ref;
 
 /// Endpoints per slice.
 pub(super) const SLICE_LIMIT: usize = 100;
 pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
 
-/// Plans the writes. `zone` answers a node's zone.
-pub(super) fn plan(
+/// What a plan has to say beside its writes.
+#[derive(Debug, PartialEq)]
+pub(super) struct Notice {
+    pub kind: EventType,
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// What is known of the nodes.
+pub(super) struct Nodes<Z> {
+    /// Answers a node's zone.
+    pub zone: Z,
+    /// Each zone's part of the CPUs.
+    pub ratios: BTreeMap<String, f64>,
+}
+
+/// Plans the writes, and what people should hear.
+pub(super) fn plan<Z: Fn(&str) -> Option<String>>(
     service: &Service,
     pods: &[Arc<Pod>],
     existing: &[Arc<EndpointSlice>],
-    zone: impl Fn(&str) -> Option<String>,
-) -> Vec<Action> {
+    nodes: &Nodes<Z>,
+) -> (Vec<Action>, Vec<Notice>) {
     let binding = Binding {
         owner: controller_ref(service),
         namespace: service.metadata.namespace.clone(),
@@ -32,7 +49,62 @@ pub(super) fn plan(
         limit: SLICE_LIMIT,
         keep_empty: true,
     };
-    packing::pack(&binding, existing, wanted(service, pods, zone))
+    let mut wanted = wanted(service, pods, &nodes.zone);
+    let notices = topology_hints(service, existing, &mut wanted, &nodes.ratios);
+    (packing::pack(&binding, existing, wanted), notices)
+}
+
+/// Gives endpoints hints by zone where the Service asks for that, family by family.
+fn topology_hints(
+    service: &Service,
+    existing: &[Arc<EndpointSlice>],
+    wanted: &mut BTreeMap<Group, Vec<Endpoint>>,
+    ratios: &BTreeMap<String, f64>,
+) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let families: BTreeSet<&'static str> = wanted.keys().map(|(family, _)| *family).collect();
+    for family in families {
+        let slices = existing.iter().filter(|s| s.address_type == family);
+        let old = slices.flat_map(|slice| slice.endpoints.iter().flatten());
+        let before: BTreeMap<(Option<&str>, &[String]), String> = old
+            .filter_map(|endpoint| Some((identity(endpoint), topology::zone_hinted(endpoint)?)))
+            .collect();
+        let mut notice = |kind, reason, message: &str| {
+            notices.push(Notice {
+                kind,
+                reason,
+                message: format!("{message}, addressType: {family}"),
+            });
+        };
+        let disabled = "TopologyAwareHintsDisabled";
+        if !topology::is_wanted(service) {
+            if !before.is_empty() && hints::of(service) == Distribution::Any {
+                let message = "Topology Aware Hints has been disabled";
+                notice(EventType::Warning, disabled, message);
+            }
+            continue;
+        }
+        let own = wanted.iter_mut().filter(|((own, _), _)| *own == family);
+        let mut endpoints: Vec<&mut Endpoint> = own.flat_map(|(_, all)| all.iter_mut()).collect();
+        let known = |endpoint: &Endpoint| before.get(&identity(endpoint)).cloned();
+        match topology::hint(&mut endpoints, ratios, known) {
+            Err(why) => notice(EventType::Warning, disabled, &why),
+            Ok(()) if before.is_empty() => {
+                let message = "Topology Aware Hints has been enabled";
+                notice(EventType::Normal, "TopologyAwareHintsEnabled", message);
+            }
+            Ok(()) => {}
+        }
+    }
+    notices
+}
+
+fn identity(endpoint: &Endpoint) -> (Option<&str>, &[String]) {
+    let target = endpoint.target_ref.as_ref();
+    (
+        target.and_then(|target| target.uid.as_deref()),
+        &endpoint.addresses,
+    )
 }
 
 fn labels(service: &Service) -> BTreeMap<String, String> {
@@ -49,10 +121,14 @@ fn labels(service: &Service) -> BTreeMap<String, String> {
 fn wanted(
     service: &Service,
     pods: &[Arc<Pod>],
-    zone: impl Fn(&str) -> Option<String>,
+    zone: &impl Fn(&str) -> Option<String>,
 ) -> BTreeMap<Group, Vec<Endpoint>> {
     let mut wanted: BTreeMap<Group, Vec<Endpoint>> = BTreeMap::new();
-    let distribution = hints::of(service);
+    // Hints by zone are given when all endpoints are known.
+    let distribution = match topology::is_wanted(service) {
+        true => Distribution::Any,
+        false => hints::of(service),
+    };
     for family in backends::families(service) {
         let before = wanted.len();
         for pod in pods.iter().filter(|pod| backends::is_candidate(pod, true)) {
@@ -65,7 +141,7 @@ fn wanted(
                 pod,
                 address,
                 distribution,
-                &zone,
+                zone,
             ));
         }
         if wanted.len() == before {
@@ -108,6 +184,16 @@ mod tests {
     use super::*;
     use crate::testing::pod;
     use serde_json::{Value, json};
+
+    fn plan(
+        service: &Service,
+        pods: &[Arc<Pod>],
+        existing: &[Arc<EndpointSlice>],
+        zone: impl Fn(&str) -> Option<String>,
+    ) -> Vec<Action> {
+        let ratios = BTreeMap::new();
+        super::plan(service, pods, existing, &Nodes { zone, ratios }).0
+    }
 
     fn service(spec: Value) -> Service {
         serde_json::from_value(json!({
@@ -253,6 +339,40 @@ mod tests {
             });
             assert_eq!(found, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn services_that_ask_for_it_get_hints_by_zone() {
+        let mut service = plain();
+        let mode = (
+            "service.kubernetes.io/topology-mode".to_owned(),
+            "Auto".to_owned(),
+        );
+        service.metadata.annotations = Some([mode].into());
+        let pods = some_pods(0..2);
+        let nodes = |zones: &[(&str, f64)]| Nodes {
+            zone: |_: &str| Some("a".to_owned()),
+            ratios: zones.iter().map(|(z, r)| ((*z).to_owned(), *r)).collect(),
+        };
+        let even = nodes(&[("a", 0.5), ("b", 0.5)]);
+        let mut slices = Vec::new();
+        let (actions, notices) = super::plan(&service, &pods, &slices, &even);
+        apply(&mut slices, actions);
+        let zones = |slices: &[Arc<EndpointSlice>]| -> Vec<Option<String>> {
+            let endpoints = slices[0].endpoints.iter().flatten();
+            endpoints.map(topology::zone_hinted).collect()
+        };
+        assert_eq!(zones(&slices), [Some("b".to_owned()), Some("a".to_owned())]);
+        assert_eq!(notices[0].reason, "TopologyAwareHintsEnabled");
+        let (actions, notices) = super::plan(&service, &pods, &slices, &even);
+        assert!(actions.is_empty() && notices.is_empty(), "nothing moves");
+        let (actions, notices) = super::plan(&service, &pods, &slices, &nodes(&[]));
+        apply(&mut slices, actions);
+        assert_eq!(zones(&slices), [None, None]);
+        assert_eq!(
+            notices[0].message,
+            "Insufficient Node information: allocatable CPU or zone not specified on one or more nodes, addressType: IPv4"
+        );
     }
 
     #[test]
