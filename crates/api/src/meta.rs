@@ -57,6 +57,19 @@ pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.at("metadata.labels").get(key)?.as_str()
 }
 
+/// Greatest size of all annotations together.
+pub const ANNOTATIONS_MAX: usize = 256 * 1024;
+
+/// Are these annotations together larger than they may be?
+pub fn too_large(annotations: &Value) -> bool {
+    let sizes = annotations
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| key.len() + value.as_str().map_or(0, str::len));
+    sizes.sum::<usize>() > ANNOTATIONS_MAX
+}
+
 /// `metadata.annotations`.
 pub fn annotations(object: &Value) -> impl Iterator<Item = (&str, &str)> {
     object

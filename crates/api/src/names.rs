@@ -178,7 +178,7 @@ pub fn qualified_name(value: &str) -> Wrongs {
         }
         _ => {
             return vec![format!(
-                "a qualified name {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+                "a valid label key {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
                 regex_message(
                     QUALIFIED_MESSAGE,
                     "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]",

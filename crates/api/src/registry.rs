@@ -3,7 +3,7 @@
 use crate::{
     apps::workloads,
     batch::job,
-    core::{config, event, limits, namespace, node, pod, service, small, storage},
+    core::{config, endpoints, event, limits, namespace, node, pod, service, small, storage},
     custom,
     groups::{
         admission, autoscaling, certificates, coordination, devices, discovery, extensions,
@@ -37,7 +37,7 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("", "PersistentVolume") => &storage::Volume,
         ("", "PersistentVolumeClaim") => &storage::Claim,
         ("", "Endpoints") => {
-            simple!(default: small::endpoints, validate: service::endpoints, create_on_update: true)
+            simple!(default: small::endpoints, validate: endpoints::endpoints, create_on_update: true)
         }
         ("", "LimitRange") => simple!(
             default: small::limit_range,

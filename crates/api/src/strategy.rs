@@ -78,9 +78,12 @@ pub trait Strategy: Send + Sync {
     fn warnings(&self, object: &Value) -> Vec<String> {
         Vec::new()
     }
-    /// The warnings a change earns.
+    /// The warnings a change earns: those of a new object where the object itself is written.
     fn warnings_on_update(&self, part: Part<'_>, object: &Value, old: &Value) -> Vec<String> {
-        self.warnings(object)
+        match part {
+            Part::Main => self.warnings(object),
+            _ => Vec::new(),
+        }
     }
     /// Before a delete marks the object: finalizers and conditions that only deletes bring.
     fn prepare_delete(&self, object: &mut Value, now: Timestamp) {}

@@ -129,7 +129,7 @@ impl FieldError {
         )
     }
 
-    /// The value is none of those that are known.
+    /// The value is none of those that are known, which are told in the given order.
     pub fn not_supported(
         path: impl fmt::Display,
         value: impl Into<Value>,
@@ -137,14 +137,12 @@ impl FieldError {
     ) -> Self {
         let mut detail = String::new();
         if !supported.is_empty() {
-            let mut names: Vec<&str> = supported.iter().map(AsRef::as_ref).collect();
-            names.sort_unstable();
             detail.push_str("supported values: ");
-            for (i, name) in names.into_iter().enumerate() {
+            for (i, name) in supported.iter().enumerate() {
                 if i > 0 {
                     detail.push_str(", ");
                 }
-                detail.push_str(&quote(name));
+                detail.push_str(&quote(name.as_ref()));
             }
         }
         Self::new(

@@ -1,4 +1,5 @@
 //! The group apps.
 
 pub mod defaults;
+pub mod status;
 pub mod workloads;

@@ -3,15 +3,18 @@
 use jiff::Timestamp;
 use schema::{Path, Value, field_error::FieldError};
 
-use super::defaults;
+use super::{
+    defaults,
+    status::{Counts, counts},
+};
 use crate::{
     core::pod::validation::template,
     labels::Selector,
-    names,
+    meta, names,
     object::Object,
     strategy::{Part, Strategy, label_name},
     validation::checks::{
-        immutable, int_or_percent, is_zero, label_selector, not_negative, one_of, wrongs,
+        immutable, int_or_percent, is_zero, label_selector, not_negative, supported, wrongs,
     },
 };
 
@@ -19,32 +22,36 @@ use crate::{
 fn selector(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let value = spec.at("selector");
     let own = path.field("selector");
-    if value.is_null() {
+    if value.is_null() && kind != "daemonset" {
         errors.push(FieldError::required(own, ""));
-        return;
     }
     label_selector(value, &own, errors);
     let size =
         value.map("matchLabels").map_or(0, |map| map.len()) + value.list("matchExpressions").len();
-    if size == 0 {
+    if size == 0 && !value.is_null() {
         let wrong = format!("empty selector is invalid for {kind}");
         errors.push(FieldError::invalid(own, value.clone(), wrong));
         return;
     }
-    match Selector::from_label_selector(value) {
-        Err(_) => errors.push(FieldError::invalid(
-            own,
-            value.clone(),
-            "invalid label selector",
-        )),
-        Ok(parsed) if !parsed.matches_object(spec.at("template")) => {
-            let wrong = "`selector` does not match template `labels`";
-            let found = spec.at("template.metadata.labels").clone();
-            let template = path.field("template");
-            let metadata = template.field("metadata");
-            errors.push(FieldError::invalid(metadata.field("labels"), found, wrong));
+    // No selector selects nothing.
+    let parsed = match Selector::from_label_selector(value) {
+        Ok(parsed) => (!value.is_null()).then_some(parsed),
+        Err(_) => {
+            let wrong = match kind {
+                "daemonset" => return,
+                "statefulset" => "",
+                _ => "invalid label selector",
+            };
+            errors.push(FieldError::invalid(own, value.clone(), wrong));
+            return;
         }
-        Ok(_) => {}
+    };
+    if parsed.is_none_or(|parsed| !parsed.matches_object(spec.at("template"))) {
+        let wrong = "`selector` does not match template `labels`";
+        let found = spec.at("template.metadata.labels").clone();
+        let template = path.field("template");
+        let metadata = template.field("metadata");
+        errors.push(FieldError::invalid(metadata.field("labels"), found, wrong));
     }
 }
 
@@ -54,14 +61,7 @@ fn always(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<FieldError
     let own = spec.at("template");
     template(own, &path, errors);
     let pod = path.field("spec");
-    let policy = own.text("spec.restartPolicy");
-    if matches!(policy, "OnFailure" | "Never") {
-        errors.push(FieldError::not_supported(
-            pod.field("restartPolicy"),
-            policy,
-            &["Always"],
-        ));
-    }
+    supported(own.at("spec"), "restartPolicy", &["Always"], &pod, errors);
     if own.has("spec.activeDeadlineSeconds") {
         let wrong = format!("activeDeadlineSeconds in {kind} is not Supported");
         errors.push(FieldError::forbidden(
@@ -70,6 +70,25 @@ fn always(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<FieldError
         ));
     }
 }
+
+/// What a workload is warned of: its name, where pods are called after it, and its pods.
+fn warnings(object: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    crate::core::pod::host_name_warnings(object, NAMES_PODS, &mut warnings);
+    warnings.extend(crate::core::pod::template_warnings(object, "spec.template"));
+    warnings
+}
+
+/// What a change is warned of: nothing new where nothing is asked for anew.
+fn warnings_on_update(object: &Value, old: &Value) -> Vec<String> {
+    if meta::generation(object) == meta::generation(old) {
+        return Vec::new();
+    }
+    crate::core::pod::template_warnings(object, "spec.template")
+}
+
+const NAMES_PODS: &str =
+    "this is used in Pod names and hostnames, which can result in surprising behavior";
 
 /// Numbers that may not be negative.
 fn numbers(spec: &Value, fields: &[&str], path: &Path<'_>, errors: &mut Vec<FieldError>) {
@@ -131,22 +150,21 @@ impl Strategy for Deployment {
                 errors,
             );
         } else if part == Part::Status {
-            let path = Path::ROOT.field("status");
-            let fields = [
-                "observedGeneration",
-                "replicas",
-                "updatedReplicas",
-                "readyReplicas",
-                "availableReplicas",
-                "unavailableReplicas",
-                "collisionCount",
-            ];
-            numbers(object.at("status"), &fields, &path, errors);
-            replicas_at_most(
-                object,
-                &["updatedReplicas", "readyReplicas", "availableReplicas"],
-                errors,
-            );
+            const COUNTS: Counts = Counts {
+                numbers: &[
+                    "observedGeneration",
+                    "replicas",
+                    "updatedReplicas",
+                    "readyReplicas",
+                    "availableReplicas",
+                    "unavailableReplicas",
+                    "terminatingReplicas",
+                    "collisionCount",
+                ],
+                parts: &["updatedReplicas", "readyReplicas", "availableReplicas"],
+                available: "cannot be greater than readyReplicas",
+            };
+            counts(object, old, &COUNTS, errors);
         }
     }
 
@@ -155,7 +173,14 @@ impl Strategy for Deployment {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        crate::core::pod::template_warnings(object)
+        warnings(object)
+    }
+
+    fn warnings_on_update(&self, part: Part<'_>, object: &Value, old: &Value) -> Vec<String> {
+        match part {
+            Part::Main => warnings_on_update(object, old),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -199,22 +224,19 @@ fn deployment_strategy(strategy: &Value, path: &Path<'_>, errors: &mut Vec<Field
     }
 }
 
-/// Parts of the replicas cannot be more than all of them.
-fn replicas_at_most(object: &Value, fields: &[&str], errors: &mut Vec<FieldError>) {
-    let status = object.at("status");
-    let all = status.int("replicas").unwrap_or(0);
-    for field in fields {
-        let part = status.int(field).unwrap_or(0);
-        if part > all {
-            let wrong = "cannot be greater than status.replicas";
-            errors.push(FieldError::invalid(
-                Path::ROOT.field("status").field(field),
-                part,
-                wrong,
-            ));
-        }
-    }
-}
+/// The counts of ReplicaSets, and of ReplicationControllers.
+const REPLICA_COUNTS: Counts = Counts {
+    numbers: &[
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "observedGeneration",
+        "terminatingReplicas",
+    ],
+    parts: &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+    available: "cannot be greater than readyReplicas",
+};
 
 /// What ReplicaSets do specially.
 pub struct ReplicaSet;
@@ -250,8 +272,7 @@ impl Strategy for ReplicaSet {
                 );
             }
             Part::Status => {
-                let fields = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
-                replicas_at_most(object, &fields, errors);
+                counts(object, old, &REPLICA_COUNTS, errors);
             }
             Part::Sub(_) => {}
         }
@@ -262,7 +283,14 @@ impl Strategy for ReplicaSet {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        crate::core::pod::template_warnings(object)
+        warnings(object)
+    }
+
+    fn warnings_on_update(&self, part: Part<'_>, object: &Value, old: &Value) -> Vec<String> {
+        match part {
+            Part::Main => warnings_on_update(object, old),
+            _ => Vec::new(),
+        }
     }
 
     fn field_names(&self) -> &'static [&'static str] {
@@ -357,9 +385,9 @@ impl Strategy for DaemonSet {
                     _ => {}
                 }
             }
-            other => {
-                let known = ["OnDelete", "RollingUpdate"];
-                errors.push(FieldError::not_supported(path.field("type"), other, &known));
+            _ => {
+                let known = ["RollingUpdate", "OnDelete"];
+                errors.push(FieldError::not_supported(path, strategy.clone(), &known));
             }
         }
     }
@@ -375,23 +403,22 @@ impl Strategy for DaemonSet {
         match part {
             Part::Main => immutable(object.at("spec"), old.at("spec"), "selector", &path, errors),
             Part::Status => {
-                let fields = [
-                    "currentNumberScheduled",
-                    "numberMisscheduled",
-                    "desiredNumberScheduled",
-                    "numberReady",
-                    "observedGeneration",
-                    "updatedNumberScheduled",
-                    "numberAvailable",
-                    "numberUnavailable",
-                    "collisionCount",
-                ];
-                numbers(
-                    object.at("status"),
-                    &fields,
-                    &Path::ROOT.field("status"),
-                    errors,
-                );
+                const COUNTS: Counts = Counts {
+                    numbers: &[
+                        "currentNumberScheduled",
+                        "numberMisscheduled",
+                        "desiredNumberScheduled",
+                        "numberReady",
+                        "observedGeneration",
+                        "updatedNumberScheduled",
+                        "numberAvailable",
+                        "numberUnavailable",
+                        "collisionCount",
+                    ],
+                    parts: &[],
+                    available: "",
+                };
+                counts(object, old, &COUNTS, errors);
             }
             Part::Sub(_) => {}
         }
@@ -402,7 +429,14 @@ impl Strategy for DaemonSet {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        crate::core::pod::template_warnings(object)
+        warnings(object)
+    }
+
+    fn warnings_on_update(&self, part: Part<'_>, object: &Value, old: &Value) -> Vec<String> {
+        match part {
+            Part::Main => warnings_on_update(object, old),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -437,54 +471,45 @@ impl Strategy for StatefulSet {
         );
         let retention = spec.at("persistentVolumeClaimRetentionPolicy");
         let retention_path = path.field("persistentVolumeClaimRetentionPolicy");
-        for field in ["whenDeleted", "whenScaled"] {
-            one_of(
-                retention,
-                field,
-                &["Delete", "Retain"],
-                &retention_path,
-                errors,
-            );
+        if !retention.is_null() {
+            for field in ["whenDeleted", "whenScaled"] {
+                supported(
+                    retention,
+                    field,
+                    &["Retain", "Delete"],
+                    &retention_path,
+                    errors,
+                );
+            }
         }
+        numbers(spec, &["replicas", "minReadySeconds"], &path, errors);
+        if let Some(start) = spec.int("ordinals.start").filter(|start| *start < 0) {
+            let wrong = "must be greater than or equal to 0";
+            errors.push(FieldError::invalid(
+                path.field("ordinals.start"),
+                start,
+                wrong,
+            ));
+        }
+        selector(spec, "statefulset", &path, errors);
+        let spec = with_claims(spec);
+        always(&spec, "StatefulSet", &path, errors);
+    }
+
+    fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        self.validate(object, errors);
+        // What never changes is judged once: objects from before the rules stay as they are.
+        let path = Path::ROOT.field("spec");
+        let spec = object.at("spec");
         let claims = path.field("volumeClaimTemplates");
         for (index, claim) in spec.list("volumeClaimTemplates").iter().enumerate() {
             let path = claims.index(index);
-            let name = claim.text("metadata.name");
-            wrongs(
-                name,
-                names::dns1123_label(name),
-                &path.field("metadata").field("name"),
-                errors,
-            );
             crate::core::storage::claim_spec(claim.at("spec"), &path.field("spec"), errors);
         }
-        numbers(
-            spec,
-            &["replicas", "minReadySeconds", "revisionHistoryLimit"],
-            &path,
-            errors,
-        );
-        not_negative(
-            spec.at("ordinals"),
-            "start",
-            &path.field("ordinals"),
-            errors,
-        );
         let service = spec.text("serviceName");
         if !service.is_empty() {
-            wrongs(
-                service,
-                names::dns1123_label(service),
-                &path.field("serviceName"),
-                errors,
-            );
-        }
-        selector(spec, "statefulset", &path, errors);
-        if spec.list("volumeClaimTemplates").is_empty() {
-            always(spec, "StatefulSet", &path, errors);
-        } else {
-            let spec = with_claims(spec);
-            always(&spec, "StatefulSet", &path, errors);
+            let field = path.field("serviceName");
+            wrongs(service, names::dns1123_label(service), &field, errors);
         }
     }
 
@@ -495,6 +520,27 @@ impl Strategy for StatefulSet {
         old: &Value,
         errors: &mut Vec<FieldError>,
     ) {
+        if part == Part::Status {
+            const COUNTS: Counts = Counts {
+                numbers: &[
+                    "replicas",
+                    "readyReplicas",
+                    "currentReplicas",
+                    "updatedReplicas",
+                    "availableReplicas",
+                    "observedGeneration",
+                    "collisionCount",
+                ],
+                parts: &[
+                    "readyReplicas",
+                    "currentReplicas",
+                    "updatedReplicas",
+                    "availableReplicas",
+                ],
+                available: "cannot be greater than status.readyReplicas",
+            };
+            counts(object, old, &COUNTS, errors);
+        }
         if part != Part::Main {
             return;
         }
@@ -525,7 +571,14 @@ impl Strategy for StatefulSet {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        crate::core::pod::template_warnings(object)
+        warnings(object)
+    }
+
+    fn warnings_on_update(&self, part: Part<'_>, object: &Value, old: &Value) -> Vec<String> {
+        match part {
+            Part::Main => warnings_on_update(object, old),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -546,7 +599,12 @@ fn with_claims(spec: &Value) -> Value {
     list.extend(claims.iter().map(
         |claim| serde_json::json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}}),
     ));
-    spec.set("template.spec.volumes", list);
+    if !list.is_empty() {
+        spec.set("template.spec.volumes", list);
+    }
+    // The controller gives pods their names.
+    spec.remove("template.spec.subdomain");
+    spec.remove("template.spec.hostname");
     spec
 }
 
@@ -627,6 +685,29 @@ impl Strategy for ReplicationController {
         always(spec, "ReplicationController", &path, errors);
     }
 
+    fn validate_update(
+        &self,
+        part: Part<'_>,
+        object: &Value,
+        old: &Value,
+        errors: &mut Vec<FieldError>,
+    ) {
+        if part == Part::Status {
+            counts(object, old, &REPLICA_COUNTS, errors);
+        }
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings(object)
+    }
+
+    fn warnings_on_update(&self, part: Part<'_>, object: &Value, old: &Value) -> Vec<String> {
+        match part {
+            Part::Main => warnings_on_update(object, old),
+            _ => Vec::new(),
+        }
+    }
+
     fn generation(&self) -> &'static [&'static str] {
         &["spec"]
     }
@@ -648,6 +729,9 @@ pub struct ControllerRevision;
 
 impl Strategy for ControllerRevision {
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        if !object.has("data") {
+            errors.push(FieldError::required("data", "data is mandatory"));
+        }
         not_negative(object, "revision", &Path::ROOT, errors);
     }
 

@@ -3,16 +3,13 @@
 use jiff::Timestamp;
 use schema::{Path, Value, field_error::FieldError};
 
-use super::defaults;
+use super::{defaults, rules::job_spec};
 use crate::{
-    core::pod::validation::template,
     labels::Selector,
     meta,
     object::Object,
     strategy::{Part, Strategy},
-    validation::checks::{
-        immutable, label_selector, not_negative, one_of, one_of_if_set, required,
-    },
+    validation::checks::{immutable, label_selector, not_negative, one_of, required},
 };
 
 const UID: &str = "batch.kubernetes.io/controller-uid";
@@ -66,16 +63,16 @@ impl Strategy for Job {
             let wrong = "`selector` does not match template `labels`";
             errors.push(FieldError::invalid(metadata.field("labels"), found, wrong));
         }
+    }
+
+    fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        self.validate(object, errors);
         let name = meta::name(object);
-        let bad = crate::names::dns1123_label(name);
-        if spec.text("completionMode") == "Indexed"
-            && !name.is_empty()
-            && !bad.is_empty()
-            && !object.has("metadata.resourceVersion")
-        {
-            for wrong in bad {
-                let wrong =
-                    format!("will not able to create pod with invalid DNS label: {name}: {wrong}");
+        let completions = object.int("spec.completions").unwrap_or(0);
+        if object.text("spec.completionMode") == "Indexed" && completions > 0 {
+            let last = format!("{name}-{}", completions - 1);
+            if !crate::names::dns1123_label(&last).is_empty() {
+                let wrong = format!("will not able to create pod with invalid DNS label: {last}");
                 errors.push(FieldError::invalid("metadata.name", name, wrong));
             }
         }
@@ -88,6 +85,12 @@ impl Strategy for Job {
         old: &Value,
         errors: &mut Vec<FieldError>,
     ) {
+        if part == Part::Status {
+            let path = Path::ROOT.field("status");
+            for field in ["active", "succeeded", "failed", "ready", "terminating"] {
+                not_negative(object.at("status"), field, &path, errors);
+            }
+        }
         if part != Part::Main {
             return;
         }
@@ -149,171 +152,36 @@ impl Strategy for Job {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        crate::core::pod::template_warnings(object)
+        let mut warnings = Vec::new();
+        crate::core::pod::host_name_warnings(object, NAMES_PODS, &mut warnings);
+        job_warnings(object, "spec", &mut warnings);
+        warnings
+    }
+
+    fn warnings_on_update(&self, part: Part<'_>, object: &Value, old: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if part == Part::Main && meta::generation(object) != meta::generation(old) {
+            job_warnings(object, "spec", &mut warnings);
+        }
+        warnings
     }
 }
 
-const MOST_INDEXES: i64 = 100_000;
+const NAMES_PODS: &str =
+    "this is used in Pod names and hostnames, which can result in surprising behavior";
 
-fn job_spec(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    for field in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-        "maxFailedIndexes",
-    ] {
-        not_negative(spec, field, path, errors);
+/// What a Job's spec is warned of.
+fn job_warnings(object: &Value, path: &str, warnings: &mut Vec<String>) {
+    let spec = object.at(path);
+    let number = |field: &str| spec.int(field).unwrap_or(0);
+    if spec.text("completionMode") == "Indexed"
+        && number("completions") > 100_000
+        && number("parallelism") > 10_000
+    {
+        warnings.push(format!("{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"));
     }
-    if spec.has("maxFailedIndexes") && !spec.has("backoffLimitPerIndex") {
-        errors.push(FieldError::required(
-            path.field("backoffLimitPerIndex"),
-            "when maxFailedIndexes is specified",
-        ));
-    }
-    one_of_if_set(
-        spec,
-        "completionMode",
-        &["Indexed", "NonIndexed"],
-        path,
-        errors,
-    );
-    if spec.text("completionMode") == "Indexed" {
-        if !spec.has("completions") {
-            errors.push(FieldError::required(
-                path.field("completions"),
-                "when completion mode is Indexed",
-            ));
-        }
-        if let Some(parallelism) = spec
-            .int("parallelism")
-            .filter(|number| *number > MOST_INDEXES)
-        {
-            let wrong = format!(
-                "must be less than or equal to {MOST_INDEXES} when completion mode is Indexed"
-            );
-            errors.push(FieldError::invalid(
-                path.field("parallelism"),
-                parallelism,
-                wrong,
-            ));
-        }
-        if let (Some(failed), Some(completions)) =
-            (spec.int("maxFailedIndexes"), spec.int("completions"))
-            && failed > completions
-        {
-            let wrong = "must be less than or equal to completions";
-            errors.push(FieldError::invalid(
-                path.field("maxFailedIndexes"),
-                failed,
-                wrong,
-            ));
-        }
-    } else {
-        for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
-            if let Some(number) = spec.int(field) {
-                errors.push(FieldError::invalid(
-                    path.field(field),
-                    number,
-                    "requires indexed completion mode",
-                ));
-            }
-        }
-        if spec.has("successPolicy") {
-            let value = spec.at("successPolicy").clone();
-            errors.push(FieldError::invalid(
-                path.field("successPolicy"),
-                value,
-                "requires indexed completion mode",
-            ));
-        }
-    }
-    failure_policy(spec, path, errors);
-    if spec.has("podReplacementPolicy") {
-        let known: &[&str] = if spec.has("podFailurePolicy") {
-            &["Failed"]
-        } else {
-            &["Failed", "TerminatingOrFailed"]
-        };
-        one_of(spec, "podReplacementPolicy", known, path, errors);
-    }
-    template(spec.at("template"), &path.field("template"), errors);
-    let template = path.field("template");
-    let pod = template.field("spec");
-    match spec.text("template.spec.restartPolicy") {
-        "" | "Always" => {
-            let wrong = "valid values: \"OnFailure\", \"Never\"";
-            errors.push(FieldError::required(pod.field("restartPolicy"), wrong));
-        }
-        "Never" => {}
-        "OnFailure" => {
-            if spec.has("podFailurePolicy") {
-                let wrong = "only \"Never\" is supported when podFailurePolicy is specified";
-                errors.push(FieldError::invalid(
-                    pod.field("restartPolicy"),
-                    "OnFailure",
-                    wrong,
-                ));
-            }
-        }
-        other => errors.push(FieldError::not_supported(
-            pod.field("restartPolicy"),
-            other,
-            &["OnFailure", "Never"],
-        )),
-    }
-}
-
-fn failure_policy(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let policy = path.field("podFailurePolicy");
-    let list = policy.field("rules");
-    let rules = spec.list("podFailurePolicy.rules");
-    if rules.len() > 20 {
-        errors.push(FieldError::too_many(list, rules.len(), 20));
-    }
-    for (index, rule) in rules.iter().enumerate() {
-        let path = list.index(index);
-        one_of(
-            rule,
-            "action",
-            &["Count", "FailIndex", "FailJob", "Ignore"],
-            &path,
-            errors,
-        );
-        let (codes, conditions) = (rule.at("onExitCodes"), rule.list("onPodConditions"));
-        if !codes.is_null() {
-            let path = path.field("onExitCodes");
-            one_of(codes, "operator", &["In", "NotIn"], &path, errors);
-            let values = codes.list("values");
-            if values.is_empty() {
-                let wrong = "at least one value is required";
-                errors.push(FieldError::invalid(
-                    path.field("values"),
-                    codes.at("values").clone(),
-                    wrong,
-                ));
-            }
-            if codes.text("operator") == "In"
-                && values.iter().any(|value| value.as_i64() == Some(0))
-            {
-                let wrong = "must not be 0 for the In operator";
-                errors.push(FieldError::invalid(path.field("values"), 0, wrong));
-            }
-        }
-        match (codes.is_null(), conditions.is_empty()) {
-            (false, false) => {
-                let wrong = "specifying both OnExitCodes and OnPodConditions is not supported";
-                errors.push(FieldError::invalid(path, Value::Null, wrong));
-            }
-            (true, true) => {
-                let wrong = "specifying one of OnExitCodes and OnPodConditions is required";
-                errors.push(FieldError::invalid(path, Value::Null, wrong));
-            }
-            _ => {}
-        }
-    }
+    let template = format!("{path}.template");
+    warnings.extend(crate::core::pod::template_warnings(object, &template));
 }
 
 /// What CronJobs do specially.
@@ -373,6 +241,10 @@ impl Strategy for CronJob {
             ));
         }
         job_spec(job, &template.field("spec"), errors);
+    }
+
+    fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        self.validate(object, errors);
         let name = meta::name(object);
         // Eleven more characters make the names of its jobs.
         if name.len() > 52 {
@@ -382,6 +254,21 @@ impl Strategy for CronJob {
                 "must be no more than 52 characters",
             ));
         }
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        crate::core::pod::host_name_warnings(object, NAMES_PODS, &mut warnings);
+        job_warnings(object, "spec.jobTemplate.spec", &mut warnings);
+        warnings
+    }
+
+    fn warnings_on_update(&self, part: Part<'_>, object: &Value, old: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if part == Part::Main && meta::generation(object) != meta::generation(old) {
+            job_warnings(object, "spec.jobTemplate.spec", &mut warnings);
+        }
+        warnings
     }
 
     fn generation(&self) -> &'static [&'static str] {

@@ -89,7 +89,7 @@ pub fn validate_slice(object: &Value, errors: &mut Vec<FieldError>) {
     let spec = object.at("spec");
     let driver = required(spec, "driver", &path, errors);
     if !driver.is_empty() {
-        crate::core::pod::validation::csi_driver_name(driver, &path.field("driver"), errors);
+        crate::core::source::csi_driver_name(driver, &path.field("driver"), errors);
     }
     required(spec.at("pool"), "name", &path.field("pool"), errors);
     let list = path.field("devices");

@@ -3,7 +3,7 @@
 use schema::{Path, Value, field_error::FieldError};
 
 use crate::{
-    core::service::endpoint_ip,
+    core::endpoints::endpoint_ip,
     names,
     object::Object,
     validation::checks::{immutable, one_of, wrongs},

@@ -4,7 +4,7 @@ use schema::{Path, Value, field_error::FieldError};
 use serde_json::json;
 
 use crate::{
-    core::pod::validation::csi_driver_name,
+    core::source::csi_driver_name,
     names,
     object::Object,
     validation::checks::{immutable, label_selector, one_of_if_set, quantity, required, wrongs},

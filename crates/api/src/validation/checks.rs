@@ -123,6 +123,20 @@ pub fn one_of(
     }
 }
 
+/// A text that must be one of these, of which not being given is none.
+pub fn supported(
+    object: &Value,
+    field: &str,
+    known: &[&str],
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let text = object.text(field);
+    if !known.contains(&text) {
+        errors.push(FieldError::not_supported(path.field(field), text, known));
+    }
+}
+
 /// A text that, when given, must be one of these.
 pub fn one_of_if_set(
     object: &Value,
@@ -136,6 +150,28 @@ pub fn one_of_if_set(
         if !known.contains(&text) {
             errors.push(FieldError::not_supported(path.field(field), text, known));
         }
+    }
+}
+
+/// A path with a domain before it: `acme.io/foo`.
+pub fn prefixed_path(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    if text.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    let parts = text
+        .split_once('/')
+        .filter(|(host, rest)| !host.is_empty() && !rest.is_empty());
+    let Some((host, rest)) = parts else {
+        let wrong = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        errors.push(FieldError::invalid(path, text, wrong));
+        return;
+    };
+    wrongs(host, names::dns1123_subdomain(host), path, errors);
+    let fits = |c: char| c.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(c);
+    if !rest.chars().all(fits) {
+        let wrong = names::regex_message("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+", &[]);
+        errors.push(FieldError::invalid(path, rest, wrong));
     }
 }
 
@@ -172,6 +208,18 @@ pub fn quantity(value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) ->
             errors.push(FieldError::invalid(path, value.clone(), error.to_string()));
             None
         }
+    }
+}
+
+/// A quantity that must be more than nothing.
+pub fn positive_quantity(value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let amount = Quantity::of(value);
+    if amount.is_zero() || amount.is_negative() {
+        errors.push(FieldError::invalid(
+            path,
+            amount,
+            "must be greater than zero",
+        ));
     }
 }
 

@@ -5,9 +5,6 @@ use schema::{Path, Value, field_error::FieldError};
 use super::checks::{IMMUTABLE, immutable, labels};
 use crate::{meta, names, object::Object, resource::Resource};
 
-/// Greatest size of all annotations together.
-const ANNOTATIONS_MAX: usize = 256 * 1024;
-
 const METADATA: Path<'static> = Path::ROOT;
 
 /// Everything wrong with the metadata of a new object.
@@ -54,11 +51,17 @@ pub fn create(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>)
     }
     common(object, &path, errors);
     finalizers(object, &path, errors);
+    if resource.types.is_builtin() {
+        standard_finalizers(object, &path, errors);
+    }
 }
 
 /// Everything wrong with a change of the metadata.
-pub fn update(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+pub fn update(resource: &Resource, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let path = METADATA.field("metadata");
+    if resource.types.is_builtin() {
+        standard_finalizers(object, &path, errors);
+    }
     if meta::is_terminating(old) {
         let known: Vec<&str> = meta::finalizers(old).collect();
         let mut added: Vec<&str> = meta::finalizers(object)
@@ -116,14 +119,28 @@ pub fn update(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     common(object, &path, errors);
 }
 
-/// Metadata inside a template: labels, annotations, finalizers.
+/// Labels and annotations of what is made from a template. Upstream names them without `metadata`
+/// where the template is a pod's, so the path says where they are.
 pub fn template(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    labels(
-        object.at("metadata.labels"),
-        &path.field("metadata").field("labels"),
-        errors,
-    );
-    annotations(object, &path.field("metadata").field("annotations"), errors);
+    labels(object.at("metadata.labels"), &path.field("labels"), errors);
+    annotations(object, &path.field("annotations"), errors);
+}
+
+/// Names without a prefix are those that Kubernetes itself gave.
+fn standard_finalizers(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let list = path.field("finalizers");
+    for (index, name) in meta::finalizers(object).enumerate() {
+        kube_finalizer(name, &list.index(index), errors);
+    }
+}
+
+/// A finalizer's name has a prefix or is one of the standard ones.
+pub fn kube_finalizer(name: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+    if !name.contains('/') && !STANDARD.contains(&name) {
+        let wrong = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(FieldError::invalid(path, name, wrong));
+    }
 }
 
 /// Metadata of an object within another.
@@ -159,8 +176,8 @@ fn annotations(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(path, key, wrong));
         }
     }
-    if size > ANNOTATIONS_MAX {
-        errors.push(FieldError::too_long(path, ANNOTATIONS_MAX));
+    if size > meta::ANNOTATIONS_MAX {
+        errors.push(FieldError::too_long(path, meta::ANNOTATIONS_MAX));
     }
 }
 

@@ -1,7 +1,9 @@
 //! What is wrong with an object: the metadata that all kinds share, then the kind's own part.
 
+pub mod addresses;
 pub mod checks;
 pub mod metadata;
+pub mod signer;
 
 use schema::{Value, field_error::FieldError};
 
@@ -19,7 +21,7 @@ pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
 /// is written.
 pub fn update(resource: &Resource, part: Part<'_>, object: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    metadata::update(object, old, &mut errors);
+    metadata::update(resource, object, old, &mut errors);
     if part == Part::Main {
         resource.strategy.validate(object, &mut errors);
     }

@@ -5,6 +5,11 @@ pub mod qos;
 pub mod validation;
 mod warnings;
 
+pub use warnings::{
+    deprecated_label, host_name as host_name_warnings, label_selector as node_labels_warnings,
+    node_selector_term as node_selector_term_warnings,
+};
+
 use jiff::Timestamp;
 use schema::{Value, field_error::FieldError};
 use serde_json::json;
@@ -69,7 +74,7 @@ impl Strategy for Pod {
         }
     }
 
-    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+    fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
         validation::create(object, errors);
     }
 
@@ -93,6 +98,11 @@ impl Strategy for Pod {
 
     fn warnings(&self, object: &Value) -> Vec<String> {
         warnings::pod(object)
+    }
+
+    // People seldom change pods themselves, so changes are not looked through.
+    fn warnings_on_update(&self, _part: Part<'_>, _object: &Value, _old: &Value) -> Vec<String> {
+        Vec::new()
     }
 
     fn field_names(&self) -> &'static [&'static str] {
@@ -251,13 +261,9 @@ pub fn is_ready(object: &Value) -> bool {
     meta::condition(object, "Ready").is_some_and(|condition| condition.text("status") == "True")
 }
 
-/// The warnings that a workload's pod template earns.
-pub fn template_warnings(object: &Value) -> Vec<String> {
+/// The warnings that a workload's pod template, which is at `path`, earns.
+pub fn template_warnings(object: &Value, path: &str) -> Vec<String> {
     let mut warnings = Vec::new();
-    warnings::spec(
-        object.at("spec.template.spec"),
-        "spec.template.spec",
-        &mut warnings,
-    );
+    warnings::spec(object.at(path), &format!("{path}."), &mut warnings);
     warnings
 }

@@ -24,7 +24,13 @@ pub fn affinity(affinity: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>)
     for (index, term) in node.list(PREFERRED).iter().enumerate() {
         let path = list.index(index);
         weight(term, &path, errors);
-        node_selector_term(term.at("preference"), &path.field("preference"), errors);
+        // Bad values are what a wish may hold: they are warned of.
+        term_of(
+            term.at("preference"),
+            false,
+            &path.field("preference"),
+            errors,
+        );
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let pods = affinity.at(kind);
@@ -76,19 +82,54 @@ fn pod_term(term: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             errors,
         );
     }
+    label_keys(term, path, errors);
     let key = term.text("topologyKey");
+    let field = path.field("topologyKey");
     if key.is_empty() {
-        errors.push(FieldError::required(
-            path.field("topologyKey"),
-            "can not be empty",
-        ));
-    } else {
-        wrongs(
-            key,
-            names::qualified_name(key),
-            &path.field("topologyKey"),
-            errors,
-        );
+        errors.push(FieldError::required(field, "can not be empty"));
+    }
+    wrongs(key, names::qualified_name(key), &field, errors);
+}
+
+/// Keys of labels whose values are the pod's own.
+fn label_keys(term: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    for list in ["matchLabelKeys", "mismatchLabelKeys"] {
+        let field = path.field(list);
+        if term.list(list).is_empty() {
+            continue;
+        }
+        if !term.has("labelSelector") {
+            let wrong = "must not be specified when labelSelector is not set";
+            errors.push(FieldError::forbidden(field, wrong));
+            continue;
+        }
+        for (index, key) in term.texts(list).enumerate() {
+            wrongs(key, names::qualified_name(key), &field.index(index), errors);
+        }
+    }
+    let keys: Vec<&str> = term.texts("matchLabelKeys").collect();
+    // The expressions made of the keys are there already, so a key is given twice only when it is
+    // there once more.
+    let mut seen: Vec<&str> = term
+        .pairs("labelSelector.matchLabels")
+        .map(|(key, _)| key)
+        .collect();
+    for expression in term.list("labelSelector.matchExpressions") {
+        let key = expression.text("key");
+        if let Some(index) = keys.iter().rposition(|own| *own == key)
+            && seen.contains(&key)
+        {
+            let wrong = "exists in both matchLabelKeys and labelSelector";
+            errors.push(FieldError::invalid(path.index(index), key, wrong));
+        }
+        seen.push(key);
+    }
+    for (index, key) in keys.into_iter().enumerate() {
+        if term.texts("mismatchLabelKeys").any(|other| other == key) {
+            let list = path.field("matchLabelKeys");
+            let wrong = "exists in both matchLabelKeys and mismatchLabelKeys";
+            errors.push(FieldError::invalid(list.index(index), key, wrong));
+        }
     }
 }
 
@@ -109,6 +150,11 @@ pub fn node_selector(selector: &Value, path: &Path<'_>, errors: &mut Vec<FieldEr
 
 /// A `NodeSelectorTerm`.
 pub fn node_selector_term(term: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    term_of(term, true, path, errors);
+}
+
+fn term_of(term: &Value, values: bool, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let check_values = values;
     let list = path.field("matchExpressions");
     for (index, expression) in term.list("matchExpressions").iter().enumerate() {
         let path = list.index(index);
@@ -136,6 +182,9 @@ pub fn node_selector_term(term: &Value, path: &Path<'_>, errors: &mut Vec<FieldE
         let key = expression.text("key");
         wrongs(key, names::qualified_name(key), &path.field("key"), errors);
         for (index, value) in expression.texts("values").enumerate() {
+            if !check_values {
+                break;
+            }
             wrongs(
                 value,
                 names::label_value(value),
@@ -167,6 +216,16 @@ pub fn node_selector_term(term: &Value, path: &Path<'_>, errors: &mut Vec<FieldE
                 key,
                 "not a valid field selector key",
             ));
+            continue;
+        }
+        for (index, value) in field.texts("values").enumerate() {
+            let path = path.field("values");
+            wrongs(
+                value,
+                names::dns1123_subdomain(value),
+                &path.index(index),
+                errors,
+            );
         }
     }
 }
@@ -191,13 +250,6 @@ pub fn spread(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
                 path.field("topologyKey"),
                 "can not be empty",
             ));
-        } else {
-            wrongs(
-                key,
-                names::qualified_name(key),
-                &path.field("topologyKey"),
-                errors,
-            );
         }
         let when = constraint.text("whenUnsatisfiable");
         let known = ["DoNotSchedule", "ScheduleAnyway"];
@@ -225,7 +277,8 @@ pub fn spread(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
                     domains,
                     "must be greater than zero",
                 ));
-            } else if when != "DoNotSchedule" {
+            }
+            if when != "DoNotSchedule" {
                 let wrong = format!(
                     "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}"
                 );
@@ -250,6 +303,7 @@ pub fn spread(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             &path,
             errors,
         );
+        label_keys(constraint, &path, errors);
         label_selector(
             constraint.at("labelSelector"),
             &path.field("labelSelector"),

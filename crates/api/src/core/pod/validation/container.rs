@@ -7,22 +7,26 @@ use crate::{
     names,
     object::Object,
     validation::checks::{
-        descending_path, no_backsteps, not_negative, one_of, port_or_name, required, wrongs,
+        descending_path, not_negative, one_of, one_of_if_set, port_or_name, required, supported,
+        wrongs,
     },
 };
 
 /// What containers are checked against.
-struct Pod<'a> {
-    spec: &'a Value,
-    grace: Option<i64>,
+pub struct Surroundings<'a> {
+    /// The pod's spec.
+    pub spec: &'a Value,
+    /// The volumes that can be mounted.
+    pub volumes: Vec<&'a Value>,
+    /// The names of the pod's resource claims.
+    pub claims: Vec<&'a str>,
 }
 
+use Surroundings as Pod;
+
 /// All containers of a pod.
-pub fn containers(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let pod = Pod {
-        spec,
-        grace: spec.int("terminationGracePeriodSeconds"),
-    };
+pub fn containers(pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let spec = pod.spec;
     let main = spec.list("containers");
     let main_path = path.field("containers");
     if main.is_empty() {
@@ -30,37 +34,71 @@ pub fn containers(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     }
     for (index, item) in main.iter().enumerate() {
         let path = main_path.index(index);
-        container(item, &pod, &path, errors);
-        unique_name(item, &main[..index], &[], &path, errors);
-        running(item, &pod, &path, errors);
-        restart_policy(item, &["Always", "OnFailure", "Never"], &path, errors);
+        container(item, pod, &path, errors);
+        let name = item.text("name");
+        if main[..index].iter().any(|other| other.text("name") == name) {
+            errors.push(FieldError::duplicate(path.field("name"), name));
+        }
+        running(item, pod, &path, errors);
+        restart_policy(item, &path, errors);
     }
     host_ports(main, &main_path, errors);
     let init = spec.list("initContainers");
     let init_path = path.field("initContainers");
     for (index, item) in init.iter().enumerate() {
         let path = init_path.index(index);
-        container(item, &pod, &path, errors);
-        restart_policy(item, &["Always", "OnFailure", "Never"], &path, errors);
+        container(item, pod, &path, errors);
+        if item.has("restartPolicy") {
+            restart_policy(item, &path, errors);
+        } else if !item.list("restartPolicyRules").is_empty() {
+            errors.push(FieldError::required(
+                path.field("restartPolicy"),
+                POLICY_NEEDED,
+            ));
+        }
         unique_name(item, &init[..index], main, &path, errors);
         host_ports(std::slice::from_ref(item), &init_path, errors);
         if item.text("restartPolicy") == "Always" {
-            running(item, &pod, &path, errors);
+            running(item, pod, &path, errors);
         } else {
-            for field in [
-                "lifecycle",
-                "livenessProbe",
-                "readinessProbe",
-                "startupProbe",
-            ] {
-                if item.has(field) {
-                    let wrong = "may not be set for init containers without restartPolicy=Always";
-                    errors.push(FieldError::forbidden(path.field(field), wrong));
-                }
-            }
+            only_for_sidecars(item, &path, errors);
         }
     }
-    ephemeral(&pod, path, errors);
+    ephemeral(pod, path, errors);
+}
+
+/// What containers that end have not.
+fn only_for_sidecars(item: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    for field in [
+        "lifecycle",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+    ] {
+        if item.has(field) {
+            let wrong = "may not be set for init containers without restartPolicy=Always";
+            errors.push(FieldError::forbidden(path.field(field), wrong));
+        }
+    }
+    let list = path.field("resizePolicy");
+    for (index, policy) in item.list("resizePolicy").iter().enumerate() {
+        if policy.text("restartPolicy") == "RestartContainer" {
+            errors.push(FieldError::invalid(
+                list.index(index).field("restartPolicy"),
+                "RestartContainer",
+                "must not be set to 'RestartContainer' for non-sidecar initContainers",
+            ));
+        }
+    }
+}
+
+/// An image's name in a pod; templates may hold what will be replaced.
+pub fn image_of_pod(item: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let image = item.text("image");
+    if image.trim() != image {
+        let wrong = "must not have leading or trailing whitespace";
+        errors.push(FieldError::invalid(path.field("image"), image, wrong));
+    }
 }
 
 fn ephemeral(pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldError>) {
@@ -69,6 +107,7 @@ fn ephemeral(pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     for (index, item) in list.iter().enumerate() {
         let path = list_path.index(index);
         container(item, pod, &path, errors);
+        image_of_pod(item, &path, errors);
         let name = item.text("name");
         let others = || {
             pod.spec
@@ -95,24 +134,24 @@ fn ephemeral(pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             "readinessProbe",
             "startupProbe",
             "lifecycle",
+            "resources",
             "resizePolicy",
             "restartPolicy",
+            "restartPolicyRules",
         ] {
-            if item.has(field) && !item.at(field).as_array().is_some_and(Vec::is_empty) {
+            // Resources are always there, empty where none were given.
+            let empty = match item.at(field) {
+                Value::Null => true,
+                Value::Object(map) => field == "resources" && map.is_empty(),
+                Value::Array(_) => !item.has(field),
+                _ => false,
+            };
+            if !empty {
                 errors.push(FieldError::forbidden(
                     path.field(field),
                     "cannot be set for an Ephemeral Container",
                 ));
             }
-        }
-        if item
-            .map("resources")
-            .is_some_and(|resources| !resources.is_empty())
-        {
-            errors.push(FieldError::forbidden(
-                path.field("resources"),
-                "cannot be set for an Ephemeral Container",
-            ));
         }
         for (at, mount) in item.list("volumeMounts").iter().enumerate() {
             for field in ["subPath", "subPathExpr"] {
@@ -144,49 +183,45 @@ fn unique_name(
     }
 }
 
-fn restart_policy(item: &Value, known: &[&str], path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    if item.has("restartPolicy") {
-        let policy = item.text("restartPolicy");
-        if !known.contains(&policy) {
-            errors.push(FieldError::not_supported(
-                path.field("restartPolicy"),
-                policy,
-                known,
-            ));
-        }
-    } else if !item.list("restartPolicyRules").is_empty() {
-        let wrong = "must specify restartPolicy when restart rules are used";
-        errors.push(FieldError::required(path.field("restartPolicy"), wrong));
-    }
+const POLICY_NEEDED: &str = "must specify restartPolicy when restart rules are used";
+
+fn restart_policy(item: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let rules = item.list("restartPolicyRules");
+    let policy = path.field("restartPolicy");
+    if item.has("restartPolicy") {
+        let known = ["Always", "Never", "OnFailure"];
+        one_of_if_set(item, "restartPolicy", &known, path, errors);
+    } else if rules.is_empty() {
+        return;
+    } else {
+        errors.push(FieldError::required(policy, POLICY_NEEDED));
+    }
     let list = path.field("restartPolicyRules");
     if rules.len() > 20 {
         errors.push(FieldError::too_many(list, rules.len(), 20));
     }
     for (index, rule) in rules.iter().enumerate() {
         let path = list.index(index);
-        one_of(
-            rule,
-            "action",
-            &["Restart", "RestartAllContainers"],
-            &path,
-            errors,
-        );
-        if rule.has("exitCodes") {
-            one_of(
-                rule.at("exitCodes"),
-                "operator",
-                &["In", "NotIn"],
-                &path.field("exitCodes"),
-                errors,
-            );
-        } else {
-            errors.push(FieldError::required(
-                path.field("exitCodes"),
-                "must be specified",
-            ));
+        let known = ["Restart", "RestartAllContainers"];
+        supported(rule, "action", &known, &path, errors);
+        let codes = path.field("exitCodes");
+        let value = rule.at("exitCodes");
+        if value.is_null() {
+            errors.push(FieldError::required(codes, "must be specified"));
+            continue;
+        }
+        supported(value, "operator", &["In", "NotIn"], &codes, errors);
+        let count = value.list("values").len();
+        if count > 255 {
+            errors.push(FieldError::too_many(codes.field("values"), count, 255));
         }
     }
+}
+
+/// How an image is pulled.
+pub fn pull_policy(item: &Value, field: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let known = ["Always", "IfNotPresent", "Never"];
+    one_of(item, field, &known, path, errors);
 }
 
 /// What containers of every sort have.
@@ -208,26 +243,25 @@ fn container(item: &Value, pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<Fiel
         path,
         errors,
     );
-    one_of(
-        item,
-        "imagePullPolicy",
-        &["Always", "IfNotPresent", "Never"],
-        path,
-        errors,
-    );
+    pull_policy(item, "imagePullPolicy", path, errors);
     ports(item, path, errors);
     env::env(item, path, errors);
     mounts(item, pod, path, errors);
     devices(item, pod, path, errors);
-    resources::resources(item.at("resources"), &path.field("resources"), errors);
-    claims(item, pod, path, errors);
+    let own = path.field("resources");
+    resources::resources(item.at("resources"), &own, errors);
+    let claims = item.list("resources.claims");
+    resources::claims(claims, &pod.claims, &own.field("claims"), errors);
     resize(item, pod, path, errors);
     security::container(
         item.at("securityContext"),
+        pod.spec.at("hostUsers").as_bool() != Some(false),
         &path.field("securityContext"),
         errors,
     );
 }
+
+const GRACE: &str = "terminationGracePeriodSeconds";
 
 /// Hooks and probes.
 fn running(item: &Value, pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldError>) {
@@ -235,7 +269,12 @@ fn running(item: &Value, pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldE
     for hook in ["postStart", "preStop"] {
         let handler_value = item.at("lifecycle").at(hook);
         if !handler_value.is_null() {
-            handler(handler_value, pod.grace, &lifecycle.field(hook), errors);
+            handler(
+                handler_value,
+                pod.spec.int(GRACE),
+                &lifecycle.field(hook),
+                errors,
+            );
         }
     }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -244,7 +283,7 @@ fn running(item: &Value, pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldE
             continue;
         }
         let path = path.field(name);
-        handler(probe, pod.grace, &path, errors);
+        handler(probe, pod.spec.int(GRACE), &path, errors);
         for field in [
             "initialDelaySeconds",
             "timeoutSeconds",
@@ -405,12 +444,7 @@ fn mounts(item: &Value, pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldEr
     for (index, mount) in mounts.iter().enumerate() {
         let path = list.index(index);
         let name = required(mount, "name", &path, errors);
-        if !pod
-            .spec
-            .list("volumes")
-            .iter()
-            .any(|volume| volume.text("name") == name)
-        {
+        if !pod.volumes.iter().any(|volume| volume.text("name") == name) {
             errors.push(FieldError::not_found(path.field("name"), name));
         }
         let target = required(mount, "mountPath", &path, errors);
@@ -470,8 +504,11 @@ fn mounts(item: &Value, pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldEr
 }
 
 fn recursive_read_only(mount: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    if !mount.has("recursiveReadOnly") {
+        return;
+    }
     match mount.text("recursiveReadOnly") {
-        "" | "Disabled" => {}
+        "Disabled" => {}
         "Enabled" | "IfPossible" => {
             if !mount.flag("readOnly") {
                 let wrong = "may only be specified when readOnly is true";
@@ -507,12 +544,11 @@ fn devices(item: &Value, pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldE
                 "must be unique",
             ));
         }
-        match pod
-            .spec
-            .list("volumes")
+        let volume = pod
+            .volumes
             .iter()
-            .find(|volume| volume.text("name") == name)
-        {
+            .find(|volume| volume.text("name") == name);
+        match volume {
             None => errors.push(FieldError::not_found(path.field("name"), name)),
             Some(volume) if !volume.has("persistentVolumeClaim") && !volume.has("ephemeral") => {
                 let wrong = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
@@ -531,25 +567,19 @@ fn devices(item: &Value, pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldE
                 "must be unique",
             ));
         }
-        no_backsteps(target, &path.field("devicePath"), errors);
-    }
-}
-
-fn claims(item: &Value, pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let claims = item.list("resources.claims");
-    let resources = path.field("resources");
-    let list = resources.field("claims");
-    for (index, claim) in claims.iter().enumerate() {
-        let path = list.index(index);
-        let name = required(claim, "name", &path, errors);
-        if !name.is_empty()
-            && !pod
-                .spec
-                .list("resourceClaims")
-                .iter()
-                .any(|known| known.text("name") == name)
-        {
-            errors.push(FieldError::not_found(path, name));
+        if target.split('/').any(|part| part == "..") {
+            let wrong = "can not contain backsteps ('..')";
+            errors.push(FieldError::invalid(path.field("devicePath"), target, wrong));
+        }
+        for mount in item.list("volumeMounts") {
+            if mount.text("name") == name {
+                let wrong = "must not already exist in volumeMounts";
+                errors.push(FieldError::invalid(path.field("name"), name, wrong));
+            }
+            if mount.text("mountPath") == target {
+                let wrong = "must not already exist as a path in volumeMounts";
+                errors.push(FieldError::invalid(path.field("devicePath"), target, wrong));
+            }
         }
     }
 }
@@ -571,19 +601,18 @@ fn resize(item: &Value, pod: &Pod<'_>, path: &Path<'_>, errors: &mut Vec<FieldEr
             other => errors.push(FieldError::not_supported(list, other, &["cpu", "memory"])),
         }
         match policy.text("restartPolicy") {
-            "NotRequired" => {}
-            "RestartContainer" => {
-                if pod.spec.text("restartPolicy") == "Never" {
-                    let wrong = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
-                    errors.push(FieldError::invalid(list, "RestartContainer", wrong));
-                }
-            }
+            "NotRequired" | "RestartContainer" => {}
             "" => errors.push(FieldError::required(list, "")),
             other => errors.push(FieldError::not_supported(
                 list,
                 other,
                 &["NotRequired", "RestartContainer"],
             )),
+        }
+        let restart = policy.text("restartPolicy");
+        if pod.spec.text("restartPolicy") == "Never" && restart != "NotRequired" {
+            let wrong = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
+            errors.push(FieldError::invalid(list, restart, wrong));
         }
     }
 }

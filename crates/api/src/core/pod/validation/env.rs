@@ -2,10 +2,12 @@
 
 use schema::{Path, Value, field_error::FieldError};
 
+use super::visit;
 use crate::{
     names,
     object::Object,
-    validation::checks::{required, wrongs},
+    quantity::Quantity,
+    validation::checks::{no_backsteps, required, wrongs},
 };
 
 const ENV_FIELDS: [&str; 9] = [
@@ -54,6 +56,7 @@ pub fn env(item: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
                         wrongs(key, names::config_map_key(key), &path.field("key"), errors);
                     }
                 }
+                "fileKeyRef" => file_key(value, &path, errors),
                 _ => {}
             }
         }
@@ -193,20 +196,79 @@ pub fn resource_ref(value: &Value, volume: bool, path: &Path<'_>, errors: &mut V
             &KNOWN,
         ));
     }
-    let divisor = value.text("divisor");
-    let allowed: &[&str] = match resource.split_once('.').map_or("", |(_, name)| name) {
-        "cpu" => &["1m", "1"],
-        "" => return,
-        _ => &[
-            "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei",
-        ],
+    divisor(resource, value.at("divisor"), path, errors);
+}
+
+/// The unit in which an amount is told.
+fn divisor(resource: &str, value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    const SIZES: [&str; 13] = [
+        "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei",
+    ];
+    let divisor = Quantity::of(value);
+    let Some((_, name)) = resource.split_once('.') else {
+        return;
     };
-    if !divisor.is_empty() && divisor != "0" && !allowed.contains(&divisor) {
-        let wrong = if allowed.len() == 2 {
-            "only divisor's values 1m and 1 are supported with the cpu resource"
-        } else {
-            "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the memory resource"
-        };
-        errors.push(FieldError::invalid(path.field("divisor"), divisor, wrong));
+    if divisor.is_zero() {
+        return;
     }
+    let (allowed, shown): (&[&str], &str) = match name {
+        "cpu" => (&["1m", "1"], ""),
+        "memory" => (&SIZES, "memory"),
+        "ephemeral-storage" => (&SIZES, "local ephemeral storage"),
+        huge if huge.starts_with("hugepages-") => (&SIZES, "hugepages"),
+        _ => return,
+    };
+    if allowed.contains(&&*divisor.to_string()) {
+        return;
+    }
+    let wrong = if shown.is_empty() {
+        "only divisor's values 1m and 1 are supported with the cpu resource".to_owned()
+    } else {
+        format!(
+            "only divisor's values {} are supported with the {shown} resource",
+            SIZES.join(", ")
+        )
+    };
+    errors.push(FieldError::invalid(path.field("divisor"), resource, wrong));
+}
+
+/// A variable that a file holds.
+fn file_key(value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let key = required(value, "key", path, errors);
+    if !key.is_empty() {
+        wrongs(key, names::env_var_name(key), &path.field("key"), errors);
+    }
+    let volume = required(value, "volumeName", path, errors);
+    if !volume.is_empty() {
+        let field = path.field("volumeName");
+        wrongs(volume, names::dns1123_label(volume), &field, errors);
+    }
+    let file = required(value, "path", path, errors);
+    no_backsteps(file, &path.field("path"), errors);
+}
+
+/// The volumes that variables are read from.
+pub fn file_key_volumes(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    visit(spec, path, &mut |item, path| {
+        let list = path.field("env");
+        for (index, variable) in item.list("env").iter().enumerate() {
+            if !variable.has("valueFrom.fileKeyRef") {
+                continue;
+            }
+            let name = variable.text("valueFrom.fileKeyRef.volumeName");
+            let variable = list.index(index);
+            let from = variable.field("valueFrom");
+            let reference = from.field("fileKeyRef");
+            let field = reference.field("volumeName");
+            let mut volumes = spec.list("volumes").iter();
+            match volumes.rfind(|volume| volume.text("name") == name) {
+                None => errors.push(FieldError::not_found(field, name)),
+                Some(volume) if !volume.has("emptyDir") => {
+                    let wrong = "referenced volume must be of type emptyDir";
+                    errors.push(FieldError::invalid(field, name, wrong));
+                }
+                Some(_) => {}
+            }
+        }
+    });
 }

@@ -2,22 +2,18 @@
 
 use schema::{Path, Value, field_error::FieldError};
 
-use super::create;
-use crate::{
-    names,
-    object::Object,
-    validation::checks::{IMMUTABLE, wrongs},
-};
+use super::{MIRROR, annotations, any};
+use crate::{core::pod::qos, meta, object::Object};
 
 const SPEC: Path<'static> = Path::ROOT;
 
 /// A write of the pod itself.
 pub fn main(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    any(object, errors);
+    let metadata = SPEC.field("metadata");
+    annotations::changes(object, old, &metadata.field("annotations"), errors);
     let path = SPEC.field("spec");
     let (new, before) = (object.at("spec"), old.at("spec"));
-    if new == before {
-        return;
-    }
     for list in ["containers", "initContainers"] {
         if new.list(list).len() != before.list(list).len() {
             errors.push(FieldError::forbidden(
@@ -42,8 +38,14 @@ pub fn main(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         if !gates_before.contains(gate) {
             let list = path.field("schedulingGates");
             let wrong = format!("only deletion is allowed, but found new scheduling gate '{gate}'");
-            errors.push(FieldError::forbidden(list.index(index), wrong));
+            errors.push(FieldError::forbidden(
+                list.index(index).field("name"),
+                wrong,
+            ));
         }
+    }
+    if new == before {
+        return;
     }
     let gated = !gates_before.is_empty();
     let mut munged = new.clone();
@@ -65,6 +67,13 @@ pub fn main(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     if gated {
         node_selector_additions(new, before, &path, errors);
         munged.restore("nodeSelector", before);
+        let (own, had) = (
+            new.at("affinity.nodeAffinity"),
+            before.at("affinity.nodeAffinity"),
+        );
+        if own != had {
+            node_affinity_additions(own, had, &path, errors);
+        }
         munged.restore("affinity.nodeAffinity", before);
         if !before.has("affinity")
             && munged
@@ -174,104 +183,53 @@ fn node_selector_additions(
     }
 }
 
-/// A write of the status.
-pub fn status(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    let path = SPEC.field("status");
-    let (new, before) = (object.at("status"), old.at("status"));
-    if new.text("qosClass") != before.text("qosClass") && before.has("qosClass") {
-        errors.push(FieldError::invalid(
-            path.field("qosClass"),
-            new.text("qosClass"),
-            IMMUTABLE,
-        ));
-    }
-    let nominated = new.text("nominatedNodeName");
-    if nominated != before.text("nominatedNodeName") && !nominated.is_empty() {
-        wrongs(
-            nominated,
-            names::dns1123_subdomain(nominated),
-            &path.field("nominatedNodeName"),
-            errors,
-        );
-    }
-    for list in ["podIPs", "hostIPs"] {
-        let list_path = path.field(list);
-        for (index, address) in new.list(list).iter().enumerate() {
-            let ip = address.text("ip");
-            wrongs(
-                ip,
-                names::ip(ip),
-                &list_path.index(index).field("ip"),
-                errors,
-            );
-        }
-    }
-    let conditions = path.field("conditions");
-    for (index, condition) in new.list("conditions").iter().enumerate() {
-        let kind = condition.text("type");
-        wrongs(
-            kind,
-            names::qualified_name(kind),
-            &conditions.index(index).field("type"),
-            errors,
-        );
-    }
-    transitions(new, before, old.at("spec"), &path, errors);
-}
-
-/// Containers that ended stay ended where the pod's policy says so.
-fn transitions(
+/// What a gated pod asks of nodes may become narrower.
+fn node_affinity_additions(
     new: &Value,
     old: &Value,
-    spec: &Value,
     path: &Path<'_>,
     errors: &mut Vec<FieldError>,
 ) {
-    let policy = spec.text("restartPolicy");
-    if policy == "Always" {
+    const TERMS: &str = "requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
+    let affinity = path.field("affinity");
+    let node = affinity.field("nodeAffinity");
+    let required = node.field("requiredDuringSchedulingIgnoredDuringExecution");
+    let list = required.field("nodeSelectorTerms");
+    let (terms, before) = (new.list(TERMS), old.list(TERMS));
+    if before.is_empty() {
         return;
     }
-    let list = path.field("containerStatuses");
-    for (index, before) in old.list("containerStatuses").iter().enumerate() {
-        let name = before.text("name");
-        let own = spec
-            .list("containers")
+    if terms.len() != before.len() {
+        let wrong = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        errors.push(FieldError::invalid(list, new.at(TERMS).clone(), wrong));
+        return;
+    }
+    for (index, (term, before)) in terms.iter().zip(before).enumerate() {
+        let kinds = ["matchExpressions", "matchFields"];
+        let was_empty = kinds.iter().all(|kind| before.list(kind).is_empty());
+        let is_empty = kinds.iter().all(|kind| term.list(kind).is_empty());
+        let kept = kinds
             .iter()
-            .find(|container| container.text("name") == name);
-        if own.is_some_and(|container| container.has("restartPolicy")) {
-            continue;
-        }
-        let Some(ended) = before.map("state.terminated") else {
-            continue;
-        };
-        let success = ended.get("exitCode").and_then(Value::as_i64).unwrap_or(0) == 0;
-        if policy == "OnFailure" && !success {
-            continue;
-        }
-        let now = new
-            .list("containerStatuses")
-            .iter()
-            .find(|status| status.text("name") == name);
-        if now.is_some_and(|status| !status.has("state.terminated")) {
-            let wrong = "may not be transitioned to non-terminated state";
-            errors.push(FieldError::forbidden(
-                list.index(index).field("state"),
-                wrong,
-            ));
+            .all(|kind| term.list(kind).starts_with(before.list(kind)));
+        if !kept || (was_empty && !is_empty) {
+            let wrong = "only additions are allowed (no mutations or deletions)";
+            errors.push(FieldError::invalid(list.index(index), term.clone(), wrong));
         }
     }
 }
 
 /// A write of `ephemeralcontainers`.
 pub fn ephemeral_containers(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    create(object, errors);
-    if crate::meta::annotation(old, "kubernetes.io/config.mirror").is_some() {
+    if meta::annotation(old, MIRROR).is_some() {
         errors.push(FieldError::forbidden(
             "",
             "static pods do not support ephemeral containers",
         ));
         return;
     }
+    any(object, errors);
+    let metadata = SPEC.field("metadata");
+    annotations::changes(object, old, &metadata.field("annotations"), errors);
     let spec = SPEC.field("spec");
     let path = spec.field("ephemeralContainers");
     for before in old.list("spec.ephemeralContainers") {
@@ -294,48 +252,197 @@ pub fn ephemeral_containers(object: &Value, old: &Value, errors: &mut Vec<FieldE
     }
 }
 
-/// A write of `resize`: only CPU and memory of containers.
+const ONLY_BASIC: &str = "only cpu and memory resources are mutable";
+
+/// A write of `resize`: only CPU and memory, of containers and of the pod.
 pub fn resize(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    create(object, errors);
-    let path = SPEC.field("spec");
-    let mut munged = object.at("spec").clone();
-    let before = old.at("spec");
-    for list in ["containers", "initContainers"] {
-        if munged.list(list).len() != before.list(list).len() {
-            errors.push(FieldError::forbidden(
-                path.field(list),
-                "containers may not be added or removed on resize",
-            ));
+    for (refused, wrong) in [
+        (
+            meta::annotation(old, MIRROR).is_some(),
+            "static pods cannot be resized",
+        ),
+        (
+            old.text("spec.os.name") == "windows",
+            "windows pods cannot be resized",
+        ),
+    ] {
+        if refused {
+            errors.push(FieldError::forbidden("", wrong));
             return;
         }
-        for (container, before) in munged.list_mut(list).iter_mut().zip(before.list(list)) {
-            for kind in ["limits", "requests"] {
-                for name in ["cpu", "memory"] {
-                    container.restore(&format!("resources.{kind}.{name}"), before);
-                }
-                if !before.at("resources").has(kind)
-                    && container
-                        .at("resources")
-                        .map(kind)
-                        .is_some_and(|map| map.is_empty())
-                {
-                    container.remove(&format!("resources.{kind}"));
-                }
+    }
+    any(object, errors);
+    let path = SPEC.field("spec");
+    let (new, before) = (object.at("spec"), old.at("spec"));
+    let had = match old.text("status.qosClass") {
+        "" => qos::class(old),
+        class => class,
+    };
+    if qos::class(object) != had {
+        let wrong = "Pod QOS Class may not change as a result of resizing";
+        let class = object.text("status.qosClass");
+        errors.push(FieldError::invalid(path, class, wrong));
+    }
+    let mut statuses = old.list("status.containerStatuses").iter();
+    let running = statuses.find(|status| status.has("state.running"));
+    if running.is_some_and(|status| !status.has("resources")) {
+        let wrong = "Pod running on node without support for resize";
+        errors.push(FieldError::forbidden(path, wrong));
+    }
+    let mut munged = new.clone();
+    pod_level(&mut munged, before, &path, errors);
+    if !old
+        .list("status.nodeAllocatableResourceClaimStatuses")
+        .is_empty()
+    {
+        let wrong = "pods with node allocatable resource claims cannot be resized";
+        errors.push(FieldError::forbidden(path, wrong));
+    }
+    if !same_containers(new, before, &path, errors) {
+        return;
+    }
+    let count = errors.len();
+    init_containers(&mut munged, before, &path, errors);
+    let containers = path.field("containers");
+    for (index, (item, before)) in munged
+        .list_mut("containers")
+        .iter_mut()
+        .zip(before.list("containers"))
+        .enumerate()
+    {
+        let own = containers.index(index);
+        removed(item, before, "resource", &own.field("resources"), errors);
+        keep_basic(item, before);
+        if item != before {
+            errors.push(FieldError::forbidden(path, ONLY_BASIC));
+        }
+    }
+    if errors.len() == count && munged != *before {
+        errors.push(FieldError::forbidden(path, ONLY_BASIC));
+    }
+}
+
+/// The amounts of the pod as a whole.
+fn pod_level(munged: &mut Value, before: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let set = |spec: &Value| {
+        ["requests", "limits"].iter().any(|kind| {
+            spec.at("resources")
+                .map(kind)
+                .is_some_and(|map| !map.is_empty())
+        })
+    };
+    if !set(munged) && !set(before) {
+        munged.restore("resources", before);
+        return;
+    }
+    let own = path.field("resources");
+    if before.has("resources") && !munged.has("resources") {
+        let wrong = "pod-level resources cannot be removed";
+        errors.push(FieldError::forbidden(own, wrong));
+        return;
+    }
+    if before.has("resources") {
+        removed(munged, before, "pod-level resource", &own, errors);
+    }
+    keep_basic(munged, before);
+    if munged.at("resources") != before.at("resources") {
+        let wrong = "only cpu and memory resources are mutable at pod-level";
+        errors.push(FieldError::forbidden(path, wrong));
+    }
+}
+
+/// Amounts may change but not vanish.
+fn removed(
+    holder: &Value,
+    before: &Value,
+    what: &str,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    for kind in ["requests", "limits"] {
+        let now = holder.at("resources").at(kind);
+        let mut old = before.at("resources").pairs(kind);
+        if old.any(|(name, _)| now.get(name).is_none()) {
+            let wrong = format!("{what} {kind} cannot be removed");
+            errors.push(FieldError::forbidden(path.field(kind), wrong));
+        }
+    }
+}
+
+/// Puts CPU and memory back, so that what differs then is what may not.
+fn keep_basic(holder: &mut Value, before: &Value) {
+    for kind in ["limits", "requests"] {
+        for name in ["cpu", "memory"] {
+            holder.restore(&format!("resources.{kind}.{name}"), before);
+        }
+        let empty = holder
+            .at("resources")
+            .map(kind)
+            .is_some_and(|map| map.is_empty());
+        if empty && !before.at("resources").has(kind) {
+            holder.remove(&format!("resources.{kind}"));
+        }
+    }
+    if !before.has("resources") && holder.map("resources").is_some_and(|map| map.is_empty()) {
+        holder.remove("resources");
+    }
+}
+
+fn same_containers(
+    new: &Value,
+    before: &Value,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) -> bool {
+    let count = errors.len();
+    for list in ["containers", "initContainers"] {
+        let own = path.field(list);
+        if new.list(list).len() != before.list(list).len() {
+            let wrong = format!("{list} may not be added or removed on resize");
+            errors.push(FieldError::forbidden(own, wrong));
+            continue;
+        }
+        for (index, (item, before)) in new.list(list).iter().zip(before.list(list)).enumerate() {
+            if item.text("name") != before.text("name") {
+                let wrong = format!("{list} may not be renamed or reordered on resize");
+                let own = own.index(index);
+                errors.push(FieldError::forbidden(own.field("name"), wrong));
             }
         }
     }
-    munged.restore("resources", before);
-    if munged != *before {
-        let wrong = "only cpu and memory resources are mutable";
-        errors.push(FieldError::forbidden(path, wrong));
-    }
-    if super::super::qos::class(object) != old.text("status.qosClass") && old.has("status.qosClass")
+    errors.len() == count
+}
+
+fn init_containers(
+    munged: &mut Value,
+    before: &Value,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let list = path.field("initContainers");
+    for (index, (item, before)) in munged
+        .list_mut("initContainers")
+        .iter_mut()
+        .zip(before.list("initContainers"))
+        .enumerate()
     {
-        let wrong = "Pod QOS Class may not change as a result of resizing";
-        errors.push(FieldError::invalid(
-            path,
-            super::super::qos::class(object),
-            wrong,
-        ));
+        let own = list.index(index);
+        removed(item, before, "resource", &own.field("resources"), errors);
+        if item == before {
+            continue;
+        }
+        keep_basic(item, before);
+        if item != before {
+            let wrong = "only cpu and memory resources for init or sidecar containers are mutable";
+            errors.push(FieldError::forbidden(own, wrong));
+        }
+        let restarts = |policy: &&Value| policy.text("restartPolicy") == "RestartContainer";
+        let policies = item.list("resizePolicy").iter();
+        if item.text("restartPolicy") != "Always" {
+            for _ in policies.filter(restarts) {
+                let wrong = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+                errors.push(FieldError::forbidden(own, wrong));
+            }
+        }
     }
 }
