@@ -15,7 +15,7 @@ use super::{
     create::{self, Joined},
     fault::{Fault, Step},
     log::{Log, Stream, now},
-    output::{Sink, Source},
+    output::{Early, Sink, Source},
     protocol::{ContainerState, Reply, Request, Started, State, Streams},
     serve::{Shim, Watched},
     spec::{ContainerSpec, Exit, Identity, PidNamespace},
@@ -44,6 +44,8 @@ pub(super) struct Container {
     terminal: Option<OwnedFd>,
     sources: Vec<(u64, Source)>,
     sinks: Vec<(u64, Sink)>,
+    /// Until the one client is attached that the container is made for, if it is.
+    early: Option<Early>,
 }
 
 /// A process started in a container later.
@@ -251,7 +253,7 @@ impl Shim {
                     Watched::Output(spec.id.clone(), stream),
                 )
                 .step(what)?;
-            watched.push((token, Source::new(fd, stream, spec.stdin_once)));
+            watched.push((token, Source::new(fd, stream)));
         }
         self.containers.insert(
             spec.id.clone(),
@@ -273,6 +275,7 @@ impl Shim {
                 terminal,
                 sources: watched,
                 sinks: Vec::new(),
+                early: spec.stdin_once.then(Early::default),
             },
         );
         Ok(())

@@ -77,30 +77,53 @@ pub struct Source {
     /// Which output.
     pub stream: Stream,
     lines: Lines,
-    /// What was said before the container's one client was attached; none for other containers, and
-    /// none from then on.
-    early: Option<VecDeque<u8>>,
+}
+
+/// What a container that is made for one client has said before that client was attached. It outlives
+/// the outputs themselves: a program may have closed them and not be gone yet.
+#[derive(Debug, Default)]
+pub struct Early {
+    stdout: VecDeque<u8>,
+    stderr: VecDeque<u8>,
+}
+
+impl Early {
+    fn of(&mut self, stream: Stream) -> &mut VecDeque<u8> {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn keep(&mut self, stream: Stream, data: &[u8]) {
+        let kept = self.of(stream);
+        kept.extend(data);
+        drop(kept.drain(..kept.len().saturating_sub(MAX_EARLY)));
+    }
+
+    /// What the client has missed of a stream.
+    pub fn take(&mut self, stream: Stream) -> Vec<u8> {
+        std::mem::take(self.of(stream)).into()
+    }
 }
 
 impl Source {
-    /// For a read end. `for_one` says that the container is made for one client, who is to miss
-    /// nothing.
-    pub fn new(fd: OwnedFd, stream: Stream, for_one: bool) -> Self {
+    /// For a read end.
+    pub fn new(fd: OwnedFd, stream: Stream) -> Self {
         Self {
             fd: Some(fd),
             stream,
             lines: Lines::new(stream),
-            early: for_one.then(VecDeque::new),
         }
     }
 
-    /// What a client attached now has missed and is to get.
-    pub fn take_early(&mut self) -> Vec<u8> {
-        self.early.take().map(Vec::from).unwrap_or_default()
-    }
-
     /// Reads once and hands on. True when there may be more now.
-    pub fn pump(&mut self, log: &mut Option<Log>, sinks: &mut Vec<(u64, Sink)>) -> bool {
+    pub fn pump(
+        &mut self,
+        log: &mut Option<Log>,
+        early: &mut Option<Early>,
+        sinks: &mut Vec<(u64, Sink)>,
+    ) -> bool {
         let Some(fd) = &self.fd else {
             return false;
         };
@@ -112,9 +135,8 @@ impl Source {
                 }
                 let stream = self.stream;
                 sinks.retain_mut(|(_, sink)| sink.stream != stream || sink.push(&buffer[..count]));
-                if let Some(early) = &mut self.early {
-                    early.extend(&buffer[..count]);
-                    drop(early.drain(..early.len().saturating_sub(MAX_EARLY)));
+                if let Some(early) = early {
+                    early.keep(stream, &buffer[..count]);
                 }
                 true
             }

@@ -36,7 +36,11 @@ impl Shim {
         };
         for _ in 0..4096 {
             let (_, source) = &mut container.sources[index];
-            if !source.pump(&mut container.log, &mut container.sinks) {
+            if !source.pump(
+                &mut container.log,
+                &mut container.early,
+                &mut container.sinks,
+            ) {
                 break;
             }
         }
@@ -50,7 +54,11 @@ impl Shim {
         };
         if let Some(index) = container.source(stream) {
             let (_, source) = &mut container.sources[index];
-            source.pump(&mut container.log, &mut container.sinks);
+            source.pump(
+                &mut container.log,
+                &mut container.early,
+                &mut container.sinks,
+            );
         }
         self.settle(id);
     }
@@ -162,16 +170,18 @@ impl Shim {
             fds.push(read);
             let container = self.container_mut(id)?;
             let mut sink = Sink::new(write, stream);
-            if stdin && let Some(at) = container.source(stream) {
-                let early = container.sources[at].1.take_early();
+            if let Some(early) = container.early.as_mut().filter(|_| stdin) {
                 // A client that is gone already is noticed with the next output.
-                sink.push(&early);
+                sink.push(&early.take(stream));
             }
             container.sinks.push((token, sink));
         }
         if let Some(master) = master {
             told.terminal = true;
             fds.push(master);
+        }
+        if stdin {
+            self.container_mut(id)?.early = None;
         }
         self.settle(id);
         Ok((Reply::Streams(told), fds))
