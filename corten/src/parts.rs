@@ -37,14 +37,26 @@ pub fn scheduler_configuration(file: Option<&Path>) -> Result<scheduler::Configu
         .with_context(|| format!("the scheduler's configuration {}", path.display()))
 }
 
+/// One network, or one of each address family with a comma between.
+fn node_networks(text: &str) -> Result<Vec<controllers::NodeNetwork>> {
+    let mut networks: Vec<controllers::NodeNetwork> = Vec::new();
+    for part in text.split(',') {
+        let cluster: ipnet::IpNet = part.trim().parse()?;
+        let mask = if cluster.addr().is_ipv4() { 24 } else { 64 };
+        if networks.iter().any(|n| n.mask == mask) {
+            bail!("two networks of one address family");
+        }
+        networks.push(controllers::NodeNetwork { cluster, mask });
+    }
+    Ok(networks)
+}
+
 /// Runs the controllers.
 pub async fn controller_manager(settings: ControllerSettings) -> Result<()> {
     let context = connect(&settings.part, "kube-controller-manager").await?;
     let root_ca_pem = fs::read_to_string(&settings.root_ca_file)
         .with_context(|| format!("--root-ca-file {}", settings.root_ca_file.display()))?;
-    let cluster_cidr = settings
-        .cluster_cidr
-        .parse()
+    let node_networks = node_networks(&settings.cluster_cidr)
         .with_context(|| format!("--cluster-cidr {}", settings.cluster_cidr))?;
     lead(
         &settings.part,
@@ -55,8 +67,7 @@ pub async fn controller_manager(settings: ControllerSettings) -> Result<()> {
             let config = controllers::Config {
                 context,
                 clients: Arc::new(move |_| client.clone()),
-                cluster_cidr: Some(cluster_cidr),
-                node_cidr_mask: 24,
+                node_networks,
                 root_ca_pem,
                 signer: None,
                 load_balancer_reserved_ports: None,

@@ -98,8 +98,10 @@ pub async fn start(
         let config = controllers::Config {
             context: context.clone(),
             clients: Arc::new(move |account| as_service_account(&clients, account)),
-            cluster_cidr: Some(addresses.cluster_cidr.into()),
-            node_cidr_mask: 24,
+            node_networks: vec![controllers::NodeNetwork {
+                cluster: addresses.cluster_cidr.into(),
+                mask: 24,
+            }],
             root_ca_pem: identities.pki.ca_pem().to_owned(),
             signer: Some(controllers::Signer {
                 certificate_pem: identities.pki.ca_pem().to_owned(),

@@ -103,9 +103,9 @@ pub(crate) const ENTRIES: &[Entry] = &[
         name: "node-ipam-controller",
         account: "node-controller",
         component: "cidrAllocator",
-        start: |kit, config| match config.cluster_cidr {
-            Some(cluster) => Box::pin(node::ipam::run(kit, cluster, config.node_cidr_mask)),
-            None => Box::pin(async move { kit.shutdown.cancelled().await }),
+        start: |kit, config| match config.node_networks.is_empty() {
+            false => Box::pin(node::ipam::run(kit, config.node_networks.clone())),
+            true => Box::pin(async move { kit.shutdown.cancelled().await }),
         },
     },
     Entry {

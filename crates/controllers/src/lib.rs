@@ -34,4 +34,5 @@ mod testing;
 mod write;
 
 pub use error::Error;
+pub use node::NodeNetwork;
 pub use run::{Config, RunError, Signer, names, run};

@@ -10,6 +10,7 @@ use tracing::{error, info};
 
 use crate::entries::ENTRIES;
 use crate::kit::Kit;
+use crate::node::NodeNetwork;
 
 /// What the controllers are run with.
 pub struct Config {
@@ -18,10 +19,8 @@ pub struct Config {
     /// A client for each controller by its ServiceAccount's name (`deployment-controller`), so that
     /// each writes under its own identity and its own RBAC.
     pub clients: Arc<dyn Fn(&str) -> kube::Client + Send + Sync>,
-    /// Nodes get their `podCIDR` out of this; without it none are given out.
-    pub cluster_cidr: Option<IpNet>,
-    /// The prefix length of a node's share.
-    pub node_cidr_mask: u8,
+    /// Nodes get their `podCIDRs` out of these, one of each; without any none are given out.
+    pub node_networks: Vec<NodeNetwork>,
     /// The certificate authority clients in pods trust; published into every namespace.
     pub root_ca_pem: String,
     /// Signs kubelets' client certificates; without it requests wait for someone else.
@@ -67,14 +66,9 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Runs all controllers until `shutdown`; then waits for the reconciliations under way.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
-    if let Some(cluster) = config.cluster_cidr {
-        let fits =
-            (cluster.prefix_len()..=cluster.max_prefix_len()).contains(&config.node_cidr_mask);
-        if !fits {
-            return Err(RunError::Mask {
-                mask: config.node_cidr_mask,
-                cluster,
-            });
+    for NodeNetwork { cluster, mask } in config.node_networks.iter().copied() {
+        if !(cluster.prefix_len()..=cluster.max_prefix_len()).contains(&mask) {
+            return Err(RunError::Mask { mask, cluster });
         }
     }
     let config = Arc::new(config);

@@ -134,8 +134,12 @@ impl Cluster {
                     ],
                 )
             }),
-            cluster_cidr: Some("10.244.0.0/16".parse().unwrap()),
-            node_cidr_mask: 24,
+            node_networks: [("10.244.0.0/16", 24), ("fd00:244::/48", 64)]
+                .map(|(cluster, mask)| controllers::NodeNetwork {
+                    cluster: cluster.parse().unwrap(),
+                    mask,
+                })
+                .into(),
             root_ca_pem: self.pki.ca_pem().to_owned(),
             signer: Some(controllers::Signer {
                 certificate_pem: self.pki.ca_pem().to_owned(),

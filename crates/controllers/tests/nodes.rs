@@ -23,10 +23,16 @@ async fn nodes_get_networks_and_taints_and_bad_ones_lose_their_pods() {
         .await;
     let mut networks: Vec<_> = nodes
         .into_iter()
-        .map(|node| node.spec.unwrap().pod_cidr.unwrap())
+        .map(|node| node.spec.unwrap())
+        .map(|spec| (spec.pod_cidr.unwrap(), spec.pod_cidrs.unwrap()))
         .collect();
     networks.sort();
-    assert_eq!(networks, ["10.244.0.0/24", "10.244.1.0/24"]);
+    let both = |n: u8| {
+        let v4 = format!("10.244.{n}.0/24");
+        let v6 = ["fd00:244::/64", "fd00:244:0:1::/64"][usize::from(n)].to_owned();
+        (v4.clone(), vec![v4, v6])
+    };
+    assert_eq!(networks, [both(0), both(1)]);
     let pod = |name: &str, seconds: i64| {
         json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "a"}],
             "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}]}})

@@ -7,4 +7,5 @@ mod taints;
 pub(crate) mod ttl;
 mod zones;
 
+pub use ipam::NodeNetwork;
 pub(crate) use taints::tolerates;

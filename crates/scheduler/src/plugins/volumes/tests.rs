@@ -232,3 +232,14 @@ fn a_node_attaches_no_more_than_it_can() {
     // The same volume again is not another one.
     assert_eq!(place(&mut s, "q").unwrap().0, "b");
 }
+
+/// Upstream looks for what it knows of the pod's device claims, and finds nothing: an earlier plugin
+/// has ended the cycle. It stops there, and says so.
+#[test]
+fn a_pod_without_its_claim_is_told_so_as_upstream_does() {
+    let mut s = scheduler();
+    assert_eq!(
+        place(&mut s, "p").err().as_deref(),
+        Some("0/2 nodes are available: persistentvolumeclaim \"data\" not found. not found")
+    );
+}
