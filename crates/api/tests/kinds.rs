@@ -172,7 +172,7 @@ fn bad_objects_are_told_why() {
         (
             pod(json!({"restartPolicy": "Sometimes", "containers": [container]})),
             &[
-                "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+                "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
             ],
         ),
         (
@@ -216,9 +216,31 @@ fn bad_objects_are_told_why() {
             ],
         ),
         (
+            pod(json!({"dnsPolicy": "None", "containers": [container]})),
+            &["spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"],
+        ),
+        (
+            pod(
+                json!({"containers": [{"name": "c", "image": "i", "resources": {"limits": {"hugepages-2Mi": "2Mi"}}}]}),
+            ),
+            &["spec.containers[0].resources: Forbidden: HugePages require cpu or memory"],
+        ),
+        (
+            pod(
+                json!({"containers": [container], "volumes": [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/x"}}]}),
+            ),
+            &["spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type"],
+        ),
+        (
+            pod(
+                json!({"containers": [{"name": "c", "image": "i", "env": [{"name": "A", "valueFrom":
+                {"fileKeyRef": {"volumeName": "v", "path": "a", "key": "K"}}}]}]}),
+            ),
+            &["spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: Not found: \"v\""],
+        ),
+        (
             json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "1a"}, "spec": {"type": "Foo"}}),
             &[
-                "metadata.name: Invalid value: \"1a\": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')",
                 "spec.ports: Required value",
                 "spec.type: Unsupported value: \"Foo\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
             ],

@@ -429,7 +429,7 @@ impl Strategy for DaemonSet {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        warnings(object)
+        crate::core::pod::template_warnings(object, "spec.template")
     }
 
     fn warnings_on_update(&self, part: Part<'_>, object: &Value, old: &Value) -> Vec<String> {
@@ -571,7 +571,7 @@ impl Strategy for StatefulSet {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        warnings(object)
+        crate::core::pod::template_warnings(object, "spec.template")
     }
 
     fn warnings_on_update(&self, part: Part<'_>, object: &Value, old: &Value) -> Vec<String> {
