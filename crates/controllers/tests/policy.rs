@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::PostParams;
@@ -318,5 +319,36 @@ async fn a_quota_counts_custom_resources_while_they_are_defined() {
         .await
         .unwrap();
     cluster.wait("default", used(None)).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_quota_counts_devices_by_their_class() {
+    let cluster = Cluster::start().await;
+    let name = "gpu.deviceclass.resource.k8s.io/devices";
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {name: "3"}}});
+    cluster.create::<ResourceQuota>("default", quota).await;
+    let used = |count: &'static str| {
+        move |all: &[ResourceQuota]| {
+            let used = all[0].status.clone().and_then(|status| status.used);
+            used.unwrap_or_default()
+                .get(name)
+                .is_some_and(|a| a.0 == count)
+        }
+    };
+    cluster.wait("default", used("0")).await;
+    let claim = |name: &str| {
+        json!({"metadata": {"name": name}, "spec": {"devices": {"requests": [
+            {"name": "r", "exactly": {"deviceClassName": "gpu", "count": 2}}]}}})
+    };
+    cluster.create::<ResourceClaim>("default", claim("a")).await;
+    cluster.wait("default", used("2")).await;
+    let claims = cluster.api::<ResourceClaim>("default");
+    let second: ResourceClaim = serde_json::from_value(claim("b")).unwrap();
+    let refused = claims.create(&PostParams::default(), &second).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("exceeded quota: q"), "{refused}");
+    claims.delete("a", &Default::default()).await.unwrap();
+    cluster.wait("default", used("0")).await;
     cluster.stop().await;
 }

@@ -55,9 +55,48 @@ pub fn of(resource: &Resource, object: &Value) -> Usage {
         "pods" if core => pod(object, &mut usage),
         "services" if core => service(object, &mut usage),
         "persistentvolumeclaims" if core => claim(object, &mut usage),
+        "resourceclaims" if &*resource.gvk.group == "resource.k8s.io" => {
+            devices(object, &mut usage);
+        }
         _ => {}
     }
     usage
+}
+
+/// What follows the name of a device class in the name that quotas have for its devices.
+pub const DEVICES: &str = ".deviceclass.resource.k8s.io/devices";
+
+/// The most devices one claim can be given, which is what a request for all of them counts as.
+const MAX_DEVICES: i64 = 32;
+
+/// How many devices of which class a request asks for.
+fn asked(request: &Value) -> Option<(String, i64)> {
+    let count = match request.text("allocationMode") {
+        "" | "ExactCount" => request.int("count").unwrap_or(1),
+        "All" => MAX_DEVICES,
+        _ => return None,
+    };
+    let class = request.text("deviceClassName");
+    (!class.is_empty()).then(|| (format!("{class}{DEVICES}"), count))
+}
+
+/// Devices by class. Of alternatives the dearest counts, for each class.
+fn devices(claim: &Value, usage: &mut Usage) {
+    for request in claim.list("spec.devices.requests") {
+        let mut most: BTreeMap<String, i64> = BTreeMap::new();
+        let alternatives = request.list("firstAvailable").iter();
+        // Before the first stable version the fields stood in the request itself.
+        for (class, count) in alternatives
+            .chain([request.at("exactly"), request])
+            .filter_map(asked)
+        {
+            let entry = most.entry(class).or_default();
+            *entry = (*entry).max(count);
+        }
+        for (class, count) in most {
+            *usage.entry(class).or_default() += number(count);
+        }
+    }
 }
 
 fn service(object: &Value, usage: &mut Usage) {
@@ -217,6 +256,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn devices_are_counted_by_class() {
+        let claims = crate::catalog::builtin()
+            .resource("resource.k8s.io", "v1", "resourceclaims")
+            .unwrap();
+        let claim = json!({"spec": {"devices": {"requests": [
+            {"exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 2}},
+            {"exactly": {"deviceClassName": "nic", "allocationMode": "All"}},
+            {"firstAvailable": [
+                {"deviceClassName": "gpu", "count": 3},
+                {"deviceClassName": "gpu", "count": 1},
+                {"deviceClassName": "cpu"},
+            ]},
+            {"deviceClassName": "gpu"},
+        ]}}});
+        let used = of(claims, &claim);
+        let amount = |name: &str| used[&format!("{name}{DEVICES}")].value();
+        assert_eq!((amount("gpu"), amount("nic"), amount("cpu")), (6, 32, 1));
+        assert_eq!(used["count/resourceclaims.resource.k8s.io"].value(), 1);
+    }
 
     #[test]
     fn pods_are_counted_as_they_run() {

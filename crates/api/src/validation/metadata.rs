@@ -51,7 +51,7 @@ pub fn create(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>)
     }
     common(object, &path, errors);
     finalizers(object, &path, errors);
-    if resource.types.is_builtin() {
+    if knows_finalizers(resource) {
         standard_finalizers(object, &path, errors);
     }
 }
@@ -59,7 +59,7 @@ pub fn create(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>)
 /// Everything wrong with a change of the metadata.
 pub fn update(resource: &Resource, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let path = METADATA.field("metadata");
-    if resource.types.is_builtin() {
+    if knows_finalizers(resource) {
         standard_finalizers(object, &path, errors);
     }
     if meta::is_terminating(old) {
@@ -124,6 +124,16 @@ pub fn update(resource: &Resource, object: &Value, old: &Value, errors: &mut Vec
 pub fn template(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     labels(object.at("metadata.labels"), &path.field("labels"), errors);
     annotations(object, &path.field("annotations"), errors);
+}
+
+/// Is it one of the kinds whose finalizers upstream looks at? Definitions of custom resources are not:
+/// the finalizer that they are given themselves has no prefix.
+fn knows_finalizers(resource: &Resource) -> bool {
+    resource.types.is_builtin()
+        && !matches!(
+            &*resource.gvk.group,
+            "apiextensions.k8s.io" | "apiregistration.k8s.io"
+        )
 }
 
 /// Names without a prefix are those that Kubernetes itself gave.

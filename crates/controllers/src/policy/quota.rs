@@ -4,7 +4,7 @@
 mod custom;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use api::catalog;
@@ -17,6 +17,7 @@ use client::queue::WorkQueue;
 use client::{Change, Informer, Key, Scope};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use kube::Api;
 use kube::core::{ApiResource, GroupVersionKind};
 use parking_lot::Mutex;
@@ -33,6 +34,9 @@ const RECOUNT: Duration = Duration::from_secs(300);
 /// creates without pause is refused at the limit at last, which is the pause.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// How long a cache of custom resources is waited for until it is asked whether they are served still.
+const STILL_SERVED: Duration = Duration::from_secs(2);
+
 struct Controller {
     kit: Kit,
     queue: WorkQueue<Key>,
@@ -43,6 +47,11 @@ struct Controller {
     /// Other kinds, from the first quota that counts them on; bounded by the kinds there are.
     others: Mutex<HashMap<String, Informer<Metadata>>>,
     customs: custom::Followed,
+    /// What custom resources there are: those of a definition that went count for nothing at once, also
+    /// while they are served for a moment longer.
+    definitions: Informer<Metadata>,
+    /// From the first quota that counts devices on.
+    devices: OnceLock<Informer<ResourceClaim>>,
     /// The revision of each quota and when it was first seen; one entry per quota counted.
     seen: Mutex<HashMap<Key, (Option<String>, Timestamp)>>,
 }
@@ -53,8 +62,12 @@ pub(crate) async fn run(kit: Kit) {
     let pods = kit.informers.get::<Pod>(Scope::All);
     let services = kit.informers.get::<Service>(Scope::All);
     let claims = kit.informers.get::<PersistentVolumeClaim>(Scope::All);
+    let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let kind = ApiResource::from_gvk_with_plural(&kind, "customresourcedefinitions");
+    let definitions = kit.informers.metadata(&kind, Scope::All);
     let queue = kit.queue::<Key>();
     let synced = kit.synced(&quotas).await
+        && kit.synced(&definitions).await
         && kit.synced(&pods).await
         && kit.synced(&services).await
         && kit.synced(&claims).await;
@@ -81,6 +94,8 @@ pub(crate) async fn run(kit: Kit) {
         claims,
         others: Mutex::default(),
         customs: custom::Followed::default(),
+        definitions,
+        devices: OnceLock::new(),
         seen: Mutex::default(),
     });
     controller.follow_definitions();
@@ -164,12 +179,9 @@ impl Controller {
 
     /// What is counted of custom resources follows their definitions.
     fn follow_definitions(self: &Arc<Self>) {
-        let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
-        let kind = ApiResource::from_gvk_with_plural(&kind, "customresourcedefinitions");
-        let definitions = self.kit.informers.metadata(&kind, Scope::All);
         let controller = Arc::downgrade(self);
         self.kit.follow(
-            &definitions,
+            &self.definitions,
             &self.queue,
             move |change: Change<Metadata>| {
                 let Some(controller) = controller.upgrade() else {
@@ -200,6 +212,11 @@ impl Controller {
 
     /// How many objects of a custom resource there are in a namespace; none when it is not served.
     async fn count(&self, name: &str, namespace: &str) -> Result<Option<usize>, Error> {
+        let definition = Key::new("", name);
+        if self.definitions.store().get_key(&definition).is_none() {
+            self.customs.forget(name);
+            return Ok(None);
+        }
         let informer = match self.customs.get(name) {
             Some(informer) => informer,
             None => {
@@ -214,8 +231,17 @@ impl Controller {
                 informer
             }
         };
-        let synced = self.kit.synced(&informer).await;
-        Ok(synced.then(|| informer.store().list_in(namespace).len()))
+        // Discovery may have told of a resource that was just going: its informer waits for ever.
+        loop {
+            let synced = tokio::time::timeout(STILL_SERVED, self.kit.synced(&informer)).await;
+            if let Ok(synced) = synced {
+                return Ok(synced.then(|| informer.store().list_in(namespace).len()));
+            }
+            if custom::resource(&self.kit.client, name).await?.is_none() {
+                self.customs.forget(name);
+                return Ok(None);
+            }
+        }
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
@@ -242,6 +268,13 @@ impl Controller {
                 }
                 "persistentvolumeclaims" if core => {
                     objects.extend(json_in(&self.claims, key).map(|object| (resource, object)));
+                }
+                "resourceclaims" => {
+                    let claims = self.device_claims();
+                    if !self.kit.synced(claims).await {
+                        return Ok(Requeue::OnChange);
+                    }
+                    objects.extend(json_in(claims, key).map(|object| (resource, object)));
                 }
                 _ => {
                     let Some(informer) = self.other(resource).await else {
@@ -286,6 +319,14 @@ impl Controller {
             }
         }
         Ok(Requeue::After(RECOUNT))
+    }
+
+    fn device_claims(&self) -> &Informer<ResourceClaim> {
+        self.devices.get_or_init(|| {
+            let claims = self.kit.informers.get::<ResourceClaim>(Scope::All);
+            self.follow(&claims, |_, _| false);
+            claims
+        })
     }
 
     async fn other(&self, resource: &Resource) -> Option<Informer<Metadata>> {
@@ -335,6 +376,7 @@ fn counted(quota: &Value) -> Vec<&'static Resource> {
     for name in hard(quota) {
         let qualified = match name.strip_prefix("count/") {
             Some(qualified) => qualified,
+            None if name.ends_with(usage::DEVICES) => "resourceclaims.resource.k8s.io",
             None if name.starts_with("services") => "services",
             None if name.contains("storageclass.storage.k8s.io/") || name == "requests.storage" => {
                 "persistentvolumeclaims"
