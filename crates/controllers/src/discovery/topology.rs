@@ -295,7 +295,12 @@ mod tests {
         let even = cpus(&[("a", 1000), ("b", 1000)]);
         let three = cpus(&[("a", 1000), ("b", 1000), ("c", 1000)]);
         let uneven = cpus(&[("a", 3000), ("b", 1000)]);
-        let cases: [(&[&str], &BTreeMap<String, f64>, Result<&str, &str>); 9] = [
+        type Case<'c> = (
+            &'c [&'c str],
+            &'c BTreeMap<String, f64>,
+            Result<&'c str, &'c str>,
+        );
+        let cases: [Case<'_>; 9] = [
             (&["a", "b"], &even, Ok("a b")),
             (&["a", "a", "a", "b"], &even, Ok("b a a b")),
             (&["a", "a"], &even, Ok("b a")),
