@@ -46,7 +46,7 @@ pub fn shown(kind: &str) -> &str {
 }
 
 /// How upstream names the source where there is more than one.
-pub fn shown_second<'a>(kind: &'a str, persistent: bool) -> &'a str {
+pub fn shown_second(kind: &str, persistent: bool) -> &str {
     match kind {
         "cephfs" => "cephFS",
         "gcePersistentDisk" if !persistent => "persistentDisk",
@@ -124,10 +124,8 @@ pub fn source(
                 }
             }
         }
-        "azureFile" => {
-            if persistent && value.has("secretNamespace") {
-                required(value, "secretNamespace", path, errors);
-            }
+        "azureFile" if persistent && value.has("secretNamespace") => {
+            required(value, "secretNamespace", path, errors);
         }
         "azureDisk" => azure_disk(value, path, errors),
         "quobyte" => quobyte(value, path, errors),
