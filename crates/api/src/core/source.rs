@@ -46,10 +46,9 @@ pub fn shown(kind: &str) -> &str {
 }
 
 /// How upstream names the source where there is more than one.
-pub fn shown_second(kind: &str, persistent: bool) -> &str {
+pub fn shown_second(kind: &str) -> &str {
     match kind {
         "cephfs" => "cephFS",
-        "gcePersistentDisk" if !persistent => "persistentDisk",
         "downwardAPI" => "downwarAPI",
         other => other,
     }
