@@ -80,7 +80,7 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("storage.k8s.io", kind) => storage_kind(kind),
         ("networking.k8s.io", kind) => networking_kind(kind),
         ("policy", "PodDisruptionBudget") => {
-            simple!(validate: policy::validate, generation: SPEC, unconditional_update: false)
+            simple!(validate: policy::validate, generation: SPEC, name: path_segment_name, unconditional_update: false)
         }
         ("scheduling.k8s.io", "PriorityClass") => simple!(
             default: scheduling::priority_class,

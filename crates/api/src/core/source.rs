@@ -46,10 +46,9 @@ pub fn shown(kind: &str) -> &str {
 }
 
 /// How upstream names the source where there is more than one.
-pub fn shown_second<'a>(kind: &'a str, persistent: bool) -> &'a str {
+pub fn shown_second(kind: &str) -> &str {
     match kind {
         "cephfs" => "cephFS",
-        "gcePersistentDisk" if !persistent => "persistentDisk",
         "downwardAPI" => "downwarAPI",
         other => other,
     }
@@ -124,10 +123,8 @@ pub fn source(
                 }
             }
         }
-        "azureFile" => {
-            if persistent && value.has("secretNamespace") {
-                required(value, "secretNamespace", path, errors);
-            }
+        "azureFile" if persistent && value.has("secretNamespace") => {
+            required(value, "secretNamespace", path, errors);
         }
         "azureDisk" => azure_disk(value, path, errors),
         "quobyte" => quobyte(value, path, errors),

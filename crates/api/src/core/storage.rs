@@ -406,7 +406,7 @@ impl Strategy for Volume {
                 continue;
             }
             errors.push(FieldError::forbidden(
-                path.field(source::shown_second(other, true)),
+                path.field(source::shown_second(other)),
                 "may not specify more than 1 volume type",
             ));
         }

@@ -71,7 +71,7 @@ pub fn validate_policy(object: &Value, errors: &mut Vec<FieldError>) {
         return;
     }
     for (index, kind) in spec.texts("policyTypes").enumerate() {
-        let known = ["Egress", "Ingress"];
+        let known = ["Ingress", "Egress"];
         if !known.contains(&kind) {
             errors.push(FieldError::not_supported(list.index(index), kind, &known));
         }
@@ -80,7 +80,7 @@ pub fn validate_policy(object: &Value, errors: &mut Vec<FieldError>) {
 
 fn policy_port(port: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let protocol = port.text("protocol");
-    let known = ["SCTP", "TCP", "UDP"];
+    let known = ["TCP", "UDP", "SCTP"];
     if port.has("protocol") && !known.contains(&protocol) {
         errors.push(FieldError::not_supported(
             path.field("protocol"),
@@ -213,7 +213,7 @@ pub fn validate_ingress(object: &Value, errors: &mut Vec<FieldError>) {
         let path = list.index(index);
         let hosts = path.field("hosts");
         for (index, name) in tls.texts("hosts").enumerate() {
-            host(name, &hosts.index(index), errors);
+            wrongs(name, dns_name(name), &hosts.index(index), errors);
         }
         let secret = tls.text("secretName");
         if !secret.is_empty() {
@@ -244,18 +244,22 @@ fn host(name: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             "must be a DNS name, not an IP address",
         ));
     }
-    let bad = if name.contains('*') {
+    wrongs(name, dns_name(name), path, errors);
+}
+
+/// What is wrong with a name of a host, or of every host of a domain.
+fn dns_name(name: &str) -> Vec<String> {
+    if name.contains('*') {
         names::wildcard_subdomain(name)
     } else {
         names::dns1123_subdomain(name)
-    };
-    wrongs(name, bad, path, errors);
+    }
 }
 
 fn http_path(item: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let text = item.text("path");
     match item.text("pathType") {
-        "" => {
+        "" if !item.has("pathType") => {
             errors.push(FieldError::required(
                 path.field("pathType"),
                 "pathType must be specified",
@@ -329,7 +333,7 @@ fn backend(backend: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             let own = path.field("service");
             let name = required(service, "name", &own, errors);
             if !name.is_empty() {
-                wrongs(name, names::dns1035_label(name), &own.field("name"), errors);
+                wrongs(name, names::dns1123_label(name), &own.field("name"), errors);
             }
             let (port, number) = (
                 service.text("port.name"),

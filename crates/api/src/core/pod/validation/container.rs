@@ -410,7 +410,7 @@ fn ports(item: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
                 errors.push(FieldError::invalid(path.field("hostPort"), number, wrong));
             }
         }
-        one_of(port, "protocol", &["TCP", "UDP", "SCTP"], &path, errors);
+        one_of(port, "protocol", &["SCTP", "TCP", "UDP"], &path, errors);
     }
 }
 

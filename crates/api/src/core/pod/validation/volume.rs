@@ -109,7 +109,7 @@ fn source(volume: &Value, pod: &Value, path: &Path<'_>, errors: &mut Vec<FieldEr
     };
     for other in kinds {
         errors.push(FieldError::forbidden(
-            path.field(source::shown_second(other, false)),
+            path.field(source::shown_second(other)),
             "may not specify more than 1 volume type",
         ));
     }
