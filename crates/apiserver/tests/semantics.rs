@@ -698,3 +698,19 @@ async fn parts_of_the_control_plane_are_known_by_name() {
         assert_eq!(made["metadata"]["managedFields"][0]["manager"], manager);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_accepted_is_warned_of() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    namespace(&admin, "default").await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let mut old_fashioned = pod("a");
+    old_fashioned["spec"]["nodeSelector"] = json!({"beta.kubernetes.io/os": "linux"});
+    old_fashioned["spec"]["containers"][0]["name"] = "Not A Name".into();
+    let refused = admin.post(pods, &old_fashioned).await;
+    assert_eq!((refused.code, refused.warnings()), (422, Vec::new()));
+    old_fashioned["spec"]["containers"][0]["name"] = "c".into();
+    let made = admin.post(pods, &old_fashioned).await;
+    assert_eq!((made.code, made.warnings().len()), (201, 1));
+}

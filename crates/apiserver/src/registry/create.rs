@@ -69,9 +69,6 @@ pub(super) async fn create_managed(
         api::defaulting::apply(resource, &mut object);
         api::prepare::create_own(resource, &mut object, call.now);
     }
-    for warning in resource.strategy.warnings(&object) {
-        call.warn(warning);
-    }
     let addresses =
         service_addresses::reserve(&call.server, resource, &mut object, None, options.dry_run)
             .await?;
@@ -80,6 +77,9 @@ pub(super) async fn create_managed(
     extensions::rules::judge(call, &object, None, &mut errors);
     if !errors.is_empty() {
         return Err(invalid(call, &object, errors));
+    }
+    for warning in resource.strategy.warnings(&object) {
+        call.warn(warning);
     }
     let name = meta::name(&object).to_owned();
     admission.name = &name;

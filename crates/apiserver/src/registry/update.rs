@@ -125,12 +125,6 @@ async fn attempt(
         api::prepare::update(resource, change.part, &mut object, live, call.now);
         api::defaulting::apply(resource, &mut object);
     }
-    for warning in resource
-        .strategy
-        .warnings_on_update(change.part, &object, live)
-    {
-        call.warn(warning);
-    }
     let addresses = service_addresses::reserve(
         &call.server,
         resource,
@@ -146,6 +140,12 @@ async fn attempt(
     }
     if !errors.is_empty() {
         return Err(invalid(call, &object, errors));
+    }
+    for warning in resource
+        .strategy
+        .warnings_on_update(change.part, &object, live)
+    {
+        call.warn(warning);
     }
     if scale {
         let (shown, old) = (
