@@ -46,6 +46,14 @@ fn name(wanted: &Wanted, node: &str) -> String {
     format!("csi-{hex}")
 }
 
+/// Did this controller make it? Attachments of other makers are theirs to undo.
+fn is_own(attachment: &VolumeAttachment) -> bool {
+    let name = attachment.metadata.name.as_deref().unwrap_or_default();
+    name.strip_prefix("csi-").is_some_and(|hex| {
+        hex.len() == 2 * digest::SHA256_OUTPUT_LEN && hex.bytes().all(|b| b.is_ascii_hexdigit())
+    })
+}
+
 /// In this order: the node's status, creates, deletes.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -94,7 +102,7 @@ pub(super) fn plan(
             continue;
         };
         let leaving = attachment.metadata.deletion_timestamp.is_some();
-        let detach = !leaving && !wanted.contains_key(volume) && {
+        let detach = !leaving && is_own(attachment) && !wanted.contains_key(volume) && {
             let wait = PATIENCE.saturating_sub(waited(volume));
             let free = node.is_none_or(|node| {
                 !in_use(volume) || is_out_of_service(node) || (wait.is_zero() && !is_ready(node))
@@ -220,8 +228,17 @@ mod tests {
     }
 
     fn attachment(volume: &str, attached: bool) -> Arc<VolumeAttachment> {
+        let of = Wanted {
+            driver: "d".into(),
+            handle: volume.to_owned(),
+            ..Wanted::default()
+        };
+        attachment_called(&name(&of, "n"), volume, attached)
+    }
+
+    fn attachment_called(name: &str, volume: &str, attached: bool) -> Arc<VolumeAttachment> {
         Arc::new(
-            serde_json::from_value(json!({"metadata": {"name": volume},
+            serde_json::from_value(json!({"metadata": {"name": name},
             "spec": {"attacher": "d", "nodeName": "n", "source": {"persistentVolumeName": volume}},
             "status": {"attached": attached}}))
             .unwrap(),
@@ -272,9 +289,11 @@ mod tests {
         let silent = node("Unknown", &[NAME], &[NAME], None);
         let shut_down = node("Unknown", &[NAME], &[NAME], Some(OUT_OF_SERVICE));
         let there = [attachment("pv", true)];
+        let by_hand = [attachment_called("va-by-hand", "pv", false)];
         let on_its_way = [attachment("pv", false)];
         let here = wanted(None);
-        let cases: [(_, &BTreeMap<String, Wanted>, &[_], _, _); 11] = [
+        let cases: [(_, &BTreeMap<String, Wanted>, &[_], _, _); 12] = [
+            (Some(&ready), &none, &by_hand, 0, ""),
             (Some(&ready), &here, &[], 0, "create"),
             (Some(&ready), &here, &on_its_way, 0, ""),
             (
