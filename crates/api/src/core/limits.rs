@@ -3,34 +3,13 @@
 use schema::{Path, Value, field_error::FieldError};
 
 use super::pod::validation::resource_name;
+use super::resource_names;
 use crate::{
     names,
     object::Object,
     quantity::Quantity,
     validation::checks::{quantity, wrongs},
 };
-
-const QUOTA_NAMES: [&str; 19] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.storage",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "persistentvolumeclaims",
-    "configmaps",
-    "services.nodeports",
-    "services.loadbalancers",
-];
 
 const SCOPES: [&str; 7] = [
     "BestEffort",
@@ -44,7 +23,7 @@ const SCOPES: [&str; 7] = [
 
 /// Resources counted in whole numbers.
 fn is_counted(name: &str) -> bool {
-    QUOTA_NAMES[10..].contains(&name) || name.starts_with("count/")
+    resource_names::is_counted(name) || name.starts_with("count/")
 }
 
 /// Everything wrong with a ResourceQuota.
@@ -67,10 +46,10 @@ pub fn quota(object: &Value, errors: &mut Vec<FieldError>) {
                 _ => {
                     compute(name)
                         || name.contains("ephemeral-storage")
-                        || !QUOTA_NAMES.contains(&name)
+                        || !resource_names::is_quota(name)
                 }
             };
-            if QUOTA_NAMES.contains(&name) && !fits {
+            if resource_names::is_quota(name) && !fits {
                 errors.push(FieldError::invalid(
                     list,
                     value(),
@@ -140,7 +119,7 @@ fn hard(map: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         if !bad.is_empty() {
             wrongs(name, bad, &path, errors);
         } else if !name.contains('/')
-            && !QUOTA_NAMES.contains(&&**name)
+            && !resource_names::is_quota(name)
             && !name.contains("hugepages-")
         {
             let wrong = "must be a standard resource type or fully qualified";

@@ -37,28 +37,6 @@ const INTEGER: [&str; 9] = [
     "services.loadbalancers",
 ];
 
-const STANDARD_QUOTA: [&str; 19] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.storage",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "persistentvolumeclaims",
-    "configmaps",
-    "services.nodeports",
-    "services.loadbalancers",
-];
-
 /// Is this a resource that the API itself names?
 pub fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
@@ -76,11 +54,14 @@ pub fn is_standard_container(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-")
 }
 
+/// Is it one of the names without a domain that quotas count? `storage` is for ranges of claims only.
+pub fn is_quota(name: &str) -> bool {
+    name != "storage" && STANDARD.contains(&name)
+}
+
 /// Is it one of those that quotas count?
 pub fn is_standard_quota(name: &str) -> bool {
-    STANDARD_QUOTA.contains(&name)
-        || name.starts_with("hugepages-")
-        || name.starts_with("requests.hugepages-")
+    is_quota(name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
 }
 
 /// Is it a resource of someone else's, by its name?
@@ -90,9 +71,14 @@ pub fn is_extended(name: &str) -> bool {
         && names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
+/// Is it a number of objects?
+pub fn is_counted(name: &str) -> bool {
+    INTEGER.contains(&name)
+}
+
 /// Is there no part of one?
 pub fn is_integer(name: &str) -> bool {
-    INTEGER.contains(&name) || is_extended(name)
+    is_counted(name) || is_extended(name)
 }
 
 /// Bytes of a huge page, from the part of the name that tells.
