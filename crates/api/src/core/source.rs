@@ -358,21 +358,23 @@ fn quobyte(value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// The name of a secret: a missing one is told of at `at`, a wrong one at `shown`.
+fn secret_name(reference: &Value, at: &Path<'_>, shown: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let name = required(reference, "name", at, errors);
+    if !name.is_empty() {
+        let wrong = names::dns1123_subdomain(name);
+        wrongs(name, wrong, &shown.field("name"), errors);
+    }
+}
+
 fn csi(value: &Value, persistent: bool, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     csi_driver_name(value.text("driver"), &path.field("driver"), errors);
     if !persistent {
         let reference = value.at("nodePublishSecretRef");
         if !reference.is_null() {
-            let secret = path.field("nodePublishSecretRef");
-            let name = required(reference, "name", &secret, errors);
-            if !name.is_empty() {
-                wrongs(
-                    name,
-                    names::dns1123_subdomain(name),
-                    &path.field("name"),
-                    errors,
-                );
-            }
+            // Upstream says where the name is missing, but not where a wrong one is.
+            let at = path.field("nodePublishSecretRef");
+            secret_name(reference, &at, path, errors);
         }
         return;
     }
@@ -388,15 +390,7 @@ fn csi(value: &Value, persistent: bool, path: &Path<'_>, errors: &mut Vec<FieldE
             continue;
         }
         let path = path.field(field);
-        let name = required(reference, "name", &path, errors);
-        if !name.is_empty() {
-            wrongs(
-                name,
-                names::dns1123_subdomain(name),
-                &path.field("name"),
-                errors,
-            );
-        }
+        secret_name(reference, &path, &path, errors);
         let namespace = required(reference, "namespace", &path, errors);
         if !namespace.is_empty() {
             wrongs(

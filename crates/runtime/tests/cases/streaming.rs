@@ -185,14 +185,10 @@ pub async fn exec_that_takes_too_long_is_killed(node: Node) {
     );
 }
 
-pub async fn attach_follows_a_running_container(node: Node) {
-    node.guest_image();
-    let sandbox = node.sandbox("attach").await;
-    let mut config = node.container_config(&["cat"]);
-    (config.stdin, config.stdin_once) = (true, true);
-    let id = node.run(&sandbox, config).await;
+/// Attaches one client that only looks on, and then one that brings the input.
+async fn attach_two(node: &Node, id: &str) -> (Client, Client) {
     let attach = |stdin| v1::AttachRequest {
-        container_id: id.clone(),
+        container_id: id.to_owned(),
         stdin,
         tty: false,
         stdout: true,
@@ -201,10 +197,20 @@ pub async fn attach_follows_a_running_container(node: Node) {
     let mut cri = node.cri.clone();
     let watching = cri.attach(attach(false)).await.unwrap().into_inner().url;
     let mut watcher = Client::open(&watching, "v4.channel.k8s.io").await;
-    let typing = cri.attach(attach(true)).await.unwrap().into_inner().url;
-    let mut client = Client::open(&typing, "v5.channel.k8s.io").await;
     // Who has been greeted misses nothing from then on.
     assert_eq!(watcher.next().await, Some((1, Vec::new())));
+    let typing = cri.attach(attach(true)).await.unwrap().into_inner().url;
+    let client = Client::open(&typing, "v5.channel.k8s.io").await;
+    (watcher, client)
+}
+
+pub async fn attach_follows_a_running_container(node: Node) {
+    node.guest_image();
+    let sandbox = node.sandbox("attach").await;
+    let mut config = node.container_config(&["cat"]);
+    (config.stdin, config.stdin_once) = (true, true);
+    let id = node.run(&sandbox, config).await;
+    let (mut watcher, mut client) = attach_two(&node, &id).await;
     client.send(0, b"line one\n").await;
     client.until(1, "line one\n").await;
     watcher.until(1, "line one\n").await;
@@ -227,20 +233,8 @@ pub async fn the_one_client_misses_nothing(node: Node) {
         while node.log(command).is_empty() {
             tokio::task::yield_now().await;
         }
-        let attach = |stdin| v1::AttachRequest {
-            container_id: id.clone(),
-            stdin,
-            tty: false,
-            stdout: true,
-            stderr: true,
-        };
-        let mut cri = node.cri.clone();
         // Who only looks on takes nothing away.
-        let watching = cri.attach(attach(false)).await.unwrap().into_inner().url;
-        let mut watcher = Client::open(&watching, "v4.channel.k8s.io").await;
-        assert_eq!(watcher.next().await, Some((1, Vec::new())));
-        let typing = cri.attach(attach(true)).await.unwrap().into_inner().url;
-        let mut client = Client::open(&typing, "v5.channel.k8s.io").await;
+        let (mut watcher, mut client) = attach_two(&node, &id).await;
         client.until(1, "welcome\n").await;
         client.send(255, &[0]).await;
         let (status, rest) = client.rest().await;
