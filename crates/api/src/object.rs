@@ -87,16 +87,29 @@ pub trait Object {
     }
 }
 
+/// The first name of a dotted path, and the path after it. Paths are short and looked up dozens of
+/// times per request: for them this is faster than the searcher behind `str::split`.
+fn first(path: &str) -> (&str, Option<&str>) {
+    match path.bytes().position(|byte| byte == b'.') {
+        Some(dot) => (&path[..dot], Some(&path[dot + 1..])),
+        None => (path, None),
+    }
+}
+
 impl Object for Value {
     fn at(&self, path: &str) -> &Value {
-        let mut value = self;
-        for name in path.split('.') {
+        let (mut value, mut path) = (self, path);
+        loop {
+            let (name, rest) = first(path);
             match value.as_object().and_then(|map| map.get(name)) {
                 Some(next) => value = next,
                 None => return &NULL,
             }
+            match rest {
+                Some(rest) => path = rest,
+                None => return value,
+            }
         }
-        value
     }
 
     fn at_mut(&mut self, path: &str) -> Option<&mut Value> {

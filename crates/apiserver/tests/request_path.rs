@@ -328,3 +328,63 @@ async fn answers_name_their_flow_and_come_in_the_forms_asked_for() {
         metrics.contains("apiserver_flowcontrol_nominal_limit_seats{priority_level=\"node-high\"}")
     );
 }
+
+/// A list is written in several ways, of which some make its items one at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_has_the_same_items_in_every_form() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    // One kind as it rests, and one that is converted for the version asked for.
+    let scalers = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers";
+    for name in ["a", "b", "c"] {
+        admin.post(MAPS, &config_map(name)).await.ok();
+        let scaler = json!({
+            "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": name},
+            "spec": {
+                "maxReplicas": 3, "targetCPUUtilizationPercentage": 70,
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+            },
+        });
+        admin.post(scalers, &scaler).await.ok();
+    }
+    for path in [MAPS, scalers] {
+        let one = admin.get(&format!("{path}/b")).await.ok();
+        let selected = format!("{path}?fieldSelector=metadata.name%21%3Dkube-root-ca.crt");
+        let newest = admin.get(&selected).await.ok();
+        // Other objects change meanwhile.
+        let at = newest["metadata"]["resourceVersion"].as_str().unwrap();
+        let selected = format!("{selected}&resourceVersion={at}&resourceVersionMatch=Exact");
+        let list = admin.get(&selected).await.ok();
+        let items = list["items"].as_array().unwrap();
+        assert_eq!(items.len(), 3);
+        for field in ["metadata", "spec", "data"] {
+            assert_eq!(items[1][field], one[field], "{path} {field}");
+        }
+        let pretty = admin.get(&format!("{selected}&pretty=true")).await;
+        assert_eq!(pretty.ok(), list);
+        let in_form = async |accept: &str| {
+            let headers = [("accept", accept)];
+            admin.raw("GET", &selected, &headers, "").await
+        };
+        let yaml = in_form("application/yaml").await.body;
+        let yaml: Value = serde_saphyr::from_slice(&yaml).unwrap();
+        assert_eq!(yaml, list);
+        let partial = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        let partial = in_form(partial).await.ok();
+        assert_eq!(partial["metadata"], list["metadata"]);
+        assert_eq!(partial["items"].as_array().unwrap().len(), 3);
+        assert_eq!(partial["items"][2]["metadata"], items[2]["metadata"]);
+        let table = in_form("application/json;as=Table;g=meta.k8s.io;v=v1")
+            .await
+            .ok();
+        assert_eq!(table["metadata"], list["metadata"]);
+        let cells = |row: usize| &table["rows"][row]["cells"][0];
+        assert_eq!([cells(0), cells(1), cells(2)], ["a", "b", "c"]);
+        assert!(table["columnDefinitions"].is_array());
+        assert_eq!(table["rows"][0]["object"]["metadata"], items[0]["metadata"]);
+    }
+    let gone = admin.delete(scalers).await.ok();
+    assert_eq!(gone["kind"], "HorizontalPodAutoscalerList");
+    assert_eq!(gone["items"].as_array().unwrap().len(), 3);
+}

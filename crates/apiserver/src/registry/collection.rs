@@ -6,12 +6,11 @@ use api::status::Status;
 use futures::TryStreamExt;
 use futures::stream::FuturesUnordered;
 use http::Response;
-use serde_json::json;
 use store::Entry;
 
 use super::call::Call;
 use super::delete::{DeleteOptions, delete};
-use super::{read, respond, serialize};
+use super::read;
 use crate::http::body::Body;
 use crate::request::info::RequestInfo;
 
@@ -31,19 +30,7 @@ pub async fn delete_collection(call: &Call, body: &[u8]) -> Result<Response<Body
     }
     while deletes.try_next().await?.is_some() {}
     drop(deletes);
-    let endpoint = &call.endpoint;
-    let items = serialize::live_all(endpoint, &list.items).await?;
-    let mut metadata = json!({"resourceVersion": list.revision.to_string()});
-    if let Some(next) = next {
-        metadata["continue"] = next.into();
-    }
-    let value = json!({
-        "kind": endpoint.resource.list_kind,
-        "apiVersion": endpoint.api_version,
-        "metadata": metadata,
-        "items": items,
-    });
-    respond::encode(call, http::StatusCode::OK, &value)
+    read::answer(call, &list, next).await
 }
 
 async fn delete_one(call: &Call, entry: Arc<Entry>, options: DeleteOptions) -> Result<(), Status> {

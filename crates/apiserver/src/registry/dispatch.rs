@@ -11,10 +11,11 @@ use super::create::namespace_of;
 use super::{collection, create, decode, delete, patch, read, respond, sub, update, watch};
 use crate::http::body::Body;
 
-/// Does what the call asks for.
+/// Does what the call asks for. Each operation's future is in a box of its own: a task is moved a
+/// dozen times between its making and its end, and would have the size of the largest operation.
 pub async fn dispatch(call: Call, body: Bytes) -> Result<Response<Body>, Status> {
     if !call.info.subresource.is_empty() {
-        return sub::dispatch(call, body).await;
+        return Box::pin(sub::dispatch(call, body)).await;
     }
     let endpoint = call.endpoint.clone();
     let verb = call.info.verb;
@@ -28,27 +29,27 @@ pub async fn dispatch(call: Call, body: Bytes) -> Result<Response<Body>, Status>
         return Err(Status::method_not_allowed());
     }
     if !endpoint.stored {
-        return sub::virtual_resource(call, body).await;
+        return Box::pin(sub::virtual_resource(call, body)).await;
     }
     match verb {
         "get" => read::get(&call).await,
         "list" => read::list(&call).await,
-        "watch" => watch::watch(call).await,
-        "create" => post(&call, &body).await,
-        "update" => put(&call, &body).await,
+        "watch" => Box::pin(watch::watch(call)).await,
+        "create" => Box::pin(post(&call, &body)).await,
+        "update" => Box::pin(put(&call, &body)).await,
         "patch" => {
-            let (written, created) =
-                patch::patch(&call, &call.info.name, Part::Main, &body).await?;
+            let patch = patch::patch(&call, &call.info.name, Part::Main, &body);
+            let (written, created) = Box::pin(patch).await?;
             respond::written(&call, code(created), &written).await
         }
         "delete" => {
             let options = delete::DeleteOptions::read(&call, &body)?;
             let name = call.info.name.as_str();
-            let (written, gone) = delete::delete(&call, name, &options).await?;
+            let (written, gone) = Box::pin(delete::delete(&call, name, &options)).await?;
             let answer = delete::answer(&call, name, written, gone)?;
             respond::written(&call, StatusCode::OK, &answer).await
         }
-        "deletecollection" => collection::delete_collection(&call, &body).await,
+        "deletecollection" => Box::pin(collection::delete_collection(&call, &body)).await,
         _ => Err(Status::method_not_allowed()),
     }
 }

@@ -6,6 +6,7 @@ mod create;
 mod decode;
 mod delete;
 mod dispatch;
+mod listing;
 mod manage;
 mod patch;
 mod read;

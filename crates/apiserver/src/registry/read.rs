@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use store::{Entry, Key, List, ListError, ListOptions, Revision};
 
 use super::call::Call;
+use super::listing::{Listing, Source};
+use super::respond;
 use super::selection::Selection;
-use super::{respond, serialize};
 use crate::http::body::Body;
 use crate::request::accept::{Encoding, Shape};
 
@@ -312,33 +313,36 @@ pub async fn answer(
     let endpoint = &call.endpoint;
     if call.accept.shape == Shape::Object {
         match call.accept.encoding {
-            Encoding::Json if !respond::pretty(call) => {
-                return json_list(call, list, &metadata).await;
+            Encoding::Json if !endpoint.converts && !respond::pretty(call) => {
+                return Ok(json_list(call, list, &metadata));
             }
-            Encoding::Protobuf => return protobuf_list(call, list, &metadata).await,
+            Encoding::Protobuf => return protobuf_list(call, list, &metadata),
             _ => {}
         }
     }
-    let objects = serialize::live_all(endpoint, &list.items).await?;
-    let value = match call.accept.shape {
-        Shape::Table => respond::table(call, &objects, metadata, true),
-        Shape::Metadata => json!({
-            "kind": "PartialObjectMetadataList",
-            "apiVersion": call.accept.meta_version(),
-            "metadata": metadata,
-            "items": objects.iter().map(|object| respond::metadata(call, object)).collect::<Vec<_>>(),
-        }),
-        _ => json!({
-            "kind": endpoint.resource.list_kind,
-            "apiVersion": endpoint.api_version,
-            "metadata": metadata,
-            "items": objects,
-        }),
-    };
-    respond::encode(call, StatusCode::OK, &value)
+    let mut made = Vec::new();
+    let source = Source::of(endpoint, &list.items, &mut made).await?;
+    let head = |kind: &str, api_version: &str| json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+    match call.accept.shape {
+        Shape::Table => {
+            let head = respond::table_head(call, metadata, true);
+            let row = |object| respond::row(call, object);
+            respond::listing(call, Listing::new(head, "rows", source, row))
+        }
+        Shape::Metadata => {
+            let head = head("PartialObjectMetadataList", call.accept.meta_version());
+            let item = |object| respond::metadata(call, object);
+            respond::listing(call, Listing::new(head, "items", source, item))
+        }
+        Shape::Object | Shape::Discovery => {
+            let head = head(&endpoint.resource.list_kind, &endpoint.api_version);
+            respond::listing(call, Listing::new(head, "items", source, |object| object))
+        }
+    }
 }
 
-async fn json_list(call: &Call, list: &List, metadata: &Value) -> Result<Response<Body>, Status> {
+/// The usual list: the objects' bytes as they rest.
+fn json_list(call: &Call, list: &List, metadata: &Value) -> Response<Body> {
     let endpoint = &call.endpoint;
     let head = format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
@@ -346,34 +350,22 @@ async fn json_list(call: &Call, list: &List, metadata: &Value) -> Result<Respons
     );
     let mut pieces: Vec<Bytes> = Vec::with_capacity(list.items.len() * 2 + 2);
     pieces.push(head.into());
-    let converted = if endpoint.converts {
-        serialize::live_all(endpoint, &list.items).await?
-    } else {
-        Vec::new()
-    };
     for (at, entry) in list.items.iter().enumerate() {
         if at > 0 {
             pieces.push(Bytes::from_static(b","));
         }
-        pieces.push(match converted.get(at) {
-            Some(object) => serde_json::to_vec(object).map_err(Status::internal)?.into(),
-            None => entry.json.clone(),
-        });
+        pieces.push(entry.json.clone());
     }
     pieces.push(Bytes::from_static(b"]}\n"));
-    Ok(respond::response(
+    respond::response(
         call,
         StatusCode::OK,
         "application/json",
         Body::pieces(pieces),
-    ))
+    )
 }
 
-async fn protobuf_list(
-    call: &Call,
-    list: &List,
-    metadata: &Value,
-) -> Result<Response<Body>, Status> {
+fn protobuf_list(call: &Call, list: &List, metadata: &Value) -> Result<Response<Body>, Status> {
     let endpoint = &call.endpoint;
     let catalog = call.server.catalog;
     let meta_type = catalog

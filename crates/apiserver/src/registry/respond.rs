@@ -6,10 +6,12 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use schema::table::TypeId;
+use serde::Serialize;
 use serde_json::{Value, json};
 use store::Entry;
 
 use super::call::Call;
+use super::listing::Listing;
 use super::{Written, serialize};
 use crate::http::body::Body;
 use crate::request::accept::{Accept, Encoding, Shape};
@@ -71,7 +73,7 @@ pub fn value(call: &Call, code: StatusCode, object: &Value) -> Result<Response<B
         Shape::Table if is_own(call, object) => {
             shaped = table(
                 call,
-                std::slice::from_ref(object),
+                vec![object.clone()],
                 json!({
                     "resourceVersion": object.text("metadata.resourceVersion"),
                 }),
@@ -80,7 +82,7 @@ pub fn value(call: &Call, code: StatusCode, object: &Value) -> Result<Response<B
             &shaped
         }
         Shape::Metadata if is_own(call, object) => {
-            shaped = metadata(call, object);
+            shaped = metadata(call, object.clone());
             &shaped
         }
         _ => object,
@@ -93,32 +95,26 @@ fn is_own(call: &Call, object: &Value) -> bool {
 }
 
 /// The object's `PartialObjectMetadata`.
-pub fn metadata(call: &Call, object: &Value) -> Value {
+pub fn metadata(call: &Call, mut object: Value) -> Value {
     json!({
         "kind": "PartialObjectMetadata",
         "apiVersion": call.accept.meta_version(),
-        "metadata": object.at("metadata"),
+        "metadata": object["metadata"].take(),
     })
 }
 
 /// A table of objects. `headers` says whether to describe the columns.
-pub fn table(call: &Call, objects: &[Value], metadata: Value, headers: bool) -> Value {
-    let resource = &call.endpoint.resource;
-    let include = call.query.get("includeObject").unwrap_or("Metadata");
-    let rows: Vec<Value> = objects
-        .iter()
-        .map(|object| {
-            let mut row = json!({"cells": api::columns::row(resource, object, call.now)});
-            match include {
-                "None" => {}
-                "Object" => row["object"] = object.clone(),
-                _ => row["object"] = self::metadata(call, object),
-            }
-            row
-        })
-        .collect();
+pub fn table(call: &Call, objects: Vec<Value>, metadata: Value, headers: bool) -> Value {
+    let rows = objects.into_iter().map(|object| row(call, object));
+    let mut table = table_head(call, metadata, headers);
+    table["rows"] = rows.collect();
+    table
+}
+
+/// A table but for its rows.
+pub fn table_head(call: &Call, metadata: Value, headers: bool) -> Value {
     let columns = if headers {
-        api::columns::definitions(resource)
+        api::columns::definitions(&call.endpoint.resource)
     } else {
         json!([])
     };
@@ -127,8 +123,43 @@ pub fn table(call: &Call, objects: &[Value], metadata: Value, headers: bool) -> 
         "apiVersion": call.accept.meta_version(),
         "metadata": metadata,
         "columnDefinitions": columns,
-        "rows": rows,
     })
+}
+
+/// The row of an object.
+pub fn row(call: &Call, object: Value) -> Value {
+    let resource = &call.endpoint.resource;
+    let mut row = json!({"cells": api::columns::row(resource, &object, call.now)});
+    match call.query.get("includeObject").unwrap_or("Metadata") {
+        "None" => {}
+        "Object" => row["object"] = object,
+        _ => row["object"] = metadata(call, object),
+    }
+    row
+}
+
+/// Answers a list.
+pub fn listing<F: Fn(Value) -> Value>(
+    call: &Call,
+    listing: Listing<'_, F>,
+) -> Result<Response<Body>, Status> {
+    match call.accept.encoding {
+        Encoding::Protobuf if type_of(call, listing.head()).is_some() => {
+            encode(call, StatusCode::OK, &listing.value()?)
+        }
+        Encoding::Yaml => Ok(full(
+            call,
+            StatusCode::OK,
+            "application/yaml",
+            yaml(&listing)?,
+        )),
+        encoding => Ok(full(
+            call,
+            StatusCode::OK,
+            "application/json",
+            text(&listing, encoding == Encoding::Json && pretty(call))?,
+        )),
+    }
 }
 
 /// Answers any value that names its kind.
@@ -168,7 +199,7 @@ pub fn protobuf(call: &Call, object: &Value) -> Result<Option<Bytes>, Status> {
 }
 
 /// JSON with a line end, as upstream writes it.
-pub fn text(object: &Value, pretty: bool) -> Result<Vec<u8>, Status> {
+pub fn text(object: &impl Serialize, pretty: bool) -> Result<Vec<u8>, Status> {
     let mut bytes = if pretty {
         serde_json::to_vec_pretty(object)
     } else {
@@ -179,7 +210,7 @@ pub fn text(object: &Value, pretty: bool) -> Result<Vec<u8>, Status> {
     Ok(bytes)
 }
 
-fn yaml(object: &Value) -> Result<Vec<u8>, Status> {
+fn yaml(object: &impl Serialize) -> Result<Vec<u8>, Status> {
     serde_saphyr::to_string(object)
         .map(String::into_bytes)
         .map_err(Status::internal)

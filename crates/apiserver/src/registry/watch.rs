@@ -342,9 +342,9 @@ impl Watch {
                         let metadata = json!({"resourceVersion": entry.revision.to_string()});
                         // The columns are described once.
                         let headers = !std::mem::replace(&mut self.sent_header, true);
-                        respond::table(&self.call, &[object], metadata, headers)
+                        respond::table(&self.call, vec![object], metadata, headers)
                     }
-                    Shape::Metadata => respond::metadata(&self.call, &object),
+                    Shape::Metadata => respond::metadata(&self.call, object),
                     _ => object,
                 };
                 put_value(&self.call, out, kind, &object)

@@ -199,10 +199,11 @@ impl ApiServer {
             self.aggregation.of_path(&info.path)
         };
         if let Some(backend) = elsewhere {
-            return aggregation::forward::forward(self, &backend, &user, parts, body).await;
+            let forwarded = aggregation::forward::forward(self, &backend, &user, parts, body);
+            return Box::pin(forwarded).await;
         }
         if !info.is_resource {
-            return discovery::answer(self, &parts, &info, &query, wanted).await;
+            return Box::pin(discovery::answer(self, &parts, &info, &query, wanted)).await;
         }
         let endpoint = endpoint.ok_or_else(Status::no_resource)?;
         if endpoint.resource.namespaced
@@ -261,11 +262,11 @@ impl ApiServer {
         }
         if proxy::is_proxied(&call.info) {
             let request = Request::from_parts(parts, body);
-            return proxy::forward(call, request).await;
+            return Box::pin(proxy::forward(call, request)).await;
         }
         if call.info.verb == "watch" {
             if websocket::is_wanted(&parts.headers) {
-                return socket(call, Request::from_parts(parts, body)).await;
+                return Box::pin(socket(call, Request::from_parts(parts, body))).await;
             }
             return registry::dispatch(call, Bytes::new()).await;
         }

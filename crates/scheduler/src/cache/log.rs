@@ -1,9 +1,9 @@
 //! What changed of late, so that rankings kept from cycle to cycle repair themselves instead of
 //! being made anew.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
-use super::PodInfo;
+use super::Counted;
 
 /// Changes remembered. A ranking that is further behind is made anew, which costs one look at every
 /// node.
@@ -23,8 +23,8 @@ pub enum Change {
     Pod {
         /// Where.
         slot: u32,
-        /// Which.
-        pod: Arc<PodInfo>,
+        /// What counts of it.
+        pod: Counted,
         /// Or removed.
         added: bool,
     },

@@ -33,7 +33,7 @@ use self::{
 };
 pub use self::{
     node::NodeInfo,
-    pod::{HostPort, PodInfo},
+    pod::{Counted, HostPort, PodInfo},
     resources::Resources,
 };
 use crate::{
@@ -319,12 +319,12 @@ impl Cache {
         };
         self.placed.insert(pod.uid.clone(), placed);
         self.volumes.place(&pod, slot);
-        self.slots[slot as usize].add_pod(pod.clone());
         self.log.push(Change::Pod {
             slot,
-            pod,
+            pod: pod.counted(),
             added: true,
         });
+        self.slots[slot as usize].add_pod(pod);
     }
 
     /// A pod is on no node any more. Answers its last state, if it was counted.
@@ -347,7 +347,7 @@ impl Cache {
         self.slots[slot as usize].remove_pod(uid);
         self.log.push(Change::Pod {
             slot,
-            pod: pod.clone(),
+            pod: pod.counted(),
             added: false,
         });
         self.release_slot(slot);

@@ -41,6 +41,16 @@ pub struct PodInfo {
     pub class: Arc<Class>,
 }
 
+/// What of a placed pod counts for other pods. The log of changes keeps this, not the pod, which would
+/// live on there long after it is gone.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    /// What it has in common with others.
+    pub class: Arc<Class>,
+    /// Has been asked to go.
+    pub terminating: bool,
+}
+
 /// Stands in for the spec of a pod without one, which the API server admits never.
 static NO_SPEC: LazyLock<PodSpec> = LazyLock::new(PodSpec::default);
 
@@ -91,6 +101,14 @@ impl PodInfo {
     /// The spec.
     pub fn spec(&self) -> &PodSpec {
         self.pod.spec.as_ref().unwrap_or(&*NO_SPEC)
+    }
+
+    /// What of it counts for other pods.
+    pub fn counted(&self) -> Counted {
+        Counted {
+            class: self.class.clone(),
+            terminating: self.terminating(),
+        }
     }
 
     /// The namespace.

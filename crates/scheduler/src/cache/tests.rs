@@ -101,3 +101,15 @@ fn init_containers_sidecars_and_overhead_add_up_as_documented() {
         );
     }
 }
+
+#[test]
+fn a_pod_that_is_gone_is_kept_by_nothing() {
+    let mut cache = Cache::default();
+    cache.apply_node(node("a", "4", "8Gi"));
+    let object = pod("p", asking("500m"));
+    let p = cache.info(object.clone());
+    cache.place_pod(p.clone(), "a");
+    cache.remove_pod("p");
+    drop(p);
+    assert_eq!(Arc::strong_count(&object), 1);
+}

@@ -17,7 +17,7 @@ pub mod ranking;
 use std::{borrow::Cow, sync::Arc};
 
 use crate::{
-    cache::{Cache, NodeInfo, PodInfo, class::Class},
+    cache::{Cache, Counted, NodeInfo, PodInfo, class::Class},
     plugins::devices::plugin::Released,
     queue::events::{ClusterEvents, Event},
 };
@@ -111,7 +111,7 @@ impl Overlay<'_> {
 /// A filter whose answer depends on pods elsewhere too.
 pub trait ClusterFilter: Send {
     /// A pod came to a node (`by` is 1) or went (-1).
-    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &PodInfo, by: i64);
+    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &Counted, by: i64);
     /// Nothing it counts could reject any node.
     fn idle(&self) -> bool {
         false
@@ -169,7 +169,7 @@ pub trait LocalScore: Send {
 /// A scorer that looks at the whole cluster.
 pub trait ClusterScore: Send {
     /// A pod came to a node (`by` is 1) or went (-1).
-    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &PodInfo, by: i64);
+    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &Counted, by: i64);
     /// It would give every node the same.
     fn idle(&self) -> bool {
         false

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     cache::{
-        Cache, NodeInfo, PodInfo,
+        Cache, Counted, NodeInfo, PodInfo,
         class::{Class, Covers, covers},
         terms::Term,
         topology::{NONE, PerDomain},
@@ -139,7 +139,7 @@ impl FilterPlugin for InterPodAffinity {
         };
         for node in cache.nodes() {
             for pod in &node.pods {
-                check.apply(cache, node, pod, 1);
+                check.apply(cache, node, &pod.counted(), 1);
             }
         }
         Begin::Cluster(Box::new(check))
@@ -180,7 +180,7 @@ impl Check {
 }
 
 impl ClusterFilter for Check {
-    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &PodInfo, by: i64) {
+    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &Counted, by: i64) {
         let class = self.class.clone();
         let (own, theirs) = (&class.terms, &pod.class.terms);
         if !own.near.is_empty() || !own.far.is_empty() {
@@ -298,7 +298,7 @@ impl ScorePlugin for InterPodAffinity {
         };
         for node in cache.nodes() {
             for pod in &node.pods {
-                liked.apply(cache, node, pod, 1);
+                liked.apply(cache, node, &pod.counted(), 1);
             }
         }
         BeginScore::Cluster(Box::new(liked))
@@ -317,7 +317,7 @@ struct Liked {
 }
 
 impl Liked {
-    fn weigh(&self, cache: &Cache, pod: &PodInfo) -> Weights {
+    fn weigh(&self, cache: &Cache, pod: &Counted) -> Weights {
         let (own, theirs) = (&self.class.terms, &pod.class.terms);
         let mine = own
             .preferred
@@ -339,7 +339,7 @@ impl Liked {
 }
 
 impl ClusterScore for Liked {
-    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &PodInfo, by: i64) {
+    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &Counted, by: i64) {
         if self.class.terms.preferred.is_empty() && pod.class.terms.is_empty() {
             return;
         }

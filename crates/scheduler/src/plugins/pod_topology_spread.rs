@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use super::{node_affinity::required_matches, taint_toleration::untolerated};
 use crate::{
     cache::{
-        Cache, HOSTNAME, NodeInfo, PodInfo, ZONE,
+        Cache, Counted, HOSTNAME, NodeInfo, PodInfo, ZONE,
         class::Class,
         terms,
         topology::{NONE, PerDomain},
@@ -93,10 +93,10 @@ struct Constraint {
 }
 
 impl Constraint {
-    fn matches(&self, class: &Class, pod: &PodInfo) -> bool {
+    fn matches(&self, class: &Class, pod: &Counted) -> bool {
         !self.empty
             && pod.class.namespace == class.namespace
-            && !pod.terminating()
+            && !pod.terminating
             && self.selector.matches(pod.class.labels())
     }
 
@@ -215,7 +215,7 @@ impl Constraints {
         }
         for node in cache.nodes() {
             for pod in &node.pods {
-                self.apply(cache, node, pod, 1);
+                self.apply(cache, node, &pod.counted(), 1);
             }
         }
     }
@@ -244,8 +244,8 @@ impl Constraints {
                 || untolerated(node, &self.class.tolerations).is_none())
     }
 
-    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &PodInfo, by: i64) {
-        if pod.terminating() {
+    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &Counted, by: i64) {
+        if pod.terminating {
             return;
         }
         let (class, all) = (&self.class, &self.all);
@@ -295,7 +295,7 @@ impl FilterPlugin for PodTopologySpread {
 struct Hard(Constraints);
 
 impl ClusterFilter for Hard {
-    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &PodInfo, by: i64) {
+    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &Counted, by: i64) {
         self.0.apply(cache, node, pod, by);
     }
 
@@ -311,7 +311,7 @@ impl ClusterFilter for Hard {
             let mut fewest = constraint.fewest();
             let changed: i64 = overlay
                 .changes()
-                .filter(|(pod, _)| constraint.matches(&self.0.class, pod))
+                .filter(|(pod, _)| constraint.matches(&self.0.class, &pod.counted()))
                 .map(|(_, by)| by)
                 .sum();
             if changed != 0 && self.0.counts_node(cache, node, index) {
@@ -384,7 +384,7 @@ impl Soft {
 }
 
 impl ClusterScore for Soft {
-    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &PodInfo, by: i64) {
+    fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &Counted, by: i64) {
         self.constraints.apply(cache, node, pod, by);
     }
 

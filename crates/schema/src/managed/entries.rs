@@ -109,14 +109,22 @@ pub(super) type Managers = BTreeMap<Id, Owned>;
 /// The entries of an object; those that cannot be read count as none, as upstream has it.
 pub(super) fn read(object: &Value) -> Managers {
     match object.pointer("/metadata/managedFields") {
-        Some(Value::Array(entries)) => entries
-            .iter()
-            .cloned()
-            .map(entry)
-            .collect::<Option<Managers>>()
-            .unwrap_or_default(),
+        Some(Value::Array(entries)) => all(entries.iter().cloned()),
         _ => Managers::new(),
     }
+}
+
+/// [`read`], which takes them off the object.
+pub(super) fn take(object: &mut Value) -> Managers {
+    match strip(object) {
+        Some(Value::Array(entries)) => all(entries.into_iter()),
+        _ => Managers::new(),
+    }
+}
+
+fn all(entries: impl Iterator<Item = Value>) -> Managers {
+    let managers: Option<Managers> = entries.map(entry).collect();
+    managers.unwrap_or_default()
 }
 
 /// [`read`] of entries that a client sent: each set must be readable.
@@ -175,9 +183,10 @@ pub(super) fn asks_reset(object: &Value) -> bool {
 }
 
 /// Takes the entries off an object.
-pub(super) fn strip(object: &mut Value) {
-    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
-        metadata.remove("managedFields");
+pub(super) fn strip(object: &mut Value) -> Option<Value> {
+    match object.get_mut("metadata") {
+        Some(Value::Object(metadata)) => metadata.remove("managedFields"),
+        _ => None,
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn run(
     } else {
         let brought = new.pointer("/metadata/managedFields");
         if brought == before.pointer("/metadata/managedFields") {
-            entries::read(before)
+            entries::take(new)
         } else {
             // Clients that know nothing of the entries must not delete them.
             let brought = entries::read_checked(new);

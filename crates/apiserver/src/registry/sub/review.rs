@@ -198,9 +198,9 @@ pub fn component_statuses(call: &Call) -> Result<Response<Body>, Status> {
         }
         return respond::value(call, StatusCode::OK, &status("etcd-0"));
     }
-    let objects = [status("etcd-0")];
+    let objects = vec![status("etcd-0")];
     let value = if call.accept.shape == crate::request::accept::Shape::Table {
-        respond::table(call, &objects, json!({}), true)
+        respond::table(call, objects, json!({}), true)
     } else {
         json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": objects})
     };

@@ -24,6 +24,8 @@ use crate::options::Options;
 
 /// Writes in one transaction at most: bounds its memory and everybody's wait.
 const MAX_BATCH: usize = 4096;
+/// How long writers that come in company are waited for: a small part of a sync.
+const GATHER: Duration = Duration::from_micros(50);
 /// Changes dropped from history in one transaction of their own.
 const COMPACT_STEP: usize = 512;
 /// After the file could not be opened anew, writes fail without another try for this long.
@@ -88,8 +90,10 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// The next commands; none after `wait`; `None` when closed and done.
-    fn take(&self, wait: Option<Duration>) -> Option<Vec<Command>> {
+    /// The next commands; none after `wait`; `None` when closed and done. Where more than one came the
+    /// last time, others are about to come: they get a moment, since a transaction costs as much as
+    /// several writes in it.
+    fn take(&self, wait: Option<Duration>, company: bool) -> Option<Vec<Command>> {
         let mut state = self.state.lock();
         if state.commands.is_empty() && !state.closed {
             match wait {
@@ -99,6 +103,11 @@ impl Queue {
         }
         if state.commands.is_empty() && state.closed {
             return None;
+        }
+        if company && !state.closed {
+            drop(state);
+            std::thread::sleep(GATHER);
+            state = self.state.lock();
         }
         let count = state.commands.len().min(MAX_BATCH);
         Some(state.commands.drain(..count).collect())
@@ -162,7 +171,9 @@ impl Writer {
     pub(super) fn run(mut self, sink: Arc<dyn Sink>) {
         let sink = &*sink;
         let _close = CloseOnExit(self.shared.clone());
-        while let Some(commands) = self.shared.queue.take(self.wait()) {
+        let mut company = false;
+        while let Some(commands) = self.shared.queue.take(self.wait(), company) {
+            company = commands.len() > 1;
             let mut writes = Vec::with_capacity(commands.len());
             for command in commands {
                 match command {
