@@ -3,17 +3,15 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::{
-    NamespaceResourceScope, api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time,
-};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
 use kube::{Resource, core::ObjectMeta};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 /// See the module.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct SimPod {
-    /// Name, namespace, uid, revision and deletion; nothing else.
-    #[serde(deserialize_with = "metadata")]
+    /// Without labels, annotations and managedFields.
+    #[serde(deserialize_with = "client::informer::slim")]
     pub metadata: ObjectMeta,
     /// What runs where.
     #[serde(default)]
@@ -61,30 +59,6 @@ pub struct Status {
     /// Phase.
     #[serde(default)]
     pub phase: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Slim {
-    name: Option<String>,
-    namespace: Option<String>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    deletion_timestamp: Option<Time>,
-    deletion_grace_period_seconds: Option<i64>,
-}
-
-fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let slim = Slim::deserialize(deserializer)?;
-    Ok(ObjectMeta {
-        name: slim.name,
-        namespace: slim.namespace,
-        uid: slim.uid,
-        resource_version: slim.resource_version,
-        deletion_timestamp: slim.deletion_timestamp,
-        deletion_grace_period_seconds: slim.deletion_grace_period_seconds,
-        ..ObjectMeta::default()
-    })
 }
 
 impl Resource for SimPod {

@@ -116,6 +116,13 @@ impl Entry {
         Entry::assemble(key, revision, self.created, json, rv_at, attributes)
     }
 
+    /// The object's `metadata` as it stands in `json`, where its place is known.
+    pub fn metadata(&self) -> Option<&[u8]> {
+        let from = usize::try_from(self.rv_at).ok()?.checked_sub(1)?;
+        let rest = self.json.get(from..)?;
+        Some(&rest[..map_len(rest)?])
+    }
+
     /// The object's JSON around the place where its resourceVersion stands.
     fn without_rv(&self) -> (&[u8], Option<&[u8]>) {
         if self.rv_at == u32::MAX {
@@ -137,6 +144,26 @@ impl Entry {
         let text = self.json.len() + self.key.as_str().len();
         text + labels.chain(fields).sum::<usize>() + size_of::<Arc<Entry>>() + size_of::<Entry>()
     }
+}
+
+/// How long the JSON map is that `json` begins with; `None` where there is none.
+fn map_len(json: &[u8]) -> Option<usize> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, byte) in json.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        if depth == 0 {
+            return (*byte == b'}').then_some(at + 1);
+        }
+    }
+    None
 }
 
 fn digits(revision: Revision) -> usize {
@@ -196,6 +223,21 @@ mod tests {
             assert_eq!(later.revision, Revision(second));
             assert_eq!(later.at(Revision(first)).json, entry.json);
         }
+    }
+
+    #[test]
+    fn metadata_is_found_whatever_its_strings_hold() {
+        let cases = [
+            r#"{"uid":"x"}"#,
+            r#"{"annotations":{"a":"}\"{","b":"\\"},"ownerReferences":[{"k":"]"}]}"#,
+        ];
+        for metadata in cases {
+            let text = format!(r#"{{"kind":"K","metadata":{metadata},"spec":{{}}}}"#);
+            let entry = entry(&text, 24, 5);
+            let expected = format!(r#"{{"resourceVersion":"5",{}"#, &metadata[1..]);
+            assert_eq!(entry.metadata(), Some(expected.as_bytes()));
+        }
+        assert_eq!(entry("{}", Stored::NO_RV, 5).metadata(), None);
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn bytes(object: &Value) -> Result<(Vec<u8>, u32), Status> {
         if out.len() > 1 {
             out.push(b',');
         }
-        write(&mut out, &Value::from(key.as_str()))?;
+        serde_json::to_writer(&mut out, key).map_err(Status::internal)?;
         out.push(b':');
         match value {
             Value::Object(metadata) if key == "metadata" => {
@@ -60,7 +60,7 @@ pub fn bytes(object: &Value) -> Result<(Vec<u8>, u32), Status> {
                         out.push(b',');
                     }
                     first = false;
-                    write(&mut out, &Value::from(key.as_str()))?;
+                    serde_json::to_writer(&mut out, key).map_err(Status::internal)?;
                     out.push(b':');
                     write(&mut out, value)?;
                 }

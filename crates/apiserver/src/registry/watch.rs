@@ -335,6 +335,19 @@ impl Watch {
                 out.put_slice(b"}\n");
                 Ok(())
             }
+            (Shape::Metadata, Encoding::Json)
+                if (!endpoint.converts || endpoint.form.is_none())
+                    && entry.metadata().is_some() =>
+            {
+                let version = call.accept.meta_version();
+                let head = format!(
+                    "{{\"type\":\"{kind}\",\"object\":{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{version}\",\"metadata\":"
+                );
+                out.put_slice(head.as_bytes());
+                out.put_slice(entry.metadata().unwrap_or_default());
+                out.put_slice(b"}}\n");
+                Ok(())
+            }
             (shape, _) => {
                 let object = serialize::live(endpoint, entry).await?;
                 let object = match shape {
@@ -393,8 +406,12 @@ fn put_value(call: &Call, out: &mut BytesMut, kind: &str, object: &Value) -> Res
             put_frame(out, kind, &wrapped);
         }
         _ => {
-            let event = json!({"type": kind, "object": object});
-            out.put_slice(&respond::text(&event, false)?);
+            // The type first, as upstream has it: clients decode the object as it comes then.
+            out.put_slice(b"{\"type\":\"");
+            out.put_slice(kind.as_bytes());
+            out.put_slice(b"\",\"object\":");
+            serde_json::to_writer((&mut *out).writer(), object).map_err(Status::internal)?;
+            out.put_slice(b"}\n");
         }
     }
     Ok(())

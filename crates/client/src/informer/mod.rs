@@ -6,6 +6,7 @@
 //! the informer's start drops.
 
 mod cache;
+mod metadata;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -16,13 +17,14 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Weak};
 
-use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
+use kube::core::ApiResource;
 use kube::{Api, Resource};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cache::Store;
+pub use self::metadata::{Metadata, slim};
 pub use self::subscription::{Change, Subscription};
 use crate::backoff::Backoff;
 use crate::random::{Random, Seeded};
@@ -30,9 +32,6 @@ use crate::random::{Random, Seeded};
 /// What an informer needs of a kind.
 pub trait Object: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
 impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Object for K {}
-
-/// The metadata of an object of any kind.
-pub type Metadata = PartialObjectMeta<DynamicObject>;
 
 /// Which objects of a kind an informer holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

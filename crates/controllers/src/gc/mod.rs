@@ -70,12 +70,6 @@ impl Absent {
 
 /// Runs until the shutdown.
 pub(crate) async fn run(kit: Kit) {
-    // The collector goes by metadata alone, and of that by names, owners, finalizers and times.
-    kit.informers.set_trim::<Metadata>(|object| {
-        object.metadata.annotations = None;
-        object.metadata.labels = None;
-        object.metadata.generate_name = None;
-    });
     let queue: WorkQueue<Item> = kit.queue();
     let absent = Arc::new(Absent::default());
     let monitors = Arc::new(Monitors::new(kit.clone(), queue.clone(), absent.clone()));
