@@ -101,9 +101,6 @@ impl Collector {
         object: &Metadata,
         owner: &OwnerReference,
     ) -> Result<Option<OwnerState>, Error> {
-        if self.absent.contains(&owner.uid) {
-            return Ok(Some(OwnerState::Absent));
-        }
         let namespace = object.meta().namespace.as_deref();
         let state = |owner: &Metadata| {
             if plan::is_waiting(owner.meta()) {
@@ -115,6 +112,9 @@ impl Collector {
         if let Some(found) = self.monitors.owner_in_cache(owner, namespace) {
             return Ok(Some(state(&found.object)));
         }
+        if self.absent.contains(owner, namespace) {
+            return Ok(Some(OwnerState::Absent));
+        }
         let Some((owner_name, owner_kind)) = self.monitors.kind_of(owner) else {
             return Err(Error::Unusable {
                 kind: "object with an owner of unknown kind",
@@ -123,10 +123,7 @@ impl Collector {
             });
         };
         if owner_kind.namespaced && namespace.is_none() {
-            self.complain(kind, object, format!(
-                "ownerRef [{}/{}, namespace: , name: {}, uid: {}] is namespaced, but the object is not",
-                owner.api_version, owner.kind, owner.name, owner.uid,
-            ));
+            self.complain(kind, object, owner);
             return Ok(None);
         }
         let owner_item = Item {
@@ -141,13 +138,22 @@ impl Collector {
         match live.filter(|live| live.meta().uid.as_deref() == Some(owner.uid.as_str())) {
             Some(live) => Ok(Some(state(&live))),
             None => {
-                self.absent.insert(&owner.uid);
+                if self.monitors.has(&owner_item.kind, &owner.uid) {
+                    self.complain(kind, object, owner);
+                }
+                self.absent.missing(owner, namespace);
                 Ok(Some(OwnerState::Absent))
             }
         }
     }
 
-    fn complain(&self, kind: &Kind, object: &Metadata, message: String) {
+    /// The owner lives elsewhere.
+    fn complain(&self, kind: &Kind, object: &Metadata, owner: &OwnerReference) {
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        let message = format!(
+            "ownerRef [{}/{}, namespace: {namespace}, name: {}, uid: {}] does not exist in namespace {namespace:?}",
+            owner.api_version, owner.kind, owner.name, owner.uid,
+        );
         let about = ObjectReference {
             api_version: Some(kind.resource.api_version.clone()),
             kind: Some(kind.resource.kind.clone()),

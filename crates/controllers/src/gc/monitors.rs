@@ -193,6 +193,16 @@ impl Monitors {
             .get_key(&item.key)
     }
 
+    /// Is there an object of this kind and uid, wherever?
+    pub fn has(&self, kind: &str, uid: &str) -> bool {
+        self.all.read().get(kind).is_some_and(|monitor| {
+            let objects = monitor.informer.store().list();
+            objects
+                .iter()
+                .any(|object| object.meta().uid.as_deref() == Some(uid))
+        })
+    }
+
     /// Everything that names this uid as an owner.
     pub fn dependents(&self, uid: &str) -> Vec<Found> {
         let mut found = Vec::new();
