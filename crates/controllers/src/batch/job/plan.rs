@@ -380,6 +380,9 @@ impl Round<'_> {
     fn success_policy(&self) -> Option<usize> {
         let completions = self.indexed()?;
         let done = &self.tally.done;
+        if done.is_empty() {
+            return None;
+        }
         let rules = &self.spec.success_policy.as_ref()?.rules;
         rules.iter().position(|rule| {
             let wanted = rule
@@ -389,10 +392,14 @@ impl Round<'_> {
             let matched = wanted
                 .as_ref()
                 .map_or(done.len(), |wanted| wanted.intersection(done).count());
-            match (rule.succeeded_count, wanted) {
-                (Some(count), _) => number(matched) >= count,
-                (None, Some(wanted)) => matched == wanted.len(),
-                (None, None) => false,
+            let enough = rule
+                .succeeded_count
+                .is_some_and(|count| number(matched) >= count);
+            match wanted {
+                // Of indexes that this Job does not have none can succeed.
+                Some(wanted) if wanted.is_empty() => false,
+                Some(wanted) => matched == wanted.len() || enough,
+                None => enough,
             }
         })
     }
