@@ -91,6 +91,7 @@ pub(super) async fn evaluate(
     let mut statuses = Vec::new();
     let mut best: Option<(i32, String)> = None;
     let mut failures: Vec<(&'static str, String)> = Vec::new();
+    let mut first_failed = String::new();
     for metric in metrics {
         let (reason, measured) = round.measure(metric).await;
         match measured {
@@ -101,7 +102,12 @@ pub(super) async fn evaluate(
                 }
                 statuses.push(measured.status);
             }
-            Err(why) => failures.push((reason, why)),
+            Err(why) => {
+                if failures.is_empty() {
+                    first_failed = described(metric);
+                }
+                failures.push((reason, why));
+            }
         }
     }
     let enough = best.filter(|(replicas, _)| failures.is_empty() || *replicas >= current);
@@ -115,10 +121,9 @@ pub(super) async fn evaluate(
         (None, Some((reason, why))) => {
             let message = format!("the HPA was unable to compute the replica count: {why}");
             let why = format!(
-                "invalid metrics ({} invalid out of {}), first error is: {}{why}",
+                "invalid metrics ({} invalid out of {}), first error is: {first_failed}{why}",
                 failures.len(),
                 metrics.len(),
-                prefix(reason),
             );
             (Err(why), (false, reason, message))
         }
@@ -135,15 +140,25 @@ pub(super) async fn evaluate(
     }
 }
 
-/// How the sum of failures names a metric's kind.
-fn prefix(reason: &str) -> &'static str {
-    match reason {
-        "FailedGetObjectMetric" => "failed to get object metric value: ",
-        "FailedGetPodsMetric" => "failed to get pods metric value: ",
-        "FailedGetResourceMetric" => "failed to get resource metric value: ",
-        "FailedGetContainerResourceMetric" => "failed to get container resource metric value: ",
-        "FailedGetExternalMetric" => "failed to get external metric value: ",
-        _ => "",
+/// How the sum of failures names a metric.
+fn described(metric: &MetricSpec) -> String {
+    let of = |name: &str, kind: &str| format!("failed to get {name} {kind} metric value: ");
+    let resource = metric.resource.as_ref();
+    let container = metric.container_resource.as_ref();
+    let external = metric.external.as_ref();
+    match metric.type_.as_str() {
+        "Object" => "failed to get object metric value: ".to_owned(),
+        "Pods" => "failed to get pods metric value: ".to_owned(),
+        "Resource" => of(resource.map_or("", |source| &source.name), "resource"),
+        "ContainerResource" => of(
+            container.map_or("", |source| &source.container),
+            "container",
+        ),
+        "External" => of(
+            external.map_or("", |source| &source.metric.name),
+            "external",
+        ),
+        _ => String::new(),
     }
 }
 
@@ -416,5 +431,39 @@ fn average_status(proposal: &Proposal) -> MetricValueStatus {
     MetricValueStatus {
         average_value: Some(written(proposal.value, false)),
         ..MetricValueStatus::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn failures_name_the_metric() {
+        let target = json!({"type": "Value", "value": "1"});
+        let cases = [
+            (
+                json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}),
+                "cpu resource",
+            ),
+            (
+                json!({"type": "ContainerResource", "containerResource": {"name": "cpu", "container": "web", "target": target}}),
+                "web container",
+            ),
+            (
+                json!({"type": "External", "external": {"metric": {"name": "queue"}, "target": target}}),
+                "queue external",
+            ),
+            (
+                json!({"type": "Pods", "pods": {"metric": {"name": "hits"}, "target": target}}),
+                "pods",
+            ),
+        ];
+        for (metric, expected) in cases {
+            let metric = serde_json::from_value(metric).unwrap();
+            let expected = format!("failed to get {expected} metric value: ");
+            assert_eq!(described(&metric), expected);
+        }
     }
 }
