@@ -14,6 +14,7 @@ use client::{Change, Informer, Key, Scope};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{PostParams, PropagationPolicy};
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 
 use self::plan::Plan;
 use self::timing::{Timing, Trouble};
+use crate::batch::job::is_finished;
 use crate::error::{Error, On};
 use crate::expectations::Expectations;
 use crate::kit::{Kit, requeue};
@@ -189,7 +191,9 @@ impl Controller {
                     let live = jobs.get(&name).await.on("get", "job", job_key)?;
                     let ours = controller_of(&live.metadata)
                         .is_some_and(|owner| Some(&owner.uid) == cron.metadata.uid.as_ref());
-                    if ours {
+                    let listed = |one: &ObjectReference| one.uid == live.metadata.uid;
+                    let known = plan.status.active.iter().flatten().any(listed);
+                    if ours && !known && !is_finished(&live) {
                         self.job_writes.wrote(key, &live, self.kit.now());
                         note(&mut plan, &live);
                     }
