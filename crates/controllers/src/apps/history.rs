@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use client::events::EventType;
 use client::informer::Store;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -168,7 +169,12 @@ pub(crate) async fn sync<K: Owner>(
                     Arc::new(live)
                 }
                 Err(error) if error.is_namespace_terminating() => return Ok(None),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let message = format!("Error creating: {}", error.api_message());
+                    kit.recorder
+                        .on(owner, EventType::Warning, "FailedCreate", message);
+                    return Err(error);
+                }
             }
         }
     };

@@ -248,8 +248,7 @@ fn note(plan: &mut Plan, job: &Job) {
     plan.status.active.get_or_insert_default().push(active);
 }
 
-/// The Job for a time. Its name is made of the minutes since 1970, so that the same time cannot make
-/// two.
+/// The Job for a time.
 fn job(cron: &CronJob, due: Timestamp, zone: &TimeZone) -> Job {
     let template = cron.spec.job_template.clone();
     let meta = template.metadata.unwrap_or_default();
@@ -262,11 +261,7 @@ fn job(cron: &CronJob, due: Timestamp, zone: &TimeZone) -> Job {
     annotations.insert(SCHEDULED_AT.to_owned(), scheduled);
     Job {
         metadata: ObjectMeta {
-            name: Some(format!(
-                "{}-{}",
-                cron.metadata.name.as_deref().unwrap_or_default(),
-                due.as_second() / 60
-            )),
+            name: Some(plan::job_name(cron, due)),
             namespace: cron.metadata.namespace.clone(),
             labels: meta.labels,
             annotations: Some(annotations),

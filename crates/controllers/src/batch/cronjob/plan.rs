@@ -92,9 +92,21 @@ pub(super) fn plan(
     };
     plan.again = Some(until(next, now));
     if let Some(due) = due(cron, timing, since, now, &mut plan) {
-        start(spec, jobs, due, now, &mut plan);
+        // A schedule may come more often than once a minute, its Jobs do not.
+        let made = job_name(cron, due);
+        let is_made = |job: &Arc<Job>| job.metadata.name.as_ref() == Some(&made);
+        if !jobs.iter().any(is_made) {
+            start(spec, jobs, due, now, &mut plan);
+        }
     }
     plan
+}
+
+/// The name of the Job for a time. It is made of the minutes since 1970, so that the same time cannot
+/// make two.
+pub(super) fn job_name(cron: &CronJob, due: Timestamp) -> String {
+    let name = cron.metadata.name.as_deref().unwrap_or_default();
+    format!("{name}-{}", due.as_second() / 60)
 }
 
 /// Starts a Job unless it is too late for it or another one is in the way.
@@ -488,6 +500,24 @@ mod tests {
         assert_eq!(start(changed, at), None, "10:40 was before the change");
         let due = "2026-11-20T10:50:00Z";
         assert_eq!(start(changed, due), Some(due.parse().unwrap()));
+    }
+
+    #[test]
+    fn no_two_jobs_in_a_minute() {
+        let mut cron = cron(
+            json!({}),
+            json!({"lastScheduleTime": "2026-11-20T10:10:00Z"}),
+        );
+        cron.spec.schedule = "@every 20s".to_owned();
+        let due = |second: &str| format!("2026-11-20T10:10:{second}Z");
+        let made = job_name(&cron, due("00").parse().unwrap());
+        let jobs = [job(&made, "Failed", 1)];
+        assert_eq!(planned(&cron, &jobs, &due("25")).start, None);
+        let next = "2026-11-20T10:11:00Z";
+        assert_eq!(
+            planned(&cron, &jobs, next).start,
+            Some(next.parse().unwrap())
+        );
     }
 
     #[test]
