@@ -1,9 +1,10 @@
 //! Namespaces, the garbage collector, and pods nobody looks after.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::authentication::v1::TokenReview;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, ServiceAccount};
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -172,5 +173,55 @@ async fn a_pod_deleted_before_it_had_a_node_goes() {
         .await
         .unwrap();
     cluster.wait::<Pod>("default", <[Pod]>::is_empty).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_secret_asks_for_a_lasting_token_and_goes_with_its_account() {
+    let cluster = Cluster::start().await;
+    let account = json!({"metadata": {"name": "robot"}, "secrets": [{"name": "second"}]});
+    cluster.create::<ServiceAccount>("default", account).await;
+    for name in ["first", "second"] {
+        let secret = json!({
+            "metadata": {"name": name,
+                "annotations": {"kubernetes.io/service-account.name": "robot"}},
+            "type": "kubernetes.io/service-account-token",
+        });
+        cluster.create::<Secret>("default", secret).await;
+    }
+    let filled = cluster
+        .wait::<Secret>("default", |all| {
+            all.len() == 2
+                && all.iter().all(|one| {
+                    let data = one.data.clone().unwrap_or_default();
+                    ["ca.crt", "namespace", "token"]
+                        .iter()
+                        .all(|key| data.contains_key(*key))
+                })
+        })
+        .await;
+    let token = &filled[0].data.as_ref().unwrap()["token"].0;
+    let review = json!({"spec": {"token": String::from_utf8_lossy(token)}});
+    let reviews: Api<TokenReview> = Api::all(cluster.client.clone());
+    let review = reviews
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(review).unwrap(),
+        )
+        .await
+        .unwrap();
+    let user = review.status.unwrap().user.unwrap_or_default().username;
+    assert_eq!(user.as_deref(), Some("system:serviceaccount:default:robot"));
+    let secrets = cluster.api::<Secret>("default");
+    secrets.delete("second", &Default::default()).await.unwrap();
+    cluster
+        .wait::<ServiceAccount>("default", |all| {
+            all.iter()
+                .all(|account| account.secrets.clone().unwrap_or_default().is_empty())
+        })
+        .await;
+    let accounts = cluster.api::<ServiceAccount>("default");
+    accounts.delete("robot", &Default::default()).await.unwrap();
+    cluster.wait::<Secret>("default", <[_]>::is_empty).await;
     cluster.stop().await;
 }
