@@ -99,8 +99,8 @@ impl Monitors {
 
     /// Brings the monitors in line with discovery; false when that did not answer.
     async fn refresh(self: &Arc<Self>) -> bool {
-        let kinds = match kinds::deletable(&self.kit.client).await {
-            Ok(kinds) => kinds,
+        let kinds = match kinds::served(&self.kit.client).await {
+            Ok(served) => served.deletable,
             Err(error) => {
                 warn!("garbage collector: {error}");
                 return false;

@@ -478,7 +478,8 @@ fn sized(name: &str, image: &str, size: i32, of: (&str, &str), created: i64) -> 
 #[test]
 fn shares_when_scaling_with_several_active() {
     let of = ("10", "13");
-    let cases: [(&str, i32, [(i32, (&str, &str)); 3], [i32; 3]); 8] = [
+    type Set = (i32, (&'static str, &'static str));
+    let cases: [(&str, i32, [Set; 3], [i32; 3]); 8] = [
         ("up", 15, [(8, of), (3, of), (2, of)], [11, 4, 3]),
         ("down", 5, [(8, of), (3, of), (2, of)], [5, 2, 1]),
         (
