@@ -107,6 +107,8 @@ pub(super) async fn evaluate(
                     first_failed = described(metric);
                 }
                 failures.push((reason, why));
+                // Readers match the two lists by position.
+                statuses.push(MetricStatus::default());
             }
         }
     }
@@ -437,7 +439,98 @@ fn average_status(proposal: &Proposal) -> MetricValueStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    /// An API with metrics of the pods a and b, of which each uses so much CPU, and no others.
+    fn serving(usage: &'static str) -> kube::Client {
+        let now = "1970-01-01T00:16:40Z";
+        let item = move |name: &str| {
+            json!({"metadata": {"name": name}, "timestamp": now, "window": "30s",
+                "containers": [{"name": "c", "usage": {"cpu": usage}}]})
+        };
+        let list = json!({"kind": "PodMetricsList", "apiVersion": "metrics.k8s.io/v1beta1",
+            "metadata": {}, "items": [item("a"), item("b")]});
+        let missing = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "code": 404,
+            "status": "Failure", "reason": "NotFound", "message": "not here"});
+        client::in_process(tower::service_fn(move |request: http::Request<Body>| {
+            let is_there = request.uri().path().starts_with("/apis/metrics.k8s.io/");
+            let (code, answer) = match is_there {
+                true => (200, list.to_string()),
+                false => (404, missing.to_string()),
+            };
+            let body = Body::from(answer.into_bytes());
+            let response = http::Response::builder().status(code).body(body);
+            async move { response }
+        }))
+    }
+
+    fn running(name: &str) -> Arc<Pod> {
+        let time = "1970-01-01T00:00:01Z";
+        let pod = json!({"metadata": {"name": name}, "spec": {"containers": [
+                {"name": "c", "resources": {"requests": {"cpu": "100m"}}}]},
+            "status": {"phase": "Running", "startTime": time, "conditions": [
+                {"type": "Ready", "status": "True", "lastTransitionTime": time}]}});
+        Arc::new(serde_json::from_value(pod).unwrap())
+    }
+
+    #[tokio::test]
+    async fn some_metrics_may_ask_for_more_but_not_for_less() {
+        let cpu = json!({"type": "Resource", "resource": {"name": "cpu",
+            "target": {"type": "Utilization", "averageUtilization": 50}}});
+        let queue = json!({"type": "External", "external": {"metric": {"name": "queue"},
+            "target": {"type": "Value", "value": "5"}}});
+        let rate = json!({"type": "Pods", "pods": {"metric": {"name": "rate"},
+            "target": {"type": "AverageValue", "averageValue": "5"}}});
+        let (more, less) = ("100m", "10m");
+        let fine = "ValidMetricFound";
+        let cases: [(_, Vec<&Value>, Option<i32>, _, [&str; 2]); 6] = [
+            (more, vec![&cpu], Some(4), fine, ["Resource", "-"]),
+            (less, vec![&cpu], Some(1), fine, ["Resource", "-"]),
+            (more, vec![&queue, &cpu], Some(4), fine, ["", "Resource"]),
+            (
+                less,
+                vec![&queue, &cpu],
+                None,
+                "FailedGetExternalMetric",
+                ["", "Resource"],
+            ),
+            (
+                less,
+                vec![&cpu, &rate],
+                None,
+                "FailedGetPodsMetric",
+                ["Resource", ""],
+            ),
+            (
+                more,
+                vec![&rate, &queue],
+                None,
+                "FailedGetPodsMetric",
+                ["", ""],
+            ),
+        ];
+        let pods = [running("a"), running("b")];
+        for (usage, metrics, expected, reason, types) in cases {
+            let scaler = json!({"spec": {"maxReplicas": 9, "metrics": metrics,
+                "scaleTargetRef": {"kind": "Deployment", "name": "web"}}});
+            let scaler = serde_json::from_value(scaler).unwrap();
+            let reader = Reader {
+                client: &serving(usage),
+                namespace: "ns",
+                selector: "app=web",
+            };
+            let now = Timestamp::from_second(1000).unwrap();
+            let found = evaluate(&scaler, 2, 2, &pods, &reader, now).await;
+            let about = format!("{usage} {metrics:?} {:?}", found.outcome);
+            let replicas = found.outcome.ok().map(|(replicas, _)| replicas);
+            assert_eq!(replicas, expected, "{about}");
+            assert_eq!(found.active.unwrap().1, reason, "{about}");
+            let mut shown = found.statuses.iter().map(|status| status.type_.as_str());
+            let shown = [(); 2].map(|()| shown.next().unwrap_or("-"));
+            assert_eq!(shown, types, "{about}");
+        }
+    }
 
     #[test]
     fn failures_name_the_metric() {
