@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::monitors::{Found, Monitors};
 use super::plan::{self, Dependent, OwnerState, Plan};
-use super::{Absent, Item};
+use super::{Absent, Item, OWNER_PATIENCE};
 use crate::error::{Error, On};
 use crate::kinds::Kind;
 use crate::kit::Kit;
@@ -46,7 +46,13 @@ impl Collector {
         let found = self.monitors.dependents(uid);
         let dependents: Vec<_> = found.iter().map(|found| dependent(found, uid)).collect();
         let api = self.api(item, &kind);
-        match plan::plan(meta, &owners, &dependents) {
+        let plan = plan::plan(meta, &owners, &dependents);
+        if matches!(plan, Plan::SetFree | Plan::Finish) && self.monitors.are_filling() {
+            // Not all dependents may be known: one overlooked would not be set free, but deleted.
+            self.queue.add_after(item.clone(), OWNER_PATIENCE);
+            return Ok(());
+        }
+        match plan {
             Plan::Nothing => Ok(()),
             Plan::CollectDependents => {
                 let staying = found

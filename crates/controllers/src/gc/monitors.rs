@@ -8,6 +8,7 @@ use client::backoff::Backoff;
 use client::informer::Metadata;
 use client::queue::WorkQueue;
 use client::{Informer, Key, Scope};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use kube::core::ApiResource;
@@ -15,7 +16,7 @@ use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Absent, Item, on_change};
+use super::{Absent, Item, SYNC_PATIENCE, on_change};
 use crate::kinds::{self, Kind};
 use crate::kit::Kit;
 
@@ -31,6 +32,7 @@ const IGNORED: [&str; 2] = ["/events", "events.k8s.io/events"];
 
 pub(super) struct Monitor {
     pub kind: Kind,
+    since: Timestamp,
     informer: Informer<Metadata>,
     /// Ends the feeding of the queue when the kind is no longer served.
     stop: CancellationToken,
@@ -132,6 +134,7 @@ impl Monitors {
                 name,
                 Monitor {
                     kind,
+                    since: self.kit.now(),
                     informer,
                     stop,
                 },
@@ -173,6 +176,15 @@ impl Monitors {
         for informer in informers {
             informer.synced().await;
         }
+    }
+
+    /// May a dependent be of a kind that was found only now, and whose cache is still empty?
+    pub fn are_filling(&self) -> bool {
+        let now = self.kit.now();
+        let all = self.all.read();
+        all.values().any(|monitor| {
+            !monitor.informer.is_synced() && is_patient(now.duration_since(monitor.since))
+        })
     }
 
     /// The kind of this name.
@@ -247,6 +259,22 @@ impl Monitors {
     }
 }
 
+/// Is a cache of that age waited for?
+fn is_patient(age: SignedDuration) -> bool {
+    age.unsigned_abs() < SYNC_PATIENCE
+}
+
 fn name_of(resource: &ApiResource) -> Arc<str> {
     format!("{}/{}", resource.group, resource.plural).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_that_does_not_fill_is_not_waited_for_long() {
+        assert!(is_patient(SignedDuration::from_secs(2)));
+        assert!(!is_patient(SignedDuration::from_secs(31)));
+    }
 }
