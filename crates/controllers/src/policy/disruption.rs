@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
 use kube::core::Selector;
@@ -42,6 +42,25 @@ fn selector(budget: &PodDisruptionBudget) -> Option<Selector> {
     Selector::try_from(selector.clone()).ok()
 }
 
+/// What to tell of a pod that is new to several budgets at once: no eviction of it can be granted.
+fn ambiguity(
+    budgets: &[Arc<PodDisruptionBudget>],
+    old: Option<&ObjectMeta>,
+    now: &ObjectMeta,
+) -> Option<String> {
+    if old.is_some_and(|old| old.labels == now.labels) {
+        return None;
+    }
+    let choosing = budgets
+        .iter()
+        .filter(|budget| selector(budget).is_some_and(|selector| selects(&selector, now)));
+    (choosing.count() > 1).then(|| {
+        let (namespace, name) = (now.namespace.as_deref(), now.name.as_deref());
+        let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
+        format!("Pod {namespace:?}/{name:?} matches multiple PodDisruptionBudgets.")
+    })
+}
+
 /// Runs until the shutdown.
 pub(crate) async fn run(kit: Kit) {
     let budgets = kit.informers.get::<PodDisruptionBudget>(Scope::All);
@@ -61,16 +80,21 @@ pub(crate) async fn run(kit: Kit) {
         return;
     }
     kit.follow_own(&budgets, &queue);
-    let all = budgets.store().clone();
+    let (all, recorder) = (budgets.store().clone(), kit.recorder.clone());
     kit.follow_within(GATHER, &pods, &queue, move |change: Change<Pod>| {
         let now = &change.object().metadata;
         let old = change.old().map(|pod| &pod.metadata);
+        let budgets = all.list_in(now.namespace.as_deref().unwrap_or_default());
+        if let Some(message) = ambiguity(&budgets, old, now).filter(|_| !change.is_deleted()) {
+            let reason = "MultiplePodDisruptionBudgets";
+            recorder.on(&**change.object(), EventType::Warning, reason, message);
+        }
         let concerned = |budget: &PodDisruptionBudget| {
             selector(budget).is_some_and(|selector| {
                 selects(&selector, now) || old.is_some_and(|old| selects(&selector, old))
             })
         };
-        all.list_in(now.namespace.as_deref().unwrap_or_default())
+        budgets
             .into_iter()
             .filter(|budget| concerned(budget))
             .map(|budget| Key::of(&*budget))
@@ -381,6 +405,29 @@ mod tests {
 
     fn five() -> Owners {
         [("o".to_owned(), Ok(Some(("o".to_owned(), 5))))].into()
+    }
+
+    #[test]
+    fn a_pod_of_several_budgets_is_told_of_once() {
+        let budget = |value: &str| {
+            let selector = json!({"matchLabels": {"app": value}});
+            Arc::new(budget(json!({ "selector": selector }), json!({})))
+        };
+        let labels = |text: &str| pod(&format!("p Running {text}")).metadata;
+        let (web, other) = (labels("app=web"), labels("app=other"));
+        let twice = [budget("web"), budget("web"), budget("other")];
+        let cases = [
+            (&twice[..], None, &web, true),
+            (&twice[..], Some(&web), &web, false),
+            (&twice[..], Some(&other), &web, true),
+            (&twice[..], Some(&web), &other, false),
+            (&twice[1..], None, &web, false),
+        ];
+        for (budgets, old, now, expected) in cases {
+            let found = ambiguity(budgets, old, now);
+            let message = "Pod \"ns\"/\"p\" matches multiple PodDisruptionBudgets.";
+            assert_eq!(found.as_deref(), expected.then_some(message));
+        }
     }
 
     #[test]
