@@ -163,6 +163,20 @@ pub(super) fn owners(
     (wanted != held).then_some(wanted)
 }
 
+/// Is the claim to go with the set or its pods by the policy, but somebody else controls it?
+pub(super) fn is_disputed(set: &StatefulSet, pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
+    let spec = set.spec.as_ref();
+    let policy = spec.and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
+    let goes = policy.is_some_and(|policy| {
+        [&policy.when_deleted, &policy.when_scaled]
+            .into_iter()
+            .any(|when| when.as_deref() == Some("Delete"))
+    });
+    let ours = [&set.metadata.uid, &pod.metadata.uid];
+    goes && controller_of(&claim.metadata)
+        .is_some_and(|owner| !ours.contains(&&Some(owner.uid.clone())))
+}
+
 /// Does the claim still belong to a former pod of this name, with which it is about to go?
 pub(super) fn is_stale(claim: &PersistentVolumeClaim, pod_name: &str) -> bool {
     let references = claim.metadata.owner_references.iter().flatten();

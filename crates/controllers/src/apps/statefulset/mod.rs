@@ -264,6 +264,14 @@ impl Controller {
                 if held.metadata.deletion_timestamp.is_some() {
                     continue;
                 }
+                if identity::is_disputed(set, pod, &held) {
+                    let message = format!(
+                        "PersistentVolumeClaim {name} has a conflicting owner that controls it, the retention policy is ignored for this claim"
+                    );
+                    self.kit
+                        .recorder
+                        .on(set, EventType::Warning, "ConflictingController", message);
+                }
                 let Some(owners) = identity::owners(set, pod, condemned, &held) else {
                     continue;
                 };

@@ -315,6 +315,18 @@ fn claims_go_with_whom_the_policy_says() {
         let uids = found.map(|all| all.into_iter().map(|one| one.uid).collect::<Vec<_>>());
         assert_eq!(uids, expected, "{deleted} {scaled} {condemned} {owner:?}");
     }
+    let disputed = [
+        (delete, retain, foreign, true),
+        (retain, delete, foreign, true),
+        (retain, retain, foreign, false),
+        (delete, delete, of_set, false),
+        (delete, delete, of_pod, false),
+        (delete, delete, None, false),
+    ];
+    for (deleted, scaled, owner, expected) in disputed {
+        let found = identity::is_disputed(&policy(deleted, scaled), &pod, &claim(owner));
+        assert_eq!(found, expected, "{deleted} {scaled} {owner:?}");
+    }
     let mut left = claim(of_pod);
     left.metadata.owner_references.as_mut().unwrap()[0].name = "s-0".to_owned();
     assert!(identity::is_stale(&left, "s-0"));
