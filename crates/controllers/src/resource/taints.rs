@@ -82,23 +82,30 @@ fn deadline(claim: &ResourceClaim, taints: &Taints, now: Timestamp) -> Option<Ti
         let tolerations = result.tolerations.as_deref().unwrap_or_default();
         let ends = taints.get(&device)?.iter().filter_map(|taint| {
             let since = taint.time_added.as_ref().map_or(now, |time| time.0);
-            let mut matching = tolerations
+            let matching = tolerations
                 .iter()
-                .filter(|toleration| tolerates(toleration, taint))
-                .peekable();
-            if matching.peek().is_none() {
-                return Some(since);
-            }
-            // Tolerated for good, unless all that match say for how long: the longest counts.
-            let mut longest = 0;
+                .filter(|toleration| tolerates(toleration, taint));
+            // Tolerated for good, unless all that match say for how long: the shortest counts.
+            let mut shortest = None;
             for toleration in matching {
-                longest = longest.max(toleration.toleration_seconds?.max(0));
+                let seconds = toleration.toleration_seconds?.max(0);
+                shortest = Some(shortest.map_or(seconds, |least: i64| least.min(seconds)));
             }
-            since.checked_add(SignedDuration::from_secs(longest)).ok()
+            let stay = SignedDuration::from_secs(shortest.unwrap_or_default());
+            since.checked_add(stay).ok()
         });
         ends.min()
     });
     of_result.min()
+}
+
+/// May this very pod use the claim? One before it, or after it, may have had its name.
+fn is_reserved(claim: &ResourceClaim, pod: &Pod) -> bool {
+    let status = claim.status.as_ref();
+    let mut reserved = status
+        .into_iter()
+        .flat_map(|status| status.reserved_for.iter().flatten());
+    reserved.any(|one| one.resource == "pods" && Some(&one.uid) == pod.metadata.uid.as_ref())
 }
 
 struct Controller {
@@ -198,6 +205,7 @@ impl Controller {
                 .get(&key.namespace, &claim_name(&pod, claim)?)
         });
         let Some(at) = claims
+            .filter(|claim| is_reserved(claim, &pod))
             .filter_map(|claim| deadline(&claim, &taints, now))
             .min()
         else {
@@ -270,6 +278,8 @@ mod tests {
         let a_while = json!([{"key": "broken", "value": "yes", "tolerationSeconds": 500}]);
         let wrong = json!([{"key": "broken", "value": "no"}]);
         let both = json!([{"operator": "Exists", "tolerationSeconds": 5}, {"operator": "Exists"}]);
+        let several = json!([{"operator": "Exists", "tolerationSeconds": 50},
+            {"operator": "Exists", "tolerationSeconds": 5}]);
         let cases = [
             (taint("NoExecute"), json!([]), at(600)),
             (taint("NoSchedule"), json!([]), None),
@@ -278,6 +288,7 @@ mod tests {
             (taint("NoExecute"), a_while, at(1_100)),
             (taint("NoExecute"), wrong, at(600)),
             (taint("NoExecute"), both, None),
+            (taint("NoExecute"), several, at(605)),
         ];
         for (tainted, tolerations, expected) in cases {
             let taints = taints(&[slice(1, tainted.clone())]);
@@ -289,5 +300,22 @@ mod tests {
             renewed.is_empty(),
             "an older generation of the pool does not count"
         );
+    }
+
+    #[test]
+    fn a_claim_is_reserved_for_one_pod_not_for_its_name() {
+        let pod = crate::testing::pod("p Running");
+        let cases = [
+            ("uid-p", "pods", true),
+            ("other", "pods", false),
+            ("uid-p", "podgroups", false),
+        ];
+        for (uid, resource, expected) in cases {
+            let mut claim = claim(json!([]));
+            let reserved = json!([{"resource": resource, "name": "p", "uid": uid}]);
+            let status = claim.status.as_mut().unwrap();
+            status.reserved_for = serde_json::from_value(reserved).unwrap();
+            assert_eq!(is_reserved(&claim, &pod), expected, "{uid} {resource}");
+        }
     }
 }
