@@ -100,7 +100,7 @@ impl Controller {
             return Ok(Requeue::After(wait));
         }
         if set.metadata.deletion_timestamp.is_some() {
-            return Ok(Requeue::OnChange);
+            return self.report(key, &set, &selector).await;
         }
         let collisions = set
             .status
@@ -165,6 +165,33 @@ impl Controller {
         )
         .await?;
         Ok(requeue(plan.again))
+    }
+
+    /// A set that is being deleted makes and deletes nothing, not even revisions, and says what is
+    /// left.
+    async fn report(
+        &self,
+        key: &Key,
+        set: &StatefulSet,
+        selector: &Selector,
+    ) -> Result<Requeue, Error> {
+        let names = set.status.as_ref().and_then(|status| {
+            Some(Revisions {
+                current: status.current_revision.as_deref()?,
+                update: status.update_revision.as_deref()?,
+            })
+        });
+        let Some(names) = names else {
+            return Ok(Requeue::OnChange);
+        };
+        let mut pods = owner::claimed(&self.kit, set, selector, self.pods.store()).await?;
+        pods.retain(|pod| identity::ordinal(set, pod).is_some());
+        let plan = plan::plan(set, &pods, names, self.kit.now());
+        let api: Api<StatefulSet> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+        match write::status(&api, set, &set.status, &Some(plan.status)).await {
+            Err(error) if !(error.is_conflict() || error.is_not_found()) => Err(error),
+            _ => Ok(requeue(plan.again)),
+        }
     }
 
     async fn execute(
