@@ -549,3 +549,20 @@ fn success_policies() {
         assert_eq!(message, expected, "{name}");
     }
 }
+
+#[test]
+fn a_job_that_is_being_deleted_counts_but_holds_nothing() {
+    let mut world = World::new(json!({"completions": 3, "parallelism": 3, "backoffLimit": 6}));
+    world.step();
+    world.end("p1", "Succeeded", 0);
+    world.end("p2", "Failed", 1);
+    world.job.metadata.deletion_timestamp =
+        serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    assert_eq!(world.step(), (0, 0), "makes and deletes nothing");
+    let held = world.pods.iter().filter(|pod| super::is_tracked(pod));
+    assert_eq!(held.count(), 0);
+    world.step();
+    let status = world.job.status.clone().unwrap();
+    let counts = (status.active, status.succeeded, status.failed);
+    assert_eq!(counts, (Some(1), Some(1), Some(1)));
+}
