@@ -77,6 +77,16 @@ pub(crate) const ENTRIES: &[Entry] = &[
         start: |kit, _| Box::pin(core::namespace_defaults::run_service_account(kit)),
     },
     Entry {
+        name: "serviceaccount-token-controller",
+        account: "service-account-controller",
+        component: "serviceaccount-token-controller",
+        // Under the manager's own identity, as upstream: only that may ask for any account's token.
+        start: |mut kit, config| {
+            kit.client = config.context.client.clone();
+            Box::pin(core::account_tokens::run(kit, config.root_ca_pem.clone()))
+        },
+    },
+    Entry {
         name: "root-ca-certificate-publisher-controller",
         account: "root-ca-cert-publisher",
         component: "root-ca-cert-publisher",

@@ -143,6 +143,17 @@ pub(crate) async fn claimed<K: Owner, D: Namespaced>(
     selector: &Selector,
     dependents: &Store<D>,
 ) -> Result<Vec<Arc<D>>, Error> {
+    claimed_of(kit, owner, selector, dependents, |_| true).await
+}
+
+/// As [`claimed`], leaving alone all but those of which `concerns` is true.
+pub(crate) async fn claimed_of<K: Owner, D: Namespaced>(
+    kit: &Kit,
+    owner: &K,
+    selector: &Selector,
+    dependents: &Store<D>,
+    concerns: impl Fn(&D) -> bool,
+) -> Result<Vec<Arc<D>>, Error> {
     let meta = owner.meta();
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     let api: Api<D> = Api::namespaced(kit.client.clone(), namespace);
@@ -150,7 +161,7 @@ pub(crate) async fn claimed<K: Owner, D: Namespaced>(
     let mut confirmed = false;
     let owned = dependents.owned_by(meta.uid.as_deref().unwrap_or_default());
     for dependent in owned.into_iter().chain(dependents.orphans_in(namespace)) {
-        if dependent.meta().namespace != meta.namespace {
+        if dependent.meta().namespace != meta.namespace || !concerns(&dependent) {
             continue;
         }
         match claim(meta, selector, dependent.meta()) {

@@ -8,7 +8,9 @@ use client::Key;
 use client::events::EventType;
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, PodCondition, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{
+    ContainerStatus, ObjectReference, Pod, PodCondition, PodTemplateSpec,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Api;
 use kube::api::PostParams;
@@ -227,18 +229,6 @@ fn deletion_order(a: &Pod, b: &Pod, now: Timestamp, crowd: &impl Fn(&Pod) -> usi
             .and_then(|all| all.get(DELETION_COST)?.parse::<i32>().ok())
             .unwrap_or_default()
     };
-    let restarts = |pod: &Pod| {
-        let statuses = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.container_statuses.as_deref());
-        statuses
-            .unwrap_or_default()
-            .iter()
-            .map(|container| container.restart_count)
-            .max()
-            .unwrap_or_default()
-    };
     let created = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
     assigned(a)
         .cmp(&assigned(b))
@@ -250,6 +240,30 @@ fn deletion_order(a: &Pod, b: &Pod, now: Timestamp, crowd: &impl Fn(&Pod) -> usi
         .then_with(|| restarts(b).cmp(&restarts(a)))
         .then_with(|| younger_first(created(a), created(b), now))
         .then_with(|| a.metadata.uid.cmp(&b.metadata.uid))
+}
+
+/// Most restarts of one container, and of one sidecar.
+fn restarts(pod: &Pod) -> (i32, i32) {
+    let Some(status) = &pod.status else {
+        return (0, 0);
+    };
+    let sidecars: Vec<&str> = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten())
+        .filter(|container| container.restart_policy.as_deref() == Some("Always"))
+        .map(|container| container.name.as_str())
+        .collect();
+    let most = |statuses: &Option<Vec<ContainerStatus>>, counts: &dyn Fn(&str) -> bool| {
+        let counted = statuses.iter().flatten().filter(|one| counts(&one.name));
+        counted.map(|one| one.restart_count).max().unwrap_or(0)
+    };
+    (
+        most(&status.container_statuses, &|_| true),
+        most(&status.init_container_statuses, &|name| {
+            sidecars.contains(&name)
+        }),
+    )
 }
 
 /// Orders by age in powers of two, so that about equally old pods are not always taken from the

@@ -8,11 +8,13 @@ use client::informer::Store;
 use client::{Change, Key, Scope};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
 use kube::{Api, Resource};
 use serde_json::json;
 
-use crate::error::Error;
+use crate::error::{Error, On};
 use crate::kit::Kit;
+use crate::owner::controller_of;
 use crate::pods::is_terminal;
 use crate::storage::claims_of;
 use crate::write::{self, Known};
@@ -42,18 +44,44 @@ fn claims(pod: &Pod) -> Vec<String> {
     all.map(|(_, claim)| claim).collect()
 }
 
-/// Is there a pod that has, or may yet get, the claim mounted?
-fn is_claimed(pods: &Store<Pod>, claim: &PersistentVolumeClaim) -> bool {
-    let name = claim.metadata.name.as_deref().unwrap_or_default();
+/// Has the pod the claim mounted, or may it yet? A claim that only has the name of one of the pod's
+/// ephemeral volumes is not it.
+fn is_user(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
+    let Some(spec) = &pod.spec else {
+        return false;
+    };
+    let bound = spec.node_name.as_ref().is_some_and(|node| !node.is_empty());
+    let owner = controller_of(&claim.metadata).map(|owner| &owner.uid);
+    let owned = owner.is_some_and(|uid| Some(uid) == pod.metadata.uid.as_ref());
+    bound
+        && !is_terminal(pod)
+        && claims_of(pod).iter().any(|(volume, used)| {
+            let mut volumes = spec.volumes.iter().flatten();
+            let ephemeral =
+                volumes.any(|one| one.name == *volume && one.persistent_volume_claim.is_none());
+            Some(used) == claim.metadata.name.as_ref() && (owned || !ephemeral)
+        })
+}
+
+/// Is there such a pod? The cache may be behind, and data is lost for good: that there is none, the
+/// API has to say.
+async fn is_claimed(
+    kit: &Kit,
+    pods: &Store<Pod>,
+    claim: &PersistentVolumeClaim,
+) -> Result<bool, Error> {
     let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
-    pods.list_in(namespace).iter().any(|pod| {
-        let bound = pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.node_name.as_deref())
-            .is_some_and(|node| !node.is_empty());
-        bound && !is_terminal(pod) && claims(pod).iter().any(|used| used == name)
-    })
+    if pods
+        .list_in(namespace)
+        .iter()
+        .any(|pod| is_user(pod, claim))
+    {
+        return Ok(true);
+    }
+    let api: Api<Pod> = Api::namespaced(kit.client.clone(), namespace);
+    let listed = api.list(&ListParams::default()).await;
+    let listed = listed.on("list", "pods", || Key::new(namespace, ""))?;
+    Ok(listed.items.iter().any(|pod| is_user(pod, claim)))
 }
 
 pub(crate) async fn settle<K: Known>(
@@ -98,12 +126,9 @@ pub(crate) async fn run_claims(kit: Kit) {
             };
             let api: Api<PersistentVolumeClaim> =
                 Api::namespaced(kit.client.clone(), &key.namespace);
-            settle(
-                &api,
-                &*claim,
-                finalizers(claim.meta(), CLAIM, || is_claimed(pods.store(), &claim)),
-            )
-            .await
+            let in_use = claim.metadata.deletion_timestamp.is_some()
+                && is_claimed(&kit, pods.store(), &claim).await?;
+            settle(&api, &*claim, finalizers(claim.meta(), CLAIM, || in_use)).await
         }
     })
     .await;
@@ -178,5 +203,35 @@ mod tests {
         )
         .unwrap();
         assert_eq!(claims(&pod), ["data", "p-b"]);
+    }
+
+    #[test]
+    fn who_uses_a_claim() {
+        let pod = |node: &str, phase: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"},
+                "status": {"phase": phase},
+                "spec": {"nodeName": node, "containers": [], "volumes": [
+                    {"name": "a", "persistentVolumeClaim": {"claimName": "data"}},
+                    {"name": "b", "ephemeral": {}}]}}))
+            .unwrap()
+        };
+        let claim = |name: &str, owner: &str| -> PersistentVolumeClaim {
+            serde_json::from_value(json!({"metadata": {"name": name, "ownerReferences": [
+                {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": owner, "controller": true}]}}))
+            .unwrap()
+        };
+        let cases = [
+            ("n", "Running", "data", "x", true),
+            ("n", "Pending", "data", "x", true),
+            ("n", "Succeeded", "data", "x", false),
+            ("", "Pending", "data", "x", false),
+            ("n", "Running", "other", "x", false),
+            ("n", "Running", "p-b", "u", true),
+            ("n", "Running", "p-b", "x", false),
+        ];
+        for (node, phase, name, owner, expected) in cases {
+            let found = is_user(&pod(node, phase), &claim(name, owner));
+            assert_eq!(found, expected, "{node} {phase} {name} {owner}");
+        }
     }
 }

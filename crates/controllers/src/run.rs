@@ -14,7 +14,8 @@ use crate::node::NodeNetwork;
 
 /// What the controllers are run with.
 pub struct Config {
-    /// The process's caches, clock, events; its client is used for reads only.
+    /// The process's caches, clock, events; its client is used for reads, and where a
+    /// controller works under the manager's own identity.
     pub context: Context,
     /// A client for each controller by its ServiceAccount's name (`deployment-controller`), so that
     /// each writes under its own identity and its own RBAC.

@@ -3,11 +3,15 @@
 //!
 //! Everything that cannot be satisfied is there at once, and all controllers run. The test goes on
 //! until those that must not give up have tried often enough; by then a loop would have tried
-//! without end.
+//! without end. What is refused is refused by quota, by a policy (403) and by a webhook that nobody
+//! answers (500).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -16,6 +20,7 @@ use k8s_openapi::api::core::v1::{
     ResourceQuota, Service,
 };
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -26,7 +31,10 @@ const TRIES: usize = 8;
 /// wrote is a change too.
 const AT_LEAST: Duration = Duration::from_millis(300);
 /// Writes of one account in all that time: tries, statuses, events. A loop makes thousands.
-const MOST: usize = 150;
+const MOST: usize = 400;
+/// Pods or Jobs of one that makes them again and again: those of the first look, and of a second one
+/// at most, since the next comes ten seconds or a minute later.
+const RUNAWAY: usize = 6;
 
 fn template(app: &str) -> Value {
     json!({"metadata": {"labels": {"app": app}}, "spec": {"containers": [{"name": "c", "image": "a"}]}})
@@ -76,6 +84,123 @@ async fn refused_by_quota(cluster: &Cluster) {
     cluster
         .create::<CronJob>("default", named("cron", cron))
         .await;
+}
+
+/// What is made for others, and only that, is refused in these namespaces.
+const REFUSING: [&str; 2] = ["denied", "unanswered"];
+
+/// Everything that makes objects, where every object made for another is refused.
+async fn refused_by_admission(cluster: &Cluster) {
+    for name in REFUSING {
+        let namespace = json!({"metadata": {"name": name, "labels": {"refuse": name}}});
+        cluster.create::<Namespace>("", namespace).await;
+        cluster
+            .wait::<k8s_openapi::api::core::v1::ServiceAccount>(name, |all| !all.is_empty())
+            .await;
+    }
+    let made = "has(object.metadata.ownerReferences) && size(object.metadata.ownerReferences) > 0";
+    let everything = json!([{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["*"]}]);
+    let within = |name: &str| json!({"matchLabels": {"refuse": name}});
+    let policy = json!({"metadata": {"name": "denied"}, "spec": {
+        "matchConstraints": {"resourceRules": everything},
+        "validations": [{"expression": format!("!({made})"), "message": "not here", "reason": "Forbidden"}]}});
+    cluster
+        .create::<ValidatingAdmissionPolicy>("", policy)
+        .await;
+    let binding = json!({"metadata": {"name": "denied"}, "spec": {"policyName": "denied",
+        "validationActions": ["Deny"], "matchResources": {"namespaceSelector": within("denied")}}});
+    cluster
+        .create::<ValidatingAdmissionPolicyBinding>("", binding)
+        .await;
+    let webhook = json!({"metadata": {"name": "unanswered"}, "webhooks": [{
+        "name": "unanswered.example.com", "failurePolicy": "Fail", "sideEffects": "None",
+        "admissionReviewVersions": ["v1"], "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "rules": everything, "namespaceSelector": within("unanswered"),
+        "matchConditions": [{"name": "made", "expression": made}]}]});
+    cluster
+        .create::<ValidatingWebhookConfiguration>("", webhook)
+        .await;
+    for (namespace, code) in REFUSING.into_iter().zip([403, 500]) {
+        until_refused(cluster, namespace, code).await;
+        makers(cluster, namespace).await;
+    }
+}
+
+/// Tries until admission refuses.
+async fn until_refused(cluster: &Cluster, namespace: &str, code: u16) {
+    let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}]);
+    let made = json!({"metadata": {"name": "made", "ownerReferences": owner}});
+    let made: ConfigMap = serde_json::from_value(made).unwrap();
+    let trial = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let mut last = None;
+    for _ in 0..1_000 {
+        match cluster
+            .api::<ConfigMap>(namespace)
+            .create(&trial, &made)
+            .await
+        {
+            Err(kube::Error::Api(status)) if status.code == code => return,
+            other => last = Some(other),
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("{last:?}");
+}
+
+async fn makers(cluster: &Cluster, namespace: &str) {
+    let named = |name: &str, spec: Value| json!({"metadata": {"name": name}, "spec": spec});
+    let spec = |app: &str| json!({"selector": selector(app), "template": template(app)});
+    let deployment = named("deployment", spec("deployment"));
+    cluster.create::<Deployment>(namespace, deployment).await;
+    let controller = json!({"selector": {"app": "controller"}, "template": template("controller")});
+    cluster
+        .create::<ReplicationController>(namespace, named("controller", controller))
+        .await;
+    cluster
+        .create::<StatefulSet>(namespace, named("set", spec("set")))
+        .await;
+    cluster
+        .create::<DaemonSet>(namespace, named("daemons", spec("daemons")))
+        .await;
+    let mut pod = template("job");
+    pod["spec"]["restartPolicy"] = json!("Never");
+    let job = json!({"template": pod});
+    cluster
+        .create::<Job>(namespace, named("job", job.clone()))
+        .await;
+    let cron = json!({"schedule": "@every 1s", "jobTemplate": {"spec": job}});
+    cluster
+        .create::<CronJob>(namespace, named("cron", cron))
+        .await;
+    let service = json!({"selector": {"app": "pod"}, "ports": [{"port": 80}]});
+    cluster
+        .create::<Service>(namespace, named("service", service))
+        .await;
+    let pod = json!({"metadata": {"name": "pod", "labels": {"app": "pod"}}, "spec": {
+        "containers": [{"name": "c", "image": "unbound"}],
+        "volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}}}]}});
+    cluster.create::<Pod>(namespace, pod).await;
+}
+
+/// Jobs whose pods end badly as soon as they are there, and a CronJob that makes such at every turn.
+async fn runaways(cluster: &Cluster) {
+    cluster
+        .create::<Namespace>("", json!({"metadata": {"name": "runaway"}}))
+        .await;
+    cluster
+        .wait::<k8s_openapi::api::core::v1::ServiceAccount>("runaway", |all| !all.is_empty())
+        .await;
+    let failing =
+        json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "fail"}]}});
+    let job = json!({"metadata": {"name": "job"}, "spec": {"backoffLimit": 1_000_000, "parallelism": 3, "completions": 3, "template": failing}});
+    cluster.create::<Job>("runaway", job).await;
+    let cron = json!({"metadata": {"name": "cron"}, "spec": {"schedule": "@every 1s",
+        "jobTemplate": {"spec": {"backoffLimit": 0, "template": failing}}}});
+    cluster.create::<CronJob>("runaway", cron).await;
 }
 
 /// What refers to something that is not there, or belongs to somebody else.
@@ -144,26 +269,53 @@ async fn what_cannot_be_satisfied_is_tried_less_and_less_often() {
     refused_by_quota(&cluster).await;
     without_what_they_need(&cluster).await;
     in_a_namespace_that_goes(&cluster).await;
+    refused_by_admission(&cluster).await;
+    runaways(&cluster).await;
     // Those who may not give up, by what they try.
-    let persistent = [
-        (
-            "replicaset-controller",
-            "POST /api/v1/namespaces/default/pods",
-        ),
-        (
-            "replication-controller",
-            "POST /api/v1/namespaces/default/pods",
-        ),
+    let makers = [
+        ("replicaset-controller", "default", "api/v1", "pods"),
+        ("replication-controller", "*", "api/v1", "pods"),
+        ("statefulset-controller", "default", "api/v1", "pods"),
+        ("daemon-set-controller", "default", "api/v1", "pods"),
+        ("job-controller", "*", "api/v1", "pods"),
+        ("deployment-controller", "", "apis/apps/v1", "replicasets"),
         (
             "statefulset-controller",
-            "POST /api/v1/namespaces/default/pods",
+            "",
+            "apis/apps/v1",
+            "controllerrevisions",
         ),
         (
             "daemon-set-controller",
-            "POST /api/v1/namespaces/default/pods",
+            "",
+            "apis/apps/v1",
+            "controllerrevisions",
         ),
-        ("job-controller", "POST /api/v1/namespaces/default/pods"),
+        ("cronjob-controller", "", "apis/batch/v1", "jobs"),
+        (
+            "ephemeral-volume-controller",
+            "",
+            "api/v1",
+            "persistentvolumeclaims",
+        ),
+        (
+            "endpointslice-controller",
+            "",
+            "apis/discovery.k8s.io/v1",
+            "endpointslices",
+        ),
     ];
+    let mut persistent: Vec<(&str, String)> = Vec::new();
+    for (account, place, root, plural) in makers {
+        let places = match place {
+            "*" => vec!["default", REFUSING[0], REFUSING[1]],
+            "" => REFUSING.to_vec(),
+            one => vec![one],
+        };
+        for place in places {
+            persistent.push((account, format!("POST /{root}/namespaces/{place}/{plural}")));
+        }
+    }
     let tries = |writes: &[crate::mortal::Write], account: &str, what: &str| {
         let own = writes.iter();
         let own = own.filter(|w| w.account == account && w.what == what);
@@ -183,7 +335,7 @@ async fn what_cannot_be_satisfied_is_tried_less_and_less_often() {
         *counts.entry((&write.account, &write.what)).or_default() += 1;
     }
     assert!(waited.is_ok(), "somebody gave up: {counts:#?}");
-    for (account, what) in persistent {
+    for (account, what) in &persistent {
         let tries = tries(&writes, account, what);
         // Two pods are asked for where two are wanted: a try is what comes of one look.
         let took = tries[TRIES - 1] - tries[0];
@@ -200,18 +352,48 @@ async fn what_cannot_be_satisfied_is_tried_less_and_less_often() {
         let own: Vec<_> = counts.iter().filter(|((a, _), _)| a == account).collect();
         assert!(*count <= MOST, "{account} wrote {count} times: {own:#?}");
     }
-    // What is wrong is said once, and counted.
+    for (account, what) in [
+        ("job-controller", "POST /api/v1/namespaces/runaway/pods"),
+        (
+            "cronjob-controller",
+            "POST /apis/batch/v1/namespaces/runaway/jobs",
+        ),
+    ] {
+        let made = tries(&writes, account, what).len();
+        assert!((1..=RUNAWAY).contains(&made), "{what}: {made} times");
+    }
+    is_said(
+        &cluster,
+        "default",
+        &["controller", "set", "daemons", "job"],
+    )
+    .await;
+    let refused = [
+        "deployment",
+        "controller",
+        "set",
+        "daemons",
+        "job",
+        "cron",
+        "service",
+        "pod",
+    ];
+    for namespace in REFUSING {
+        is_said(&cluster, namespace, &refused).await;
+    }
+    cluster.stop().await;
+}
+
+/// What is wrong with each is said once, and counted.
+async fn is_said(cluster: &Cluster, namespace: &str, about: &[&str]) {
+    let complains = |event: &Event| event.type_.as_deref() == Some("Warning");
     let events = cluster
-        .wait::<Event>("default", |events| {
-            let refused = |name: &str| {
+        .wait::<Event>(namespace, |events| {
+            about.iter().all(|name| {
                 events.iter().any(|event| {
-                    event.reason.as_deref() == Some("FailedCreate")
-                        && event.involved_object.name.as_deref() == Some(name)
+                    complains(event) && event.involved_object.name.as_deref() == Some(*name)
                 })
-            };
-            ["controller", "set", "daemons", "job"]
-                .iter()
-                .all(|name| refused(name))
+            })
         })
         .await;
     let mut said: BTreeMap<(String, String), usize> = BTreeMap::new();
@@ -223,5 +405,4 @@ async fn what_cannot_be_satisfied_is_tried_less_and_less_often() {
     for ((about, reason), count) in said {
         assert!(count <= 11, "{reason} of {about} in {count} events");
     }
-    cluster.stop().await;
 }

@@ -1,9 +1,13 @@
 //! Namespaces, the garbage collector, and pods nobody looks after.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::authentication::v1::TokenReview;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, ServiceAccount};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, PostParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -172,5 +176,132 @@ async fn a_pod_deleted_before_it_had_a_node_goes() {
         .await
         .unwrap();
     cluster.wait::<Pod>("default", <[Pod]>::is_empty).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_namespace_takes_along_kinds_of_lesser_versions_and_waits_for_servers_that_are_away() {
+    let cluster = Cluster::start().await;
+    for (plural, kind, version) in [
+        ("widgets", "Widget", "v1"),
+        ("gadgets", "Gadget", "v1alpha1"),
+    ] {
+        let definition = json!({"metadata": {"name": format!("{plural}.example.com")}, "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": plural, "kind": kind},
+            "versions": [{"name": version, "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+        cluster
+            .create::<CustomResourceDefinition>("", definition)
+            .await;
+    }
+    cluster
+        .wait::<CustomResourceDefinition>("", |all| {
+            let established = all.iter().filter(|one| {
+                let conditions = one.status.clone().and_then(|status| status.conditions);
+                conditions
+                    .unwrap_or_default()
+                    .iter()
+                    .any(|condition| condition.type_ == "Established" && condition.status == "True")
+            });
+            established.count() == 2
+        })
+        .await;
+    cluster
+        .create::<Namespace>("", json!({"metadata": {"name": "team"}}))
+        .await;
+    let kind = GroupVersionKind::gvk("example.com", "v1alpha1", "Gadget");
+    let kind = ApiResource::from_gvk_with_plural(&kind, "gadgets");
+    let gadgets: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), "team", &kind);
+    let gadget = DynamicObject::new("g", &kind);
+    gadgets
+        .create(&PostParams::default(), &gadget)
+        .await
+        .unwrap();
+    let away = json!({"metadata": {"name": "v1.away.example"}, "spec": {
+        "group": "away.example", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10,
+        "insecureSkipTLSVerify": true, "service": {"namespace": "default", "name": "away"}}});
+    cluster.create::<APIService>("", away).await;
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    namespaces
+        .delete("team", &DeleteParams::default())
+        .await
+        .unwrap();
+    let team = |all: &[Namespace]| {
+        let mut all = all.iter();
+        all.find(|one| one.metadata.name.as_deref() == Some("team"))
+            .cloned()
+    };
+    cluster
+        .wait::<Namespace>("", |all| {
+            let status = team(all).and_then(|team| team.status).unwrap_or_default();
+            let mut conditions = status.conditions.iter().flatten();
+            conditions.any(|condition| {
+                condition.reason.as_deref() == Some("DiscoveryFailed")
+                    && condition.message.as_deref().is_some_and(|message| {
+                        message.contains("stale GroupVersion discovery: away.example/v1")
+                    })
+            })
+        })
+        .await;
+    let services: Api<APIService> = Api::all(cluster.client.clone());
+    services
+        .delete("v1.away.example", &DeleteParams::default())
+        .await
+        .unwrap();
+    cluster
+        .wait::<Namespace>("", |all| team(all).is_none())
+        .await;
+    let left = gadgets.list(&Default::default()).await.unwrap();
+    assert!(left.items.is_empty(), "{:?}", left.items);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_secret_asks_for_a_lasting_token_and_goes_with_its_account() {
+    let cluster = Cluster::start().await;
+    let account = json!({"metadata": {"name": "robot"}, "secrets": [{"name": "second"}]});
+    cluster.create::<ServiceAccount>("default", account).await;
+    for name in ["first", "second"] {
+        let secret = json!({
+            "metadata": {"name": name,
+                "annotations": {"kubernetes.io/service-account.name": "robot"}},
+            "type": "kubernetes.io/service-account-token",
+        });
+        cluster.create::<Secret>("default", secret).await;
+    }
+    let filled = cluster
+        .wait::<Secret>("default", |all| {
+            all.len() == 2
+                && all.iter().all(|one| {
+                    let data = one.data.clone().unwrap_or_default();
+                    ["ca.crt", "namespace", "token"]
+                        .iter()
+                        .all(|key| data.contains_key(*key))
+                })
+        })
+        .await;
+    let token = &filled[0].data.as_ref().unwrap()["token"].0;
+    let review = json!({"spec": {"token": String::from_utf8_lossy(token)}});
+    let reviews: Api<TokenReview> = Api::all(cluster.client.clone());
+    let review = reviews
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(review).unwrap(),
+        )
+        .await
+        .unwrap();
+    let user = review.status.unwrap().user.unwrap_or_default().username;
+    assert_eq!(user.as_deref(), Some("system:serviceaccount:default:robot"));
+    let secrets = cluster.api::<Secret>("default");
+    secrets.delete("second", &Default::default()).await.unwrap();
+    cluster
+        .wait::<ServiceAccount>("default", |all| {
+            all.iter()
+                .all(|account| account.secrets.clone().unwrap_or_default().is_empty())
+        })
+        .await;
+    let accounts = cluster.api::<ServiceAccount>("default");
+    accounts.delete("robot", &Default::default()).await.unwrap();
+    cluster.wait::<Secret>("default", <[_]>::is_empty).await;
     cluster.stop().await;
 }

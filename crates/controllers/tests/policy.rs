@@ -282,13 +282,16 @@ async fn a_quota_counts_custom_resources_while_they_are_defined() {
         }
     };
     cluster.wait("default", used(None)).await;
-    let definition = json!({"metadata": {"name": "widgets.example.com"}, "spec": {
-        "group": "example.com", "scope": "Namespaced",
-        "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
-        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
-    cluster
-        .create::<CustomResourceDefinition>("", definition)
-        .await;
+    // The other kind's version is the one the group prefers, and does not have widgets.
+    for (plural, kind, version) in [("gadgets", "Gadget", "v2"), ("widgets", "Widget", "v1")] {
+        let definition = json!({"metadata": {"name": format!("{plural}.example.com")}, "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": plural, "kind": kind},
+            "versions": [{"name": version, "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+        cluster
+            .create::<CustomResourceDefinition>("", definition)
+            .await;
+    }
     cluster.wait("default", used(Some("0"))).await;
     let kind = GroupVersionKind::gvk("example.com", "v1", "Widget");
     let kind = ApiResource::from_gvk_with_plural(&kind, "widgets");

@@ -384,3 +384,32 @@ async fn a_cron_job_makes_a_job_when_it_is_time() {
         .await;
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn a_stateful_set_that_is_going_says_what_is_left() {
+    let cluster = Cluster::start().await;
+    let set = json!({"metadata": {"name": "db", "finalizers": ["example.com/hold"]}, "spec": {
+        "replicas": 2, "serviceName": "db", "selector": {"matchLabels": {"app": "web"}},
+        "template": template("a")}});
+    cluster.create::<StatefulSet>("default", set).await;
+    let left = |count: i32| {
+        move |all: &[StatefulSet]| {
+            let status = all.first().and_then(|set| set.status.clone());
+            status.is_some_and(|status| {
+                (status.replicas, status.ready_replicas) == (count, Some(count))
+            })
+        }
+    };
+    cluster.wait("default", left(2)).await;
+    let sets = cluster.api::<StatefulSet>("default");
+    sets.delete("db", &Default::default()).await.unwrap();
+    cluster
+        .wait("default", |all: &[StatefulSet]| {
+            all[0].metadata.deletion_timestamp.is_some()
+        })
+        .await;
+    let pods = cluster.api::<Pod>("default");
+    pods.delete("db-1", &Default::default()).await.unwrap();
+    cluster.wait("default", left(1)).await;
+    cluster.stop().await;
+}

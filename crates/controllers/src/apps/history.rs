@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use client::events::EventType;
 use client::informer::Store;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -168,7 +169,12 @@ pub(crate) async fn sync<K: Owner>(
                     Arc::new(live)
                 }
                 Err(error) if error.is_namespace_terminating() => return Ok(None),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let message = format!("Error creating: {}", error.api_message());
+                    kit.recorder
+                        .on(owner, EventType::Warning, "FailedCreate", message);
+                    return Err(error);
+                }
             }
         }
     };
@@ -180,23 +186,33 @@ pub(crate) async fn sync<K: Owner>(
     }))
 }
 
-/// Deletes old revisions beyond the limit, oldest first, but for those in use.
+/// Deletes old revisions beyond the limit, oldest first, but for those in use, which only count
+/// towards the limit if `counts_used`.
 pub(crate) async fn prune(
     kit: &Kit,
     namespace: &str,
     old: &[Arc<ControllerRevision>],
     limit: i32,
+    counts_used: bool,
     in_use: impl Fn(&ControllerRevision) -> bool,
 ) -> Result<(), Error> {
     let api: Api<ControllerRevision> = Api::namespaced(kit.client.clone(), namespace);
-    let unused: Vec<_> = old.iter().filter(|revision| !in_use(revision)).collect();
-    let surplus = unused
-        .len()
-        .saturating_sub(usize::try_from(limit).unwrap_or_default());
-    for revision in unused.into_iter().take(surplus) {
+    for revision in surplus(old, limit, counts_used, in_use) {
         write::delete(&api, &**revision, None, None).await?;
     }
     Ok(())
+}
+
+fn surplus(
+    old: &[Arc<ControllerRevision>],
+    limit: i32,
+    counts_used: bool,
+    in_use: impl Fn(&ControllerRevision) -> bool,
+) -> impl Iterator<Item = &Arc<ControllerRevision>> {
+    let unused: Vec<_> = old.iter().filter(|revision| !in_use(revision)).collect();
+    let counted = if counts_used { old.len() } else { unused.len() };
+    let surplus = counted.saturating_sub(usize::try_from(limit).unwrap_or_default());
+    unused.into_iter().take(surplus)
 }
 
 #[cfg(test)]
@@ -214,6 +230,25 @@ mod tests {
     fn template(image: &str) -> PodTemplateSpec {
         serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "image": image}]}}))
             .unwrap()
+    }
+
+    #[test]
+    fn surplus_revisions() {
+        let old: Vec<_> = (1..=4).map(|number| revision(number, "a")).collect();
+        let cases = [
+            (2, false, vec![1]),
+            (2, true, vec![1, 3]),
+            (0, false, vec![1, 3, 4]),
+            (3, false, vec![]),
+            (3, true, vec![1]),
+        ];
+        for (limit, counts_used, expected) in cases {
+            let in_use = |revision: &ControllerRevision| revision.revision == 2;
+            let numbers: Vec<_> = surplus(&old, limit, counts_used, in_use)
+                .map(|revision| revision.revision)
+                .collect();
+            assert_eq!(numbers, expected, "{limit} {counts_used}");
+        }
     }
 
     #[test]

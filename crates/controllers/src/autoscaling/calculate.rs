@@ -135,7 +135,8 @@ impl Goal<'_> {
     fn usage(&self, samples: &Samples) -> Result<Usage, String> {
         match self {
             Self::Average(target) => {
-                let total: i64 = samples.values().map(|sample| sample.value).sum();
+                let values = samples.values().map(|sample| sample.value);
+                let total = values.fold(0i64, i64::saturating_add);
                 let count = i64::try_from(samples.len()).unwrap_or(i64::MAX).max(1);
                 let value = total / count;
                 Ok(Usage {
@@ -149,7 +150,9 @@ impl Goal<'_> {
                     let pairs = samples.iter();
                     pairs.filter_map(|(name, sample)| Some((sample.value, *requests.get(name)?)))
                 };
-                let total: i64 = known().map(|(value, _)| value).sum();
+                let total = known()
+                    .map(|(value, _)| value)
+                    .fold(0i64, i64::saturating_add);
                 let requested: i64 = known().map(|(_, request)| request).sum();
                 if requested == 0 {
                     return Err("no metrics returned matched known pods".to_owned());
@@ -338,35 +341,54 @@ fn requests(
     for pod in pods {
         let name = pod.metadata.name.clone().unwrap_or_default();
         let Some(spec) = &pod.spec else { continue };
-        let whole = spec
-            .resources
-            .as_ref()
-            .and_then(|resources| amount(resources.requests.as_ref()?.get(resource)?));
-        if let Some(whole) = whole.filter(|_| container.is_none()) {
-            requests.insert(name, whole);
-            continue;
-        }
         let sidecars = spec
             .init_containers
             .iter()
             .flatten()
             .filter(|container| container.restart_policy.as_deref() == Some("Always"));
-        let mut sum = 0i64;
-        for one in spec.containers.iter().chain(sidecars) {
-            if container.is_some_and(|only| only != one.name) {
-                continue;
+        let containers: Vec<_> = spec.containers.iter().chain(sidecars).collect();
+        let whole = spec
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.requests.as_ref())
+            .filter(|_| container.is_none());
+        let request = match (whole, container) {
+            // The pod's own requests, or where it has none of this kind those its containers have.
+            (Some(whole), _) => whole
+                .get(resource)
+                .and_then(amount)
+                .or_else(|| {
+                    let known: Vec<_> = containers
+                        .iter()
+                        .filter_map(|one| request_of(one, resource))
+                        .collect();
+                    (!known.is_empty()).then(|| known.into_iter().fold(0i64, i64::saturating_add))
+                })
+                .ok_or_else(|| format!("missing pod-level request for {resource} in Pod {name}"))?,
+            (None, Some(only)) => {
+                let one = containers.into_iter().find(|one| one.name == only);
+                let one = one.ok_or_else(|| format!("container {only} not found in Pod {name}"))?;
+                needed(one, resource, &name)?
             }
-            let request = request_of(one, resource).ok_or_else(|| {
-                format!(
-                    "missing request for {resource} in container {} of Pod {name}",
-                    one.name
-                )
-            })?;
-            sum = sum.saturating_add(request);
-        }
-        requests.insert(name, sum);
+            (None, None) => {
+                let each = containers
+                    .into_iter()
+                    .map(|one| needed(one, resource, &name));
+                each.sum::<Result<i64, String>>()?
+            }
+        };
+        requests.insert(name, request);
     }
     Ok(requests)
+}
+
+fn needed(container: &Container, resource: &str, pod: &str) -> Result<i64, String> {
+    request_of(container, resource).ok_or_else(|| {
+        format!(
+            "missing request for {resource} in container {} of Pod {pod}",
+            container.name
+        )
+    })
 }
 
 fn request_of(container: &Container, resource: &str) -> Option<i64> {
@@ -537,6 +559,54 @@ mod tests {
         assert_eq!(
             utilization(&[Arc::new(pod)], &[("p0", 100)], 50).unwrap_err(),
             "missing request for cpu in container c of Pod p0"
+        );
+    }
+
+    #[test]
+    fn requests_of_pods_and_of_one_container() {
+        let spec = |whole: Value| {
+            json!([{"metadata": {"name": "p"}, "spec": {
+                "resources": whole,
+                "containers": [{"name": "web", "resources": {"requests": {"cpu": "2"}}}, {"name": "log"}],
+                "initContainers": [
+                    {"name": "init"},
+                    {"name": "side", "restartPolicy": "Always", "resources": {"requests": {"cpu": "500m"}}}],
+            }}])
+        };
+        let null = Value::Null;
+        let cases = [
+            (null.clone(), Some("web"), Ok(2_000)),
+            (null.clone(), Some("side"), Ok(500)),
+            (
+                null.clone(),
+                Some("init"),
+                Err("container init not found in Pod p"),
+            ),
+            (
+                null.clone(),
+                Some("log"),
+                Err("missing request for cpu in container log of Pod p"),
+            ),
+            (
+                null,
+                None,
+                Err("missing request for cpu in container log of Pod p"),
+            ),
+            (json!({"requests": {"cpu": "3"}}), None, Ok(3_000)),
+            (json!({"requests": {"memory": "1Gi"}}), None, Ok(2_500)),
+            (json!({"requests": {"cpu": "3"}}), Some("web"), Ok(2_000)),
+        ];
+        for (whole, container, expected) in cases {
+            let pods: Vec<Arc<Pod>> = serde_json::from_value(spec(whole.clone())).unwrap();
+            let found = requests(&pods, "cpu", container).map(|all| all["p"]);
+            let expected = expected.map_err(str::to_owned);
+            assert_eq!(found, expected, "{whole} {container:?}");
+        }
+        let pods: Vec<Arc<Pod>> =
+            serde_json::from_value(spec(json!({"requests": {"cpu": "3"}}))).unwrap();
+        assert_eq!(
+            requests(&pods, "memory", None).unwrap_err(),
+            "missing pod-level request for memory in Pod p"
         );
     }
 }

@@ -91,6 +91,7 @@ pub(super) async fn evaluate(
     let mut statuses = Vec::new();
     let mut best: Option<(i32, String)> = None;
     let mut failures: Vec<(&'static str, String)> = Vec::new();
+    let mut first_failed = String::new();
     for metric in metrics {
         let (reason, measured) = round.measure(metric).await;
         match measured {
@@ -101,7 +102,14 @@ pub(super) async fn evaluate(
                 }
                 statuses.push(measured.status);
             }
-            Err(why) => failures.push((reason, why)),
+            Err(why) => {
+                if failures.is_empty() {
+                    first_failed = described(metric);
+                }
+                failures.push((reason, why));
+                // Readers match the two lists by position.
+                statuses.push(MetricStatus::default());
+            }
         }
     }
     let enough = best.filter(|(replicas, _)| failures.is_empty() || *replicas >= current);
@@ -115,10 +123,9 @@ pub(super) async fn evaluate(
         (None, Some((reason, why))) => {
             let message = format!("the HPA was unable to compute the replica count: {why}");
             let why = format!(
-                "invalid metrics ({} invalid out of {}), first error is: {}{why}",
+                "invalid metrics ({} invalid out of {}), first error is: {first_failed}{why}",
                 failures.len(),
                 metrics.len(),
-                prefix(reason),
             );
             (Err(why), (false, reason, message))
         }
@@ -135,15 +142,25 @@ pub(super) async fn evaluate(
     }
 }
 
-/// How the sum of failures names a metric's kind.
-fn prefix(reason: &str) -> &'static str {
-    match reason {
-        "FailedGetObjectMetric" => "failed to get object metric value: ",
-        "FailedGetPodsMetric" => "failed to get pods metric value: ",
-        "FailedGetResourceMetric" => "failed to get resource metric value: ",
-        "FailedGetContainerResourceMetric" => "failed to get container resource metric value: ",
-        "FailedGetExternalMetric" => "failed to get external metric value: ",
-        _ => "",
+/// How the sum of failures names a metric.
+fn described(metric: &MetricSpec) -> String {
+    let of = |name: &str, kind: &str| format!("failed to get {name} {kind} metric value: ");
+    let resource = metric.resource.as_ref();
+    let container = metric.container_resource.as_ref();
+    let external = metric.external.as_ref();
+    match metric.type_.as_str() {
+        "Object" => "failed to get object metric value: ".to_owned(),
+        "Pods" => "failed to get pods metric value: ".to_owned(),
+        "Resource" => of(resource.map_or("", |source| &source.name), "resource"),
+        "ContainerResource" => of(
+            container.map_or("", |source| &source.container),
+            "container",
+        ),
+        "External" => of(
+            external.map_or("", |source| &source.metric.name),
+            "external",
+        ),
+        _ => String::new(),
     }
 }
 
@@ -416,5 +433,130 @@ fn average_status(proposal: &Proposal) -> MetricValueStatus {
     MetricValueStatus {
         average_value: Some(written(proposal.value, false)),
         ..MetricValueStatus::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    /// An API with metrics of the pods a and b, of which each uses so much CPU, and no others.
+    fn serving(usage: &'static str) -> kube::Client {
+        let now = "1970-01-01T00:16:40Z";
+        let item = move |name: &str| {
+            json!({"metadata": {"name": name}, "timestamp": now, "window": "30s",
+                "containers": [{"name": "c", "usage": {"cpu": usage}}]})
+        };
+        let list = json!({"kind": "PodMetricsList", "apiVersion": "metrics.k8s.io/v1beta1",
+            "metadata": {}, "items": [item("a"), item("b")]});
+        let missing = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "code": 404,
+            "status": "Failure", "reason": "NotFound", "message": "not here"});
+        client::in_process(tower::service_fn(move |request: http::Request<Body>| {
+            let is_there = request.uri().path().starts_with("/apis/metrics.k8s.io/");
+            let (code, answer) = match is_there {
+                true => (200, list.to_string()),
+                false => (404, missing.to_string()),
+            };
+            let body = Body::from(answer.into_bytes());
+            let response = http::Response::builder().status(code).body(body);
+            async move { response }
+        }))
+    }
+
+    fn running(name: &str) -> Arc<Pod> {
+        let time = "1970-01-01T00:00:01Z";
+        let pod = json!({"metadata": {"name": name}, "spec": {"containers": [
+                {"name": "c", "resources": {"requests": {"cpu": "100m"}}}]},
+            "status": {"phase": "Running", "startTime": time, "conditions": [
+                {"type": "Ready", "status": "True", "lastTransitionTime": time}]}});
+        Arc::new(serde_json::from_value(pod).unwrap())
+    }
+
+    #[tokio::test]
+    async fn some_metrics_may_ask_for_more_but_not_for_less() {
+        let cpu = json!({"type": "Resource", "resource": {"name": "cpu",
+            "target": {"type": "Utilization", "averageUtilization": 50}}});
+        let queue = json!({"type": "External", "external": {"metric": {"name": "queue"},
+            "target": {"type": "Value", "value": "5"}}});
+        let rate = json!({"type": "Pods", "pods": {"metric": {"name": "rate"},
+            "target": {"type": "AverageValue", "averageValue": "5"}}});
+        let (more, less) = ("100m", "10m");
+        let fine = "ValidMetricFound";
+        let cases: [(_, Vec<&Value>, Option<i32>, _, [&str; 2]); 6] = [
+            (more, vec![&cpu], Some(4), fine, ["Resource", "-"]),
+            (less, vec![&cpu], Some(1), fine, ["Resource", "-"]),
+            (more, vec![&queue, &cpu], Some(4), fine, ["", "Resource"]),
+            (
+                less,
+                vec![&queue, &cpu],
+                None,
+                "FailedGetExternalMetric",
+                ["", "Resource"],
+            ),
+            (
+                less,
+                vec![&cpu, &rate],
+                None,
+                "FailedGetPodsMetric",
+                ["Resource", ""],
+            ),
+            (
+                more,
+                vec![&rate, &queue],
+                None,
+                "FailedGetPodsMetric",
+                ["", ""],
+            ),
+        ];
+        let pods = [running("a"), running("b")];
+        for (usage, metrics, expected, reason, types) in cases {
+            let scaler = json!({"spec": {"maxReplicas": 9, "metrics": metrics,
+                "scaleTargetRef": {"kind": "Deployment", "name": "web"}}});
+            let scaler = serde_json::from_value(scaler).unwrap();
+            let reader = Reader {
+                client: &serving(usage),
+                namespace: "ns",
+                selector: "app=web",
+            };
+            let now = Timestamp::from_second(1000).unwrap();
+            let found = evaluate(&scaler, 2, 2, &pods, &reader, now).await;
+            let about = format!("{usage} {metrics:?} {:?}", found.outcome);
+            let replicas = found.outcome.ok().map(|(replicas, _)| replicas);
+            assert_eq!(replicas, expected, "{about}");
+            assert_eq!(found.active.unwrap().1, reason, "{about}");
+            let mut shown = found.statuses.iter().map(|status| status.type_.as_str());
+            let shown = [(); 2].map(|()| shown.next().unwrap_or("-"));
+            assert_eq!(shown, types, "{about}");
+        }
+    }
+
+    #[test]
+    fn failures_name_the_metric() {
+        let target = json!({"type": "Value", "value": "1"});
+        let cases = [
+            (
+                json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}),
+                "cpu resource",
+            ),
+            (
+                json!({"type": "ContainerResource", "containerResource": {"name": "cpu", "container": "web", "target": target}}),
+                "web container",
+            ),
+            (
+                json!({"type": "External", "external": {"metric": {"name": "queue"}, "target": target}}),
+                "queue external",
+            ),
+            (
+                json!({"type": "Pods", "pods": {"metric": {"name": "hits"}, "target": target}}),
+                "pods",
+            ),
+        ];
+        for (metric, expected) in cases {
+            let metric = serde_json::from_value(metric).unwrap();
+            let expected = format!("failed to get {expected} metric value: ");
+            assert_eq!(described(&metric), expected);
+        }
     }
 }

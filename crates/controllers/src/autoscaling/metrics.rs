@@ -165,7 +165,7 @@ impl Reader<'_> {
         let path = if object.kind == "Namespace" && group.is_none() {
             format!("namespaces/{}/metrics/{metric}", self.namespace)
         } else {
-            let plural = super::plural(self.client, api_version, &object.kind).await?;
+            let (_, plural) = super::resource_of(self.client, api_version, &object.kind).await?;
             let resource = group.map_or(plural.clone(), |group| format!("{plural}.{group}"));
             format!(
                 "namespaces/{}/{resource}/{}/{metric}",

@@ -324,22 +324,52 @@ fn counts(selector: &Selector, pod: &Pod) -> bool {
     selector.matches_with(|name| labels?.get(name).map(String::as_str))
 }
 
-/// The resource of a kind in a group and version, as discovery has it.
-async fn plural(client: &kube::Client, api_version: &str, kind: &str) -> Result<String, String> {
+/// The version and resource of a kind, as discovery has it: in the version named if that is served,
+/// else in the one that its group prefers.
+async fn resource_of(
+    client: &kube::Client,
+    api_version: &str,
+    kind: &str,
+) -> Result<(String, String), String> {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let mut version = api_version.to_owned();
+    let mut found = plural(client, &version, kind).await?;
+    if found.is_none() && !group.is_empty() {
+        let groups = client.list_api_groups().await;
+        let groups = groups.on("discover", "groups", Key::default);
+        let groups = groups.map_err(|error| error.api_message())?.groups;
+        let preferred = groups
+            .into_iter()
+            .find(|known| known.name == group)
+            .and_then(|known| known.preferred_version);
+        if let Some(preferred) = preferred.filter(|one| one.group_version != api_version) {
+            version = preferred.group_version;
+            found = plural(client, &version, kind).await?;
+        }
+    }
+    found
+        .map(|plural| (version, plural))
+        .ok_or_else(|| format!("no matches for kind {kind:?} in group {group:?}"))
+}
+
+/// The resource of a kind in a group and version.
+async fn plural(
+    client: &kube::Client,
+    api_version: &str,
+    kind: &str,
+) -> Result<Option<String>, String> {
     let list = match api_version.split_once('/') {
         None => client.list_core_api_resources(api_version).await,
         Some(_) => client.list_api_group_resources(api_version).await,
     };
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let unknown = || format!("no matches for kind {kind:?} in group {group:?}");
     let list = match list.on("discover", "resources", || Key::new("", api_version)) {
         Ok(list) => list,
-        Err(error) if error.is_not_found() => return Err(unknown()),
+        Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error.api_message()),
     };
     let found = list
         .resources
         .into_iter()
         .find(|resource| resource.kind == kind && !resource.name.contains('/'));
-    found.map(|resource| resource.name).ok_or_else(unknown)
+    Ok(found.map(|resource| resource.name))
 }

@@ -36,7 +36,7 @@ impl Target {
         if api_version.matches('/').count() > 1 {
             return Err(format!("unexpected GroupVersion string: {api_version}"));
         }
-        let plural = super::plural(client, api_version, &target.kind).await?;
+        let (api_version, plural) = super::resource_of(client, api_version, &target.kind).await?;
         let root = match api_version.contains('/') {
             true => format!("/apis/{api_version}"),
             false => format!("/api/{api_version}"),

@@ -92,12 +92,15 @@ fn is_node(asked: &Asked) -> bool {
 }
 
 /// Why the signer does not sign this; none if it does.
-pub(super) fn objection(
-    spec: &CertificateSigningRequestSpec,
-    asked: &Asked,
-) -> Option<&'static str> {
+pub(super) fn objection(spec: &CertificateSigningRequestSpec, asked: &Asked) -> Option<String> {
     let usages = usages(spec);
-    match spec.signer_name.as_str() {
+    if spec.signer_name == CLIENT {
+        const FIT: [&str; 2] = ["digital signature", "client auth"];
+        if let Some(other) = usages.iter().find(|usage| !FIT.contains(usage)) {
+            return Some(format!("invalid usage for client certificate: {other}"));
+        }
+    }
+    let why = match spec.signer_name.as_str() {
         KUBELET_CLIENT if !is_node(asked) || asked.hosts > 0 => {
             Some("not the request of a kubelet for a client certificate")
         }
@@ -110,7 +113,9 @@ pub(super) fn objection(
         KUBELET_SERVING if usages != BTreeSet::from(["digital signature", "server auth"]) => {
             Some("usages did not match [digital signature server auth]")
         }
-        CLIENT if !usages.contains("client auth") => Some("usage client auth is missing"),
+        CLIENT if !usages.contains("client auth") => {
+            Some("missing required usage for client certificate: client auth")
+        }
         CLIENT
             if asked
                 .organizations
@@ -120,7 +125,8 @@ pub(super) fn objection(
             Some("the group system:masters is not given out")
         }
         _ => None,
-    }
+    };
+    why.map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -188,6 +194,14 @@ mod tests {
             (CLIENT, vec!["client auth"], &node, true),
             (CLIENT, vec!["client auth"], &other, false),
             (CLIENT, vec!["server auth"], &node, false),
+            (CLIENT, vec!["key encipherment"], &node, false),
+            (CLIENT, vec!["client auth", "server auth"], &node, false),
+            (
+                CLIENT,
+                vec!["client auth", "key encipherment", "digital signature"],
+                &node,
+                true,
+            ),
         ];
         for (signer, usages, asked, expected) in cases {
             let spec = CertificateSigningRequestSpec {

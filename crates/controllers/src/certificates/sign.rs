@@ -96,7 +96,7 @@ fn issue(
 ) -> Result<String, String> {
     let asked = request::read(request)?;
     if let Some(objection) = request::objection(&request.spec, &asked) {
-        return Err(objection.to_owned());
+        return Err(objection);
     }
     let pem = String::from_utf8_lossy(&request.spec.request.0);
     let mut certificate = CertificateSigningRequestParams::from_pem(&pem)
@@ -132,6 +132,11 @@ fn usages(
             "content commitment" => keys.push(KeyUsagePurpose::ContentCommitment),
             "client auth" => extended.push(ExtendedKeyUsagePurpose::ClientAuth),
             "server auth" => extended.push(ExtendedKeyUsagePurpose::ServerAuth),
+            "any" => extended.push(ExtendedKeyUsagePurpose::Any),
+            "code signing" => extended.push(ExtendedKeyUsagePurpose::CodeSigning),
+            "email protection" => extended.push(ExtendedKeyUsagePurpose::EmailProtection),
+            "timestamping" => extended.push(ExtendedKeyUsagePurpose::TimeStamping),
+            "ocsp signing" => extended.push(ExtendedKeyUsagePurpose::OcspSigning),
             // A leaf signs neither certificates nor lists of revoked ones.
             _ => {}
         }

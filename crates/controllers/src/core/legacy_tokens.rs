@@ -19,11 +19,11 @@ use crate::error::{Error, On};
 use crate::kit::Kit;
 use crate::write;
 
-const TYPE: &str = "kubernetes.io/service-account-token";
+pub(super) const TYPE: &str = "kubernetes.io/service-account-token";
 const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
 const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
-const ACCOUNT: &str = "kubernetes.io/service-account.name";
-const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
+pub(super) const ACCOUNT: &str = "kubernetes.io/service-account.name";
+pub(super) const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 /// Since when the API server notes which tokens are used.
 const TRACKING: &str = "kube-apiserver-legacy-service-account-token-tracking";
 /// Unused for so long.

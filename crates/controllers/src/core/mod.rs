@@ -1,5 +1,6 @@
 //! The core group: namespaces, what every namespace holds, pods nobody looks after, and tokens.
 
+pub(crate) mod account_tokens;
 pub(crate) mod cluster_info;
 pub(crate) mod legacy_tokens;
 pub(crate) mod namespace;

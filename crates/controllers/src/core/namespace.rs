@@ -45,7 +45,7 @@ struct Round {
     finalizers: BTreeMap<String, usize>,
     /// What could not be deleted or listed.
     failures: Vec<String>,
-    /// Discovery did not answer.
+    /// Discovery did not answer, or not for all groups.
     discovery: Option<String>,
 }
 
@@ -160,14 +160,16 @@ impl Controller {
     /// that they are not deprived of their Secrets and policies while they still run.
     async fn empty(&self, namespace: &str) -> Round {
         let mut round = Round::default();
-        let kinds = match kinds::deletable(&self.kit.client).await {
-            Ok(kinds) => kinds,
+        let served = match kinds::served(&self.kit.client).await {
+            Ok(served) => served,
             Err(error) => {
                 round.discovery = Some(error.api_message());
                 return round;
             }
         };
-        let (pods, others): (Vec<_>, Vec<_>) = kinds
+        round.discovery = unanswered(&served.stale);
+        let (pods, others): (Vec<_>, Vec<_>) = served
+            .deletable
             .into_iter()
             .filter(|kind| kind.namespaced && kind.can(verbs::LIST))
             .partition(|kind| kind.resource.plural == "pods" && kind.resource.group.is_empty());
@@ -232,6 +234,22 @@ impl Controller {
     }
 }
 
+/// What to say of groups whose server does not answer: while that may hold objects of the
+/// namespace, the namespace cannot go.
+fn unanswered(stale: &[String]) -> Option<String> {
+    let each: Vec<_> = stale
+        .iter()
+        .map(|version| format!("{version}: stale GroupVersion discovery: {version}"))
+        .collect();
+    (!each.is_empty()).then(|| {
+        format!(
+            "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
+            each.len(),
+            each.join(", ")
+        )
+    })
+}
+
 /// The five conditions of a terminating namespace, after this round.
 fn conditions(
     mut all: Vec<NamespaceCondition>,
@@ -271,14 +289,10 @@ fn conditions(
             round.failures.join(", ")
         )
     });
-    let discovery = round
-        .discovery
-        .as_ref()
-        .map(|error| format!("Discovery failed for some groups: {error}"));
     let rows = [
         (
             "NamespaceDeletionDiscoveryFailure",
-            ("DiscoveryFailed", discovery),
+            ("DiscoveryFailed", round.discovery.clone()),
             (
                 "ResourcesDiscovered",
                 "All resources successfully discovered",
@@ -385,5 +399,19 @@ mod tests {
             Some(at(1))
         );
         assert_eq!(json!(second[0].status), json!("False"));
+    }
+
+    #[test]
+    fn groups_without_an_answer_are_named() {
+        assert_eq!(unanswered(&[]), None);
+        let round = Round {
+            discovery: unanswered(&["a.example/v1".to_owned(), "b.example/v2".to_owned()]),
+            ..Round::default()
+        };
+        let now = Time(Timestamp::from_second(1).unwrap());
+        let found = conditions(Vec::new(), &round, &now);
+        let expected = "Discovery failed for some groups, 2 failing: unable to retrieve the complete list of server APIs: a.example/v1: stale GroupVersion discovery: a.example/v1, b.example/v2: stale GroupVersion discovery: b.example/v2";
+        assert_eq!(found[0].reason.as_deref(), Some("DiscoveryFailed"));
+        assert_eq!(found[0].message.as_deref(), Some(expected));
     }
 }

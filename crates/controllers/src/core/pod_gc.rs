@@ -1,5 +1,5 @@
 //! Pods nobody looks after: those bound to a node that is gone, those deleted before they had a node,
-//! and ended ones beyond a threshold.
+//! those deleted on a node that is out of service, and ended ones beyond a threshold.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +15,11 @@ use serde_json::json;
 
 use crate::error::{Error, On};
 use crate::kit::Kit;
-use crate::pods::{is_terminal, is_terminating};
+use crate::pods::{is_terminal, is_terminating, phase};
 use crate::write;
 
+/// Put on by an administrator: the node is off, and what it held may be used elsewhere.
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 /// Ended pods that are kept.
 const KEPT: usize = 12_500;
 /// A node that is missing may be about to register: its pods get this long.
@@ -72,12 +74,11 @@ pub(crate) async fn run(kit: Kit) {
     });
     let all = pods.store().clone();
     kit.follow(&nodes, &queue, move |change: Change<Node>| {
-        let gone = change
-            .is_deleted()
-            .then(|| change.object().metadata.name.clone())
-            .flatten();
-        let on_it = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) == gone;
-        let pods = if gone.is_some() {
+        let node = change.object();
+        let name = node.metadata.name.as_deref();
+        let on_it =
+            |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == name;
+        let pods = if change.is_deleted() || is_out_of_service(node) {
             all.list()
         } else {
             Vec::new()
@@ -104,7 +105,7 @@ pub(crate) async fn run(kit: Kit) {
                         .and_then(|pod| fate(pod, controller.nodes.store()))
                     {
                         Some(Fate::Orphaned) => tasks.add_after(Task::Orphan(key), QUARANTINE),
-                        Some(Fate::NeverBound) => controller.delete(&key, None).await?,
+                        Some(Fate::Abandoned) => controller.delete(&key, None).await?,
                         None => {}
                     }
                 }
@@ -125,23 +126,40 @@ pub(crate) async fn run(kit: Kit) {
 enum Fate {
     /// Its node is not there.
     Orphaned,
-    /// It was deleted before it had a node, so that no kubelet will finish the deletion.
-    NeverBound,
+    /// It was deleted before it had a node, or on one that is out of service, so that no kubelet will
+    /// finish the deletion.
+    Abandoned,
 }
 
 fn fate(pod: &Pod, nodes: &Store<Node>) -> Option<Fate> {
-    match pod
+    let node = pod
         .spec
         .as_ref()
         .and_then(|spec| spec.node_name.as_deref())
-        .filter(|node| !node.is_empty())
-    {
-        Some(node) => nodes.get("", node).is_none().then_some(Fate::Orphaned),
-        None => is_terminating(pod).then_some(Fate::NeverBound),
-    }
+        .filter(|node| !node.is_empty());
+    let abandoned = match node.map(|node| nodes.get("", node)) {
+        Some(None) => return Some(Fate::Orphaned),
+        Some(Some(node)) => is_out_of_service(&node),
+        None => true,
+    };
+    (abandoned && is_terminating(pod)).then_some(Fate::Abandoned)
 }
 
-/// The oldest ended pods beyond `kept`.
+/// Not ready, and somebody has said that it is off for sure.
+fn is_out_of_service(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let ready = conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    !ready && taints.is_some_and(|taints| taints.iter().any(|taint| taint.key == OUT_OF_SERVICE))
+}
+
+/// The ended pods beyond `kept`: evicted ones first, then the oldest.
 fn surplus(pods: &[Arc<Pod>], kept: usize) -> Vec<Key> {
     let mut ended: Vec<_> = pods
         .iter()
@@ -149,13 +167,18 @@ fn surplus(pods: &[Arc<Pod>], kept: usize) -> Vec<Key> {
         .collect();
     let surplus = ended.len().saturating_sub(kept);
     ended.sort_by(|a, b| {
-        let meta = |pod: &Pod| {
+        let rank = |pod: &Pod| {
+            let reason = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.reason.as_deref());
             (
+                !(phase(pod) == "Failed" && reason == Some("Evicted")),
                 pod.metadata.creation_timestamp.clone(),
                 pod.metadata.name.clone(),
             )
         };
-        meta(a).cmp(&meta(b))
+        rank(a).cmp(&rank(b))
     });
     ended.truncate(surplus);
     ended.into_iter().map(|pod| Key::of(&**pod)).collect()
@@ -187,26 +210,27 @@ impl Controller {
         self.delete(key, Some("PodGC: node no longer exists")).await
     }
 
-    /// Deletes without grace; with a reason, the pod first says that it failed and why.
+    /// Deletes without grace; the pod first says that it failed, and why if there is a reason.
     async fn delete(&self, key: &Key, reason: Option<&str>) -> Result<(), Error> {
         let Some(pod) = self.pods.store().get_key(key) else {
             return Ok(());
         };
         let api: Api<Pod> = Api::namespaced(self.kit.client.clone(), &key.namespace);
-        if let Some(reason) = reason.filter(|_| !is_terminal(&pod)) {
-            let patch = json!({
+        if !is_terminal(&pod) {
+            let mut patch = json!({
                 "metadata": {"uid": pod.metadata.uid},
-                "status": {
-                    "phase": "Failed",
-                    "conditions": [{
-                        "type": "DisruptionTarget",
-                        "status": "True",
-                        "reason": "DeletionByPodGC",
-                        "message": reason,
-                        "lastTransitionTime": self.kit.time(),
-                    }],
-                },
+                "status": {"phase": "Failed", "observedGeneration": pod.metadata.generation},
             });
+            if let Some(reason) = reason {
+                patch["status"]["conditions"] = json!([{
+                    "type": "DisruptionTarget",
+                    "status": "True",
+                    "reason": "DeletionByPodGC",
+                    "message": reason,
+                    "lastTransitionTime": self.kit.time(),
+                    "observedGeneration": pod.metadata.generation,
+                }]);
+            }
             let patched = api
                 .patch_status(
                     &key.name,
@@ -246,5 +270,32 @@ mod tests {
         assert_eq!(names(3), Vec::<String>::new());
         assert_eq!(names(1), ["b", "d"]);
         assert_eq!(names(0), ["b", "d", "a"]);
+        let mut evicted = some.to_vec();
+        let status = Arc::make_mut(&mut evicted[3]).status.as_mut().unwrap();
+        status.reason = Some("Evicted".to_owned());
+        let first = surplus(&evicted, 2);
+        assert_eq!(&*first[0].name, "d", "evicted ones go first");
+    }
+
+    #[test]
+    fn a_node_is_out_of_service_when_it_is_off_and_said_to_be() {
+        let taint =
+            json!([{"key": OUT_OF_SERVICE, "effect": "NoExecute", "value": "nodeshutdown"}]);
+        for (ready, taints, expected) in [
+            ("Unknown", taint.clone(), true),
+            ("False", taint.clone(), true),
+            ("True", taint, false),
+            ("Unknown", json!([]), false),
+        ] {
+            let node = serde_json::from_value(json!({
+                "spec": {"taints": taints},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]},
+            }));
+            assert_eq!(
+                is_out_of_service(&node.unwrap()),
+                expected,
+                "{ready} {taints}"
+            );
+        }
     }
 }

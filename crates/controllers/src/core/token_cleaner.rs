@@ -12,13 +12,20 @@ use crate::write;
 
 pub(super) const TYPE: &str = "bootstrap.kubernetes.io/token";
 
-/// When the token ends; none if it does not, or is not one.
+/// When the token ends; none if it does not, or is not one. What says when and cannot be read has
+/// ended already.
 pub(super) fn expiry(secret: &Secret) -> Option<Timestamp> {
     if secret.type_.as_deref() != Some(TYPE) {
         return None;
     }
     let text = secret.data.as_ref()?.get("expiration")?;
-    std::str::from_utf8(&text.0).ok()?.parse().ok()
+    if text.0.is_empty() {
+        return None;
+    }
+    let time = std::str::from_utf8(&text.0)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    Some(time.unwrap_or(Timestamp::MIN))
 }
 
 /// Runs until the shutdown.
@@ -71,6 +78,7 @@ mod tests {
         let time = "2026-11-20T10:00:00Z";
         assert_eq!(expiry(&secret(TYPE, time)), Some(time.parse().unwrap()));
         assert_eq!(expiry(&secret("Opaque", time)), None);
-        assert_eq!(expiry(&secret(TYPE, "soon")), None);
+        assert_eq!(expiry(&secret(TYPE, "")), None);
+        assert_eq!(expiry(&secret(TYPE, "soon")), Some(Timestamp::MIN));
     }
 }

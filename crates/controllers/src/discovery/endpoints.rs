@@ -1,6 +1,6 @@
 //! Endpoints, the one-object form of what EndpointSlices hold, for those who still read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use client::controller::Requeue;
@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::PostParams;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::backends::{self, Port};
@@ -30,7 +31,11 @@ struct Controller {
     services: Informer<Service>,
     pods: Informer<Pod>,
     endpoints: Informer<Endpoints>,
+    /// Services seen to go: their endpoints go with them, whoever wrote these.
+    gone: Gone,
 }
+
+type Gone = Arc<Mutex<HashSet<Key>>>;
 
 /// Runs until the shutdown.
 pub(crate) async fn run(kit: Kit) {
@@ -42,6 +47,18 @@ pub(crate) async fn run(kit: Kit) {
         return;
     }
     kit.follow_own(&services, &queue);
+    let gone = Gone::default();
+    let going = gone.clone();
+    kit.follow(&services, &queue, move |change: Change<Service>| {
+        let key = Key::of(&**change.object());
+        let mut going = going.lock();
+        if change.is_deleted() {
+            going.insert(key.clone());
+            return Some(key);
+        }
+        going.remove(&key);
+        None
+    });
     kit.follow(&endpoints, &queue, |change: Change<Endpoints>| {
         [Key::of(&**change.object())]
     });
@@ -54,6 +71,7 @@ pub(crate) async fn run(kit: Kit) {
         services,
         pods,
         endpoints,
+        gone,
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -67,16 +85,18 @@ impl Controller {
         let api: Api<Endpoints> = Api::namespaced(self.kit.client.clone(), &key.namespace);
         let current = self.endpoints.store().get_key(key);
         let Some(service) = self.services.store().get_key(key) else {
-            // Those of other makers (leases in Endpoints, say) are not ours to delete.
+            // Those of other makers (leases in Endpoints, say) may never have had a Service.
             let ours = |endpoints: &Endpoints| {
                 let labels = endpoints.metadata.labels.as_ref();
                 labels
                     .and_then(|labels| labels.get(MANAGED_BY))
                     .is_some_and(|by| by == MANAGER)
             };
-            if let Some(current) = current.filter(|current| ours(current)) {
+            let orphaned = self.gone.lock().contains(key);
+            if let Some(current) = current.filter(|current| orphaned || ours(current)) {
                 write::delete(&api, &*current, None, None).await?;
             }
+            self.gone.lock().remove(key);
             return Ok(Requeue::OnChange);
         };
         let has_selector = service
@@ -138,8 +158,11 @@ fn wanted(service: &Service, pods: &[Arc<Pod>]) -> Endpoints {
         .unwrap_or("IPv4");
     let publish = backends::publishes_not_ready(service);
     let mut groups: BTreeMap<Vec<Port>, EndpointSubset> = BTreeMap::new();
-    let mut count = 0;
-    let headless = backends::is_headless(service);
+    let portless = service
+        .spec
+        .as_ref()
+        .is_none_or(|spec| spec.ports.as_ref().is_none_or(Vec::is_empty));
+    let may_lack_ports = portless && backends::is_headless(service);
     for pod in pods
         .iter()
         .filter(|pod| backends::is_candidate(pod, publish))
@@ -148,11 +171,7 @@ fn wanted(service: &Service, pods: &[Arc<Pod>]) -> Endpoints {
             continue;
         };
         let ports = backends::ports(pod, service);
-        if ports.is_empty() && !headless {
-            continue;
-        }
-        count += 1;
-        if count > CAPACITY {
+        if ports.is_empty() && !may_lack_ports {
             continue;
         }
         let address = EndpointAddress {
@@ -171,15 +190,18 @@ fn wanted(service: &Service, pods: &[Arc<Pod>]) -> Endpoints {
                 .push(address);
         }
     }
+    for subset in groups.values_mut() {
+        for addresses in [&mut subset.addresses, &mut subset.not_ready_addresses]
+            .into_iter()
+            .flatten()
+        {
+            addresses.sort_by(|a, b| a.ip.cmp(&b.ip));
+        }
+    }
+    let truncated = truncate(groups.values_mut().collect());
     let subsets: Vec<_> = groups
         .into_iter()
-        .map(|(ports, mut subset)| {
-            for addresses in [&mut subset.addresses, &mut subset.not_ready_addresses]
-                .into_iter()
-                .flatten()
-            {
-                addresses.sort_by(|a, b| a.ip.cmp(&b.ip));
-            }
+        .map(|(ports, subset)| {
             let ports: Vec<_> = ports
                 .into_iter()
                 .map(|port| EndpointPort {
@@ -197,7 +219,7 @@ fn wanted(service: &Service, pods: &[Arc<Pod>]) -> Endpoints {
         .collect();
     let mut labels = discovery::inherited_labels(service, &[MANAGED_BY]);
     labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
-    let over = (count > CAPACITY).then(|| (OVER_CAPACITY.to_owned(), "truncated".to_owned()));
+    let over = truncated.then(|| (OVER_CAPACITY.to_owned(), "truncated".to_owned()));
     Endpoints {
         metadata: ObjectMeta {
             name: service.metadata.name.clone(),
@@ -208,6 +230,42 @@ fn wanted(service: &Service, pods: &[Arc<Pod>]) -> Endpoints {
         },
         subsets: Some(subsets).filter(|subsets| !subsets.is_empty()),
     }
+}
+
+/// Cuts what is beyond the capacity, from each subset its part, and says whether that was so. Ready
+/// addresses are cut only if there are too many of them alone.
+fn truncate(mut subsets: Vec<&mut EndpointSubset>) -> bool {
+    let count = |addresses: &Option<Vec<EndpointAddress>>| addresses.as_ref().map_or(0, Vec::len);
+    let ready: usize = subsets.iter().map(|one| count(&one.addresses)).sum();
+    let waiting: usize = subsets
+        .iter()
+        .map(|one| count(&one.not_ready_addresses))
+        .sum();
+    if ready + waiting <= CAPACITY {
+        return false;
+    }
+    let cuts_ready = ready > CAPACITY;
+    let (room, total) = match cuts_ready {
+        true => (CAPACITY, ready),
+        false => (CAPACITY - ready, waiting),
+    };
+    let mut left = room;
+    for subset in &mut subsets {
+        if cuts_ready {
+            subset.not_ready_addresses = None;
+        }
+        let cut = match cuts_ready {
+            true => &mut subset.addresses,
+            false => &mut subset.not_ready_addresses,
+        };
+        let share = (count(cut) * room).div_ceil(total).min(left);
+        if let Some(addresses) = cut {
+            addresses.truncate(share);
+        }
+        left -= count(cut);
+        *cut = cut.take().filter(|addresses| !addresses.is_empty());
+    }
+    true
 }
 
 /// The patch from what is there to what should be.
@@ -275,5 +333,67 @@ mod tests {
             change(&endpoints, &empty).unwrap(),
             json!({"subsets": null})
         );
+    }
+
+    #[test]
+    fn ready_addresses_are_cut_last() {
+        let service: Service = serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "ns"},
+            "spec": {"clusterIP": "10.96.0.7", "selector": {"app": "web"},
+                "ports": [{"port": 80, "targetPort": "http"}]},
+        }))
+        .unwrap();
+        // Two sets of ports, so two subsets: of so many ready and waiting addresses each.
+        let many = |ready: usize, waiting: usize| -> Vec<Arc<Pod>> {
+            (0..2 * (ready + waiting))
+                .map(|n| {
+                    let state = if n < 2 * waiting { "" } else { "ready" };
+                    let text = format!("p{n} Running {state} ip=10.0.{}.{}", n / 250, n % 250);
+                    let mut pod = crate::testing::pod(&text);
+                    let ports =
+                        json!([{"name": "http", "containerPort": 8080 + n % 2, "protocol": "TCP"}]);
+                    let container = &mut pod.spec.as_mut().unwrap().containers[0];
+                    container.ports = serde_json::from_value(ports).unwrap();
+                    Arc::new(pod)
+                })
+                .collect()
+        };
+        let cases = [
+            ((300, 200), vec![(300, 200), (300, 200)], false),
+            ((400, 200), vec![(400, 100), (400, 100)], true),
+            ((500, 1), vec![(500, 0), (500, 0)], true),
+            ((600, 300), vec![(500, 0), (500, 0)], true),
+        ];
+        for ((ready, waiting), expected, truncated) in cases {
+            let endpoints = wanted(&service, &many(ready, waiting));
+            let count =
+                |addresses: Option<Vec<EndpointAddress>>| addresses.map_or(0, |all| all.len());
+            let sizes: Vec<_> = endpoints
+                .subsets
+                .unwrap()
+                .into_iter()
+                .map(|one| (count(one.addresses), count(one.not_ready_addresses)))
+                .collect();
+            assert_eq!(sizes, expected, "{ready} {waiting}");
+            assert_eq!(endpoints.metadata.annotations.is_some(), truncated);
+        }
+    }
+
+    #[test]
+    fn a_headless_service_may_lack_ports_but_not_miss_them() {
+        let some = pods(["a Running ready ip=10.0.0.1"]);
+        for (ports, expected) in [
+            (json!([]), 1),
+            (json!([{"port": 80, "targetPort": "http"}]), 0),
+        ] {
+            let service = json!({"metadata": {"name": "web"},
+                "spec": {"clusterIP": "None", "selector": {"app": "web"}, "ports": ports}});
+            let endpoints = wanted(&serde_json::from_value(service).unwrap(), &some);
+            assert_eq!(
+                endpoints.subsets.map_or(0, |all| all.len()),
+                expected,
+                "{ports}"
+            );
+        }
     }
 }

@@ -13,12 +13,12 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointHints, ForZone};
 /// How much more than its share an endpoint may get.
 const OVERLOAD: f64 = 0.2;
 
-/// Whether a Service asks for it; the older annotation counts too.
+/// Whether a Service asks for it; where both are there, the older annotation counts.
 pub(crate) fn is_wanted(service: &Service) -> bool {
     let annotations = service.metadata.annotations.as_ref();
     let mode = annotations.and_then(|all| {
-        all.get("service.kubernetes.io/topology-mode")
-            .or_else(|| all.get("service.kubernetes.io/topology-aware-hints"))
+        all.get("service.kubernetes.io/topology-aware-hints")
+            .or_else(|| all.get("service.kubernetes.io/topology-mode"))
     });
     mode.is_some_and(|mode| mode == "Auto" || mode == "auto")
 }
@@ -350,6 +350,25 @@ mod tests {
         assert_eq!(hints(&mut given, &even).unwrap(), "b a a b");
         given.reverse();
         assert_eq!(hints(&mut given, &even).unwrap(), "b a a b");
+    }
+
+    #[test]
+    fn which_annotation_counts() {
+        let (old, new) = (
+            "service.kubernetes.io/topology-aware-hints",
+            "service.kubernetes.io/topology-mode",
+        );
+        for (annotations, expected) in [
+            (json!({new: "Auto"}), true),
+            (json!({old: "auto"}), true),
+            (json!({old: "Disabled", new: "Auto"}), false),
+            (json!({old: "Auto", new: "Disabled"}), true),
+            (json!({new: "on"}), false),
+        ] {
+            let service = json!({"metadata": {"annotations": annotations}});
+            let wanted = is_wanted(&serde_json::from_value(service).unwrap());
+            assert_eq!(wanted, expected, "{annotations}");
+        }
     }
 
     #[test]

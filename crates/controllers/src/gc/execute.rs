@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::monitors::{Found, Monitors};
 use super::plan::{self, Dependent, OwnerState, Plan};
-use super::{Absent, Item};
+use super::{Absent, Item, OWNER_PATIENCE};
 use crate::error::{Error, On};
 use crate::kinds::Kind;
 use crate::kit::Kit;
@@ -46,7 +46,13 @@ impl Collector {
         let found = self.monitors.dependents(uid);
         let dependents: Vec<_> = found.iter().map(|found| dependent(found, uid)).collect();
         let api = self.api(item, &kind);
-        match plan::plan(meta, &owners, &dependents) {
+        let plan = plan::plan(meta, &owners, &dependents);
+        if matches!(plan, Plan::SetFree | Plan::Finish) && self.monitors.are_filling() {
+            // Not all dependents may be known: one overlooked would not be set free, but deleted.
+            self.queue.add_after(item.clone(), OWNER_PATIENCE);
+            return Ok(());
+        }
+        match plan {
             Plan::Nothing => Ok(()),
             Plan::CollectDependents => {
                 let staying = found
@@ -101,9 +107,6 @@ impl Collector {
         object: &Metadata,
         owner: &OwnerReference,
     ) -> Result<Option<OwnerState>, Error> {
-        if self.absent.contains(&owner.uid) {
-            return Ok(Some(OwnerState::Absent));
-        }
         let namespace = object.meta().namespace.as_deref();
         let state = |owner: &Metadata| {
             if plan::is_waiting(owner.meta()) {
@@ -115,6 +118,9 @@ impl Collector {
         if let Some(found) = self.monitors.owner_in_cache(owner, namespace) {
             return Ok(Some(state(&found.object)));
         }
+        if self.absent.contains(owner, namespace) {
+            return Ok(Some(OwnerState::Absent));
+        }
         let Some((owner_name, owner_kind)) = self.monitors.kind_of(owner) else {
             return Err(Error::Unusable {
                 kind: "object with an owner of unknown kind",
@@ -123,10 +129,7 @@ impl Collector {
             });
         };
         if owner_kind.namespaced && namespace.is_none() {
-            self.complain(kind, object, format!(
-                "ownerRef [{}/{}, namespace: , name: {}, uid: {}] is namespaced, but the object is not",
-                owner.api_version, owner.kind, owner.name, owner.uid,
-            ));
+            self.complain(kind, object, owner);
             return Ok(None);
         }
         let owner_item = Item {
@@ -141,13 +144,22 @@ impl Collector {
         match live.filter(|live| live.meta().uid.as_deref() == Some(owner.uid.as_str())) {
             Some(live) => Ok(Some(state(&live))),
             None => {
-                self.absent.insert(&owner.uid);
+                if self.monitors.has(&owner_item.kind, &owner.uid) {
+                    self.complain(kind, object, owner);
+                }
+                self.absent.missing(owner, namespace);
                 Ok(Some(OwnerState::Absent))
             }
         }
     }
 
-    fn complain(&self, kind: &Kind, object: &Metadata, message: String) {
+    /// The owner lives elsewhere.
+    fn complain(&self, kind: &Kind, object: &Metadata, owner: &OwnerReference) {
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        let message = format!(
+            "ownerRef [{}/{}, namespace: {namespace}, name: {}, uid: {}] does not exist in namespace {namespace:?}",
+            owner.api_version, owner.kind, owner.name, owner.uid,
+        );
         let about = ObjectReference {
             api_version: Some(kind.resource.api_version.clone()),
             kind: Some(kind.resource.kind.clone()),

@@ -20,6 +20,7 @@ use client::controller::Requeue;
 use client::informer::Metadata;
 use client::queue::WorkQueue;
 use client::{Change, Key};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use parking_lot::Mutex;
 
@@ -48,23 +49,49 @@ impl fmt::Display for Item {
     }
 }
 
-/// Uids of owners that are gone. Uids never come back, so this cannot be stale.
+/// Owners that are gone. Uids never come back, so this cannot be stale.
 #[derive(Default)]
 struct Absent {
-    uids: Mutex<HashSet<String>>,
+    /// Seen to go.
+    gone: Mutex<HashSet<String>>,
+    /// Not found where a reference says they are. Whoever wrote the reference may have written what
+    /// he liked, so this says nothing of the object that has the uid.
+    missing: Mutex<HashSet<(Option<String>, [String; 4])>>,
+}
+
+/// Everything by which a reference means its owner, and where it was looked for.
+fn address(owner: &OwnerReference, namespace: Option<&str>) -> (Option<String>, [String; 4]) {
+    let OwnerReference {
+        api_version,
+        kind,
+        name,
+        uid,
+        ..
+    } = owner;
+    let parts = [api_version, kind, name, uid].map(Clone::clone);
+    (namespace.map(str::to_owned), parts)
+}
+
+fn insert<T: Eq + std::hash::Hash>(set: &Mutex<HashSet<T>>, item: T) {
+    let mut set = set.lock();
+    if set.len() >= ABSENT_LIMIT {
+        set.clear();
+    }
+    set.insert(item);
 }
 
 impl Absent {
-    fn insert(&self, uid: &str) {
-        let mut uids = self.uids.lock();
-        if uids.len() >= ABSENT_LIMIT {
-            uids.clear();
-        }
-        uids.insert(uid.to_owned());
+    fn gone(&self, uid: &str) {
+        insert(&self.gone, uid.to_owned());
     }
 
-    fn contains(&self, uid: &str) -> bool {
-        self.uids.lock().contains(uid)
+    fn missing(&self, owner: &OwnerReference, namespace: Option<&str>) {
+        insert(&self.missing, address(owner, namespace));
+    }
+
+    fn contains(&self, owner: &OwnerReference, namespace: Option<&str>) -> bool {
+        self.gone.lock().contains(&owner.uid)
+            || self.missing.lock().contains(&address(owner, namespace))
     }
 }
 
@@ -109,15 +136,20 @@ fn on_change(
         kind: kind.clone(),
         key: Key::of(&**object),
     };
+    let namespace = object.meta().namespace.as_deref();
     let owners = object
         .meta()
         .owner_references
         .as_deref()
         .unwrap_or_default();
+    let owners_before = change
+        .old()
+        .and_then(|old| old.meta().owner_references.clone());
     let add_owners = || {
-        for owner in owners {
-            // Perhaps this was the last that an owner in foreground deletion waited for.
-            if let Some(found) = monitors.owner_in_cache(owner, object.meta().namespace.as_deref())
+        for owner in owners.iter().chain(owners_before.iter().flatten()) {
+            // Perhaps this was the last that an owner in foreground deletion waited for, or it is
+            // one of its dependents no more.
+            if let Some(found) = monitors.owner_in_cache(owner, namespace)
                 && found.object.meta().deletion_timestamp.is_some()
             {
                 queue.add(found.item);
@@ -126,7 +158,7 @@ fn on_change(
     };
     if change.is_deleted() {
         if let Some(uid) = &object.meta().uid {
-            absent.insert(uid);
+            absent.gone(uid);
             for dependent in monitors.dependents(uid) {
                 queue.add(dependent.item);
             }
@@ -137,21 +169,48 @@ fn on_change(
         queue.add(item);
         return;
     }
-    let owners_before = change
-        .old()
-        .and_then(|old| old.meta().owner_references.clone());
     if change.old().is_some() && owners_before == object.meta().owner_references {
         return;
     }
     for owner in owners {
-        match monitors.owner_in_cache(owner, object.meta().namespace.as_deref()) {
+        match monitors.owner_in_cache(owner, namespace) {
             Some(found) if found.object.meta().deletion_timestamp.is_some() => {
                 queue.add(item.clone())
             }
             Some(_) => {}
-            None if absent.contains(&owner.uid) => queue.add(item.clone()),
+            None if absent.contains(owner, namespace) => queue.add(item.clone()),
             None => queue.add_after(item.clone(), OWNER_PATIENCE),
         }
     }
     add_owners();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_false_reference_says_nothing_of_the_owner_it_names() {
+        let owner = |kind: &str| OwnerReference {
+            api_version: "apps/v1".into(),
+            kind: kind.into(),
+            name: "web".into(),
+            uid: "u".into(),
+            ..OwnerReference::default()
+        };
+        let absent = Absent::default();
+        absent.missing(&owner("ReplicaSet"), Some("elsewhere"));
+        let cases = [
+            ("ReplicaSet", Some("elsewhere"), true),
+            ("ReplicaSet", Some("home"), false),
+            ("ReplicaSet", None, false),
+            ("Deployment", Some("elsewhere"), false),
+        ];
+        for (kind, namespace, expected) in cases {
+            let found = absent.contains(&owner(kind), namespace);
+            assert_eq!(found, expected, "{kind} {namespace:?}");
+        }
+        absent.gone("u");
+        assert!(absent.contains(&owner("Deployment"), Some("home")));
+    }
 }

@@ -8,6 +8,7 @@ use client::backoff::Backoff;
 use client::informer::Metadata;
 use client::queue::WorkQueue;
 use client::{Informer, Key, Scope};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use kube::core::ApiResource;
@@ -15,7 +16,7 @@ use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Absent, Item, on_change};
+use super::{Absent, Item, SYNC_PATIENCE, on_change};
 use crate::kinds::{self, Kind};
 use crate::kit::Kit;
 
@@ -31,6 +32,7 @@ const IGNORED: [&str; 2] = ["/events", "events.k8s.io/events"];
 
 pub(super) struct Monitor {
     pub kind: Kind,
+    since: Timestamp,
     informer: Informer<Metadata>,
     /// Ends the feeding of the queue when the kind is no longer served.
     stop: CancellationToken,
@@ -99,8 +101,8 @@ impl Monitors {
 
     /// Brings the monitors in line with discovery; false when that did not answer.
     async fn refresh(self: &Arc<Self>) -> bool {
-        let kinds = match kinds::deletable(&self.kit.client).await {
-            Ok(kinds) => kinds,
+        let kinds = match kinds::served(&self.kit.client).await {
+            Ok(served) => served.deletable,
             Err(error) => {
                 warn!("garbage collector: {error}");
                 return false;
@@ -132,6 +134,7 @@ impl Monitors {
                 name,
                 Monitor {
                     kind,
+                    since: self.kit.now(),
                     informer,
                     stop,
                 },
@@ -175,6 +178,15 @@ impl Monitors {
         }
     }
 
+    /// May a dependent be of a kind that was found only now, and whose cache is still empty?
+    pub fn are_filling(&self) -> bool {
+        let now = self.kit.now();
+        let all = self.all.read();
+        all.values().any(|monitor| {
+            !monitor.informer.is_synced() && is_patient(now.duration_since(monitor.since))
+        })
+    }
+
     /// The kind of this name.
     pub fn kind(&self, name: &str) -> Option<Kind> {
         self.all
@@ -191,6 +203,16 @@ impl Monitors {
             .informer
             .store()
             .get_key(&item.key)
+    }
+
+    /// Is there an object of this kind and uid, wherever?
+    pub fn has(&self, kind: &str, uid: &str) -> bool {
+        self.all.read().get(kind).is_some_and(|monitor| {
+            let objects = monitor.informer.store().list();
+            objects
+                .iter()
+                .any(|object| object.meta().uid.as_deref() == Some(uid))
+        })
     }
 
     /// Everything that names this uid as an owner.
@@ -237,6 +259,22 @@ impl Monitors {
     }
 }
 
+/// Is a cache of that age waited for?
+fn is_patient(age: SignedDuration) -> bool {
+    age.unsigned_abs() < SYNC_PATIENCE
+}
+
 fn name_of(resource: &ApiResource) -> Arc<str> {
     format!("{}/{}", resource.group, resource.plural).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_that_does_not_fill_is_not_waited_for_long() {
+        assert!(is_patient(SignedDuration::from_secs(2)));
+        assert!(!is_patient(SignedDuration::from_secs(31)));
+    }
 }

@@ -23,6 +23,9 @@ use crate::write;
 const FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
+/// The cluster autoscaler's word that a node is about to go.
+const LEAVING: &str = "ToBeDeletedByClusterAutoscaler";
+
 /// Who makes load balancers.
 pub(crate) trait Provider: Send + Sync + 'static {
     /// What leads to the Service, given the nodes that may take its traffic and all other Services
@@ -149,7 +152,10 @@ fn takes_traffic(node: &Node) -> bool {
         .unwrap_or_default()
         .iter()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    !excluded && ready && node.metadata.deletion_timestamp.is_none()
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref());
+    let mut taints = taints.unwrap_or_default().iter();
+    let leaving = taints.any(|taint| taint.key == LEAVING);
+    !excluded && !leaving && ready && node.metadata.deletion_timestamp.is_none()
 }
 
 struct Controller {
@@ -287,9 +293,15 @@ impl Controller {
             let message = "Ensuring load balancer";
             self.tell(service, EventType::Normal, "EnsuringLoadBalancer", message);
         }
-        if self.write(service, ingress, true).await? && first {
-            let message = "Ensured load balancer";
-            self.tell(service, EventType::Normal, "EnsuredLoadBalancer", message);
+        if self.write(service, ingress, true).await? {
+            let (reason, message) = match first {
+                true => ("EnsuredLoadBalancer", "Ensured load balancer"),
+                false => (
+                    "UpdatedLoadBalancer",
+                    "Updated load balancer with new hosts",
+                ),
+            };
+            self.tell(service, EventType::Normal, reason, message);
         }
         Ok(Requeue::OnChange)
     }
@@ -465,13 +477,19 @@ mod tests {
         let mut other = service("web", 80, None);
         other.spec.as_mut().unwrap().load_balancer_class = Some("example.com/lb".to_owned());
         assert!(!is_wanted(&other));
-        let node = |labels: Value, ready: &str| -> Node {
-            serde_json::from_value(json!({"metadata": {"labels": labels},
-                "status": {"conditions": [{"type": "Ready", "status": ready}]}}))
-            .unwrap()
-        };
-        assert!(takes_traffic(&node(json!({}), "True")));
-        assert!(!takes_traffic(&node(json!({EXCLUDED: ""}), "True")));
-        assert!(!takes_traffic(&node(json!({}), "False")));
+        let cases = [
+            (json!({}), "True", "", true),
+            (json!({}), "True", "node.kubernetes.io/unschedulable", true),
+            (json!({EXCLUDED: ""}), "True", "", false),
+            (json!({}), "False", "", false),
+            (json!({}), "True", LEAVING, false),
+        ];
+        for (labels, ready, taint, expected) in cases {
+            let taint = json!({"key": taint, "effect": "NoSchedule"});
+            let node = json!({"metadata": {"labels": labels}, "spec": {"taints": [taint]},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            let node = serde_json::from_value(node).unwrap();
+            assert_eq!(takes_traffic(&node), expected, "{node:?}");
+        }
     }
 }

@@ -1,19 +1,21 @@
 //! Evicts pods from nodes whose `NoExecute` taints they do not, or no longer, tolerate.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use client::controller::Requeue;
 use client::events::EventType;
 use client::{Change, Informer, Key, Scope};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
+use parking_lot::Mutex;
 use serde_json::json;
 
-use super::lifecycle::remaining;
 use super::taints::{self, Stay};
 use crate::error::{Error, On};
-use crate::kit::Kit;
+use crate::kit::{Kit, until};
 use crate::pods::is_active;
 use crate::write;
 
@@ -21,7 +23,11 @@ struct Controller {
     kit: Kit,
     pods: Informer<Pod>,
     nodes: Informer<Node>,
+    waiting: Waiting,
 }
+
+/// The pods whose time is running, and when each was first seen under the taints.
+type Waiting = Arc<Mutex<HashMap<Key, (Option<String>, Timestamp)>>>;
 
 fn node_of(pod: &Pod) -> Option<&str> {
     pod.spec
@@ -45,6 +51,8 @@ pub(crate) async fn run(kit: Kit) {
         let node = tainted.get("", node_of(pod)?)?;
         (!change.is_deleted() && !taints::evicting(&node).is_empty()).then(|| Key::of(&**pod))
     });
+    let waiting = Waiting::default();
+    let timed = waiting.clone();
     let all = pods.store().clone();
     kit.follow(&nodes, &queue, move |change: Change<Node>| {
         let node = change.object();
@@ -53,9 +61,11 @@ pub(crate) async fn run(kit: Kit) {
             .map(|old| taints::evicting(old))
             .unwrap_or_default();
         let now = taints::evicting(node);
-        // Only more taints evict: pods under fewer ones find that out when their time comes.
-        let pods = if now == before || now.is_empty() {
+        let pods = if now == before {
             Vec::new()
+        } else if now.is_empty() {
+            let timed = timed.lock();
+            timed.keys().filter_map(|key| all.get_key(key)).collect()
         } else {
             all.list()
         };
@@ -69,6 +79,7 @@ pub(crate) async fn run(kit: Kit) {
         kit: kit.clone(),
         pods,
         nodes,
+        waiting,
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -80,28 +91,41 @@ pub(crate) async fn run(kit: Kit) {
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
         let Some(pod) = self.pods.store().get_key(key).filter(|pod| is_active(pod)) else {
+            self.waiting.lock().remove(key);
             return Ok(Requeue::OnChange);
         };
         let node = node_of(&pod).and_then(|node| self.nodes.store().get("", node));
-        let taints = node.map(|node| taints::evicting(&node)).unwrap_or_default();
-        if taints.is_empty() {
-            return Ok(Requeue::OnChange);
-        }
-        match taints::stay(&pod, &taints) {
-            Stay::Forever => return Ok(Requeue::OnChange),
-            Stay::Seconds(seconds) => {
-                let added = taints
-                    .iter()
-                    .filter_map(|taint| taint.time_added.as_ref())
-                    .map(|time| time.0)
-                    .max();
-                if let Some(wait) = remaining(added, seconds, self.kit.now()) {
-                    return Ok(Requeue::After(wait));
+        let taints = node
+            .as_ref()
+            .map(|node| taints::evicting(node))
+            .unwrap_or_default();
+        let now = self.kit.now();
+        let seen = {
+            let waiting = self.waiting.lock();
+            let known = waiting.get(key).filter(|(uid, _)| *uid == pod.metadata.uid);
+            known.map(|(_, seen)| *seen)
+        };
+        match taints::stay(&pod, &taints, seen.unwrap_or(now)) {
+            Stay::Forever => {
+                self.waiting.lock().remove(key);
+                // A node that is gone takes its pods with it.
+                if seen.is_some() && node.is_some() {
+                    let message = format!("Cancelling deletion of Pod {key}");
+                    self.kit
+                        .recorder
+                        .on(&*pod, EventType::Normal, "TaintManagerEviction", message);
                 }
+                return Ok(Requeue::OnChange);
             }
-            Stay::No => {}
+            Stay::Until(end) if end > now => {
+                let entry = (pod.metadata.uid.clone(), seen.unwrap_or(now));
+                self.waiting.lock().insert(key.clone(), entry);
+                return Ok(Requeue::After(until(end, now)));
+            }
+            Stay::Until(_) | Stay::No => {}
         }
         self.evict(key, &pod).await?;
+        self.waiting.lock().remove(key);
         Ok(Requeue::OnChange)
     }
 
@@ -119,6 +143,7 @@ impl Controller {
             "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint",
             "lastTransitionTime": self.kit.time(),
+            "observedGeneration": pod.metadata.generation,
         }]}});
         let marked = api
             .patch_status(

@@ -3,7 +3,7 @@
 //! from the conditions; evicting ones are put on zone by zone and at a pace: when all nodes are gone at
 //! once, it is this side of the network that is cut off.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,13 +20,15 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::taints;
-use super::zones::{Pace, Verdict};
+use super::zones::{self, Pace, Verdict};
 use crate::error::{Error, On};
-use crate::kit::{Kit, requeue, sooner, until};
+use crate::kit::{Kit, requeue, sooner};
 use crate::write;
 
 /// Without a sign of life for this long a node is unreachable.
 const GRACE: Duration = Duration::from_secs(50);
+/// One that has never reported its readiness gets so long from its creation.
+const STARTUP_GRACE: Duration = Duration::from_secs(60);
 /// How soon to ask again where no node may be given up at all.
 const RETRY: Duration = Duration::from_secs(10);
 /// Conditions a kubelet reports, and which become Unknown when it does not.
@@ -113,8 +115,10 @@ impl Controller {
             );
         }
         let silent = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        let reports = taints::condition(&node, "Ready").is_some();
+        let grace = if reports { GRACE } else { STARTUP_GRACE };
         let api: Api<Node> = Api::all(self.kit.client.clone());
-        if silent >= GRACE {
+        if silent >= grace {
             if let Some(conditions) = unknown(&node, &self.kit.time()) {
                 let patch = json!({"metadata": {"uid": node.metadata.uid}, "status": {"conditions": conditions}});
                 let written = api
@@ -134,12 +138,12 @@ impl Controller {
                     );
                 }
                 // The taints follow with the change this makes.
-                return Ok(Requeue::After(GRACE));
+                return Ok(Requeue::After(grace));
             }
             self.unready_pods(key).await?;
         }
         let wait = self.taint(&api, &node, now).await?;
-        let next = (silent < GRACE).then(|| GRACE - silent + Duration::from_millis(10));
+        let next = (silent < grace).then(|| grace - silent + Duration::from_millis(10));
         Ok(requeue(sooner(wait, next)))
     }
 
@@ -163,8 +167,14 @@ impl Controller {
             Some((last, since)) if *last == pulse => (false, *since),
             other => {
                 let first = other.is_none();
-                seen.insert(key.name.clone(), (pulse, now));
-                (first, now)
+                // Who has never given a sign of life is silent since it was made.
+                let made = node.metadata.creation_timestamp.as_ref();
+                let since = match made.filter(|_| pulse == Pulse::default()) {
+                    Some(made) if ready.is_none() => made.0,
+                    _ => now,
+                };
+                seen.insert(key.name.clone(), (pulse, since));
+                (first, since)
             }
         }
     }
@@ -179,10 +189,9 @@ impl Controller {
         let all = self.nodes.store().list();
         let (mut evict, mut wait) = (true, None);
         if !is_ready(node) {
-            let evicts = !taints::evicting(node).is_empty();
-            if evicts {
-                // Given up already: it stays so, unless all nodes seem to be gone.
-                evict = all.iter().any(|node| is_ready(node));
+            if taints::is_given_up(node) {
+                // It stays so, unless all nodes seem to be gone.
+                evict = all.iter().any(|node| zones::counts(node) && is_ready(node));
             } else {
                 (evict, wait) = match self.pace.lock().ask(node, &all, now) {
                     Verdict::Yes => (true, None),
@@ -197,15 +206,21 @@ impl Controller {
             .and_then(|spec| spec.taints.clone())
             .unwrap_or_default();
         let wanted = taints::wanted(node, evict, &self.kit.time());
-        if wanted == current {
-            return Ok(wait);
+        let labels = old_labels(node);
+        let mut patch = json!({});
+        if wanted != current {
+            patch["spec"]["taints"] = if wanted.is_empty() {
+                Value::Null
+            } else {
+                write::json_of(&wanted)
+            };
         }
-        let taints = if wanted.is_empty() {
-            Value::Null
-        } else {
-            write::json_of(&wanted)
-        };
-        write::merge(api, node, json!({"spec": {"taints": taints}})).await?;
+        if !labels.is_empty() {
+            patch["metadata"]["labels"] = json!(labels);
+        }
+        if patch != json!({}) {
+            write::merge(api, node, patch).await?;
+        }
         Ok(wait)
     }
 
@@ -271,29 +286,36 @@ fn unknown(node: &Node, now: &Time) -> Option<Vec<Value>> {
                     "Kubelet never posted node status.",
                 )
             };
-            json!({
+            let mut condition = json!({
                 "type": type_,
                 "status": "Unknown",
                 "reason": reason,
                 "message": message,
                 "lastTransitionTime": now,
-            })
+            });
+            if reason == "NodeStatusNeverUpdated" {
+                condition["lastHeartbeatTime"] = json!(node.metadata.creation_timestamp);
+            }
+            condition
         })
         .collect();
     (!conditions.is_empty()).then_some(conditions)
 }
 
-/// How long until a pod's stay under taints added at `added` ends.
-pub(super) fn remaining(
-    added: Option<Timestamp>,
-    seconds: i64,
-    now: Timestamp,
-) -> Option<Duration> {
-    let end = added
-        .unwrap_or(now)
-        .checked_add(jiff::SignedDuration::from_secs(seconds))
-        .ok()?;
-    (end > now).then(|| until(end, now))
+/// The old names of labels that have to be added or to follow the new ones.
+fn old_labels(node: &Node) -> BTreeMap<&'static str, &str> {
+    let labels = node.metadata.labels.as_ref();
+    let label = |name: &str| labels.and_then(|labels| labels.get(name));
+    [
+        ("kubernetes.io/os", "beta.kubernetes.io/os"),
+        ("kubernetes.io/arch", "beta.kubernetes.io/arch"),
+    ]
+    .into_iter()
+    .filter_map(|(new, old)| {
+        let value = label(new)?;
+        (label(old) != Some(value)).then_some((old, value.as_str()))
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -305,7 +327,8 @@ mod tests {
         let now = Time(Timestamp::from_second(100).unwrap());
         let node = |conditions: Value| -> Node {
             serde_json::from_value(
-                json!({"metadata": {"name": "n"}, "status": {"conditions": conditions}}),
+                json!({"metadata": {"name": "n", "creationTimestamp": "1970-01-01T00:00:07Z"},
+                    "status": {"conditions": conditions}}),
             )
             .unwrap()
         };
@@ -317,6 +340,7 @@ mod tests {
             fresh[0]["lastHeartbeatTime"].is_null(),
             "the last heartbeat stays what it was"
         );
+        assert_eq!(fresh[1]["lastHeartbeatTime"], "1970-01-01T00:00:07Z");
         let all: Vec<_> = REPORTED
             .iter()
             .map(|type_| json!({"type": type_, "status": "Unknown"}))
@@ -325,13 +349,26 @@ mod tests {
     }
 
     #[test]
-    fn a_stay_counts_from_the_taint() {
-        let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        assert_eq!(
-            remaining(Some(at(100)), 300, at(150)),
-            Some(Duration::from_secs(250))
-        );
-        assert_eq!(remaining(Some(at(100)), 300, at(400)), None);
-        assert_eq!(remaining(None, 30, at(400)), Some(Duration::from_secs(30)));
+    fn old_label_names_follow() {
+        let cases = [
+            (json!({}), json!({})),
+            (json!({"beta.kubernetes.io/os": "linux"}), json!({})),
+            (
+                json!({"kubernetes.io/os": "linux"}),
+                json!({"beta.kubernetes.io/os": "linux"}),
+            ),
+            (
+                json!({"kubernetes.io/arch": "arm64", "beta.kubernetes.io/arch": "amd64"}),
+                json!({"beta.kubernetes.io/arch": "arm64"}),
+            ),
+            (
+                json!({"kubernetes.io/os": "linux", "beta.kubernetes.io/os": "linux"}),
+                json!({}),
+            ),
+        ];
+        for (labels, expected) in cases {
+            let node = serde_json::from_value(json!({"metadata": {"labels": labels}})).unwrap();
+            assert_eq!(json!(old_labels(&node)), expected, "{labels}");
+        }
     }
 }

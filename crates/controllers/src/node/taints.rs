@@ -1,7 +1,10 @@
 //! Taints that follow from a node's conditions, and who tolerates which.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::pods;
 
 pub(super) const NOT_READY: &str = "node.kubernetes.io/not-ready";
 pub(super) const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -39,9 +42,7 @@ pub(super) fn condition<'a>(node: &'a Node, type_: &str) -> Option<&'a str> {
 pub(super) fn wanted(node: &Node, evict: bool, now: &Time) -> Vec<Taint> {
     let mut due: Vec<(&str, &str)> = Vec::new();
     for (type_, status, key) in BY_CONDITION {
-        // A node that has never reported is as unknown as one that has stopped.
-        let actual = condition(node, type_).or((type_ == "Ready").then_some("Unknown"));
-        if actual == Some(status) {
+        if condition(node, type_) == Some(status) {
             due.push((key, "NoSchedule"));
             if evict && type_ == "Ready" {
                 due.push((key, "NoExecute"));
@@ -56,12 +57,13 @@ pub(super) fn wanted(node: &Node, evict: bool, now: &Time) -> Vec<Taint> {
     {
         due.push((UNSCHEDULABLE, "NoSchedule"));
     }
+    let reports = condition(node, "Ready").is_some();
     let ours = |taint: &Taint| {
+        let of_readiness = [NOT_READY, UNREACHABLE].contains(&taint.key.as_str());
         let known =
             BY_CONDITION.iter().any(|(_, _, key)| *key == taint.key) || taint.key == UNSCHEDULABLE;
-        let evicting =
-            [NOT_READY, UNREACHABLE].contains(&taint.key.as_str()) && taint.effect == "NoExecute";
-        known && (taint.effect == "NoSchedule" || evicting)
+        // What keeps pods from a node that has never reported stays until it does.
+        (known && taint.effect == "NoSchedule" && (reports || !of_readiness)) || gives_up(taint)
     };
     let is =
         |taint: &Taint, (key, effect): (&str, &str)| taint.key == key && taint.effect == effect;
@@ -110,39 +112,60 @@ pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     }
 }
 
+/// Does this taint say that the node is given up for its own unreadiness?
+fn gives_up(taint: &Taint) -> bool {
+    [NOT_READY, UNREACHABLE].contains(&taint.key.as_str()) && taint.effect == "NoExecute"
+}
+
+/// Is the node given up already?
+pub(super) fn is_given_up(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    taints.is_some_and(|taints| taints.iter().any(gives_up))
+}
+
 /// How long a pod may stay under evicting taints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stay {
     Forever,
-    Seconds(i64),
+    Until(Timestamp),
     No,
 }
 
-/// How long the pod's tolerations let it stay under these taints.
-pub(super) fn stay(pod: &Pod, taints: &[Taint]) -> Stay {
+/// How long the pod's tolerations let it stay under these taints: of each taint the first one that
+/// covers it counts. A stay begins when the taint was added, or when the pod came to the node if
+/// that was later; of taints that do not say so, when the pod was first seen under them.
+pub(super) fn stay(pod: &Pod, taints: &[Taint], seen: Timestamp) -> Stay {
     let tolerations = pod
         .spec
         .as_ref()
         .and_then(|spec| spec.tolerations.as_deref())
         .unwrap_or_default();
-    let mut shortest: Option<i64> = None;
+    let bound = pods::condition(pod, "PodScheduled")
+        .filter(|scheduled| scheduled.status == "True")
+        .and_then(|scheduled| scheduled.last_transition_time.as_ref())
+        .or(pod.metadata.creation_timestamp.as_ref());
+    let mut end: Option<Timestamp> = None;
     for taint in taints {
-        let mut matching = tolerations
+        let mut covering = tolerations
             .iter()
-            .filter(|toleration| tolerates(toleration, taint))
-            .peekable();
-        if matching.peek().is_none() {
+            .filter(|toleration| tolerates(toleration, taint));
+        let Some(toleration) = covering.next() else {
+            return Stay::No;
+        };
+        let Some(seconds) = toleration.toleration_seconds else {
+            continue;
+        };
+        if seconds <= 0 {
             return Stay::No;
         }
-        for seconds in matching.filter_map(|toleration| toleration.toleration_seconds) {
-            shortest = Some(shortest.map_or(seconds, |shortest| shortest.min(seconds)));
-        }
+        let added = taint.time_added.as_ref().map_or(seen, |added| added.0);
+        let begin = bound.map_or(added, |bound| added.max(bound.0));
+        let until = begin
+            .checked_add(SignedDuration::from_secs(seconds))
+            .unwrap_or(Timestamp::MAX);
+        end = Some(end.map_or(until, |end| end.min(until)));
     }
-    match shortest {
-        None => Stay::Forever,
-        Some(seconds) if seconds <= 0 => Stay::No,
-        Some(seconds) => Stay::Seconds(seconds),
-    }
+    end.map_or(Stay::Forever, Stay::Until)
 }
 
 /// The node's evicting taints.
@@ -162,7 +185,6 @@ pub(super) fn evicting(node: &Node) -> Vec<Taint> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
     use serde_json::{Value, json};
 
     fn node(ready: &str, pressure: &str, taints: Value) -> Node {
@@ -244,28 +266,132 @@ mod tests {
             let parsed: Toleration = serde_json::from_value(toleration.clone()).unwrap();
             assert_eq!(tolerates(&parsed, &taint), expected, "{toleration}");
         }
-        let stays = [
-            (json!([]), Stay::No),
-            (json!([{"operator": "Exists"}]), Stay::Forever),
+    }
+
+    fn tolerating(tolerations: Value, bound: i64) -> Pod {
+        let time = |at| api::clock::rfc3339(Timestamp::from_second(at).unwrap());
+        serde_json::from_value(json!({
+            "metadata": {"creationTimestamp": time(0)},
+            "spec": {"containers": [], "tolerations": tolerations},
+            "status": {"conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": time(bound)}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn stays() {
+        let taint = |key: &str, added: Option<i64>| Taint {
+            key: key.into(),
+            value: None,
+            effect: "NoExecute".into(),
+            time_added: added.map(|at| Time(Timestamp::from_second(at).unwrap())),
+        };
+        let until = |at| Stay::Until(Timestamp::from_second(at).unwrap());
+        let exists = |key: &str, seconds: Value| json!({"key": key, "operator": "Exists", "tolerationSeconds": seconds});
+        let null = Value::Null;
+        let (old, bare) = (taint("k", Some(1_000)), taint("k", None));
+        let cases = [
+            ("none", json!([]), 0, vec![old.clone()], Stay::No),
             (
-                json!([{"operator": "Exists", "tolerationSeconds": 300}, {"key": "k", "operator": "Exists", "tolerationSeconds": 60}]),
-                Stay::Seconds(60),
+                "no end",
+                json!([{"operator": "Exists"}]),
+                0,
+                vec![old.clone()],
+                Stay::Forever,
             ),
             (
-                json!([{"operator": "Exists", "tolerationSeconds": 0}]),
+                "0 s",
+                json!([exists("k", json!(0))]),
+                0,
+                vec![old.clone()],
                 Stay::No,
             ),
+            (
+                "from the taint",
+                json!([exists("k", json!(60))]),
+                0,
+                vec![old.clone()],
+                until(1_060),
+            ),
+            (
+                "came later",
+                json!([exists("k", json!(60))]),
+                1_500,
+                vec![old.clone()],
+                until(1_560),
+            ),
+            (
+                "no time added",
+                json!([exists("k", json!(60))]),
+                1_500,
+                vec![bare],
+                until(2_060),
+            ),
+            (
+                "the first that covers",
+                json!([exists("k", null.clone()), exists("k", json!(60))]),
+                0,
+                vec![old.clone()],
+                Stay::Forever,
+            ),
+            (
+                "one is not covered",
+                json!([exists("k", null.clone())]),
+                0,
+                vec![old.clone(), taint("l", None)],
+                Stay::No,
+            ),
+            (
+                "each from its own time",
+                json!([exists("k", json!(300)), exists("l", json!(100))]),
+                0,
+                vec![old.clone(), taint("l", Some(1_150))],
+                until(1_250),
+            ),
+            (
+                "the earlier end",
+                json!([exists("k", json!(300)), exists("l", json!(1_000))]),
+                0,
+                vec![old, taint("l", Some(1_150))],
+                until(1_300),
+            ),
         ];
-        for (tolerations, expected) in stays {
-            let pod: Pod = serde_json::from_value(
-                json!({"spec": {"containers": [], "tolerations": tolerations}}),
-            )
-            .unwrap();
-            assert_eq!(
-                stay(&pod, std::slice::from_ref(&taint)),
-                expected,
-                "{tolerations}"
-            );
+        let seen = Timestamp::from_second(2_000).unwrap();
+        for (name, tolerations, bound, taints, expected) in cases {
+            let pod = tolerating(tolerations, bound);
+            assert_eq!(stay(&pod, &taints, seen), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_never_reported_is_not_given_up() {
+        let fresh: Node = serde_json::from_value(json!({
+            "metadata": {"name": "n"},
+            "spec": {"unschedulable": true, "taints": [{"key": NOT_READY, "effect": "NoSchedule"}]},
+        }))
+        .unwrap();
+        let now = Time(Timestamp::from_second(9).unwrap());
+        let wanted = wanted(&fresh, true, &now);
+        let taints: Vec<_> = wanted
+            .iter()
+            .map(|taint| (taint.key.as_str(), taint.effect.as_str()))
+            .collect();
+        assert_eq!(
+            taints,
+            [(NOT_READY, "NoSchedule"), (UNSCHEDULABLE, "NoSchedule")]
+        );
+    }
+
+    #[test]
+    fn only_its_own_taints_say_that_a_node_is_given_up() {
+        for (key, effect, expected) in [
+            ("mine", "NoExecute", false),
+            (NOT_READY, "NoSchedule", false),
+            (NOT_READY, "NoExecute", true),
+            (UNREACHABLE, "NoExecute", true),
+        ] {
+            let node = node("False", "False", json!([{"key": key, "effect": effect}]));
+            assert_eq!(is_given_up(&node), expected, "{key}:{effect}");
         }
     }
 }

@@ -28,14 +28,25 @@ enum State {
     Full,
 }
 
+/// Does the node count when the state of its zone is judged?
+pub(super) fn counts(node: &Node) -> bool {
+    let labels = node.metadata.labels.as_ref();
+    labels.is_none_or(|labels| !labels.contains_key("node.kubernetes.io/exclude-disruption"))
+}
+
 /// The name of the zone a node is in; those without labels are in one of their own together.
 fn zone(node: &Node) -> String {
     let label = |name: &str| {
         let labels = node.metadata.labels.as_ref();
         labels.and_then(|labels| labels.get(name)).cloned()
     };
-    let region = label("topology.kubernetes.io/region").unwrap_or_default();
-    let zone = label("topology.kubernetes.io/zone").unwrap_or_default();
+    // The old names count first, as long as nodes carry them.
+    let region = label("failure-domain.beta.kubernetes.io/region")
+        .or_else(|| label("topology.kubernetes.io/region"))
+        .unwrap_or_default();
+    let zone = label("failure-domain.beta.kubernetes.io/zone")
+        .or_else(|| label("topology.kubernetes.io/zone"))
+        .unwrap_or_default();
     format!("{region}:{zone}")
 }
 
@@ -70,7 +81,7 @@ impl Pace {
     /// Asks for one node; a yes counts.
     pub fn ask(&mut self, node: &Node, all: &[Arc<Node>], now: Timestamp) -> Verdict {
         let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
-        for node in all {
+        for node in all.iter().filter(|node| self::counts(node)) {
             let (ready, unready) = counts.entry(zone(node)).or_default();
             *(if is_ready(node) { ready } else { unready }) += 1;
         }
@@ -160,6 +171,16 @@ mod tests {
             let found = [pace.ask(lost, &all, at(100)), pace.ask(lost, &all, at(100))];
             assert_eq!(found, expected, "{name}");
         }
+        // Of six lost nodes five do not count, so that too few are lost for the zone to be in trouble.
+        let mut all = nodes("a", 4, 6);
+        for node in &mut all[4..9] {
+            let labels = Arc::make_mut(node).metadata.labels.as_mut().unwrap();
+            labels.insert(
+                "node.kubernetes.io/exclude-disruption".into(),
+                String::new(),
+            );
+        }
+        assert_eq!(Pace::default().ask(&all[9], &all, at(0)), Verdict::Yes);
         let all = nodes("a", 8, 2);
         let mut pace = Pace::default();
         assert_eq!(pace.ask(&all[9], &all, at(0)), Verdict::Yes);

@@ -12,17 +12,17 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-    Condition, LabelSelector, OwnerReference, Time,
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
 use kube::core::Selector;
 
+use super::scales::{Scales, Wanted};
+use super::stale;
 use crate::apps::deployment::scaled;
 use crate::error::Error;
 use crate::kit::{GATHER, Kit, requeue, sooner, until};
-use crate::owner::{controller_of, refers_to, selects};
+use crate::owner::{controller_of, selects};
 use crate::pods::{is_active, is_ready};
 use crate::write;
 
@@ -33,16 +33,32 @@ struct Controller {
     kit: Kit,
     budgets: Informer<PodDisruptionBudget>,
     pods: Informer<Pod>,
-    sets: Informer<ReplicaSet>,
-    deployments: Informer<Deployment>,
-    stateful: Informer<StatefulSet>,
-    replicated: Informer<ReplicationController>,
+    scales: Scales,
 }
 
 /// Here, unlike for owners, an empty selector selects every pod of the namespace.
 fn selector(budget: &PodDisruptionBudget) -> Option<Selector> {
     let selector: &LabelSelector = budget.spec.as_ref()?.selector.as_ref()?;
     Selector::try_from(selector.clone()).ok()
+}
+
+/// What to tell of a pod that is new to several budgets at once: no eviction of it can be granted.
+fn ambiguity(
+    budgets: &[Arc<PodDisruptionBudget>],
+    old: Option<&ObjectMeta>,
+    now: &ObjectMeta,
+) -> Option<String> {
+    if old.is_some_and(|old| old.labels == now.labels) {
+        return None;
+    }
+    let choosing = budgets
+        .iter()
+        .filter(|budget| selector(budget).is_some_and(|selector| selects(&selector, now)));
+    (choosing.count() > 1).then(|| {
+        let (namespace, name) = (now.namespace.as_deref(), now.name.as_deref());
+        let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
+        format!("Pod {namespace:?}/{name:?} matches multiple PodDisruptionBudgets.")
+    })
 }
 
 /// Runs until the shutdown.
@@ -64,16 +80,21 @@ pub(crate) async fn run(kit: Kit) {
         return;
     }
     kit.follow_own(&budgets, &queue);
-    let all = budgets.store().clone();
+    let (all, recorder) = (budgets.store().clone(), kit.recorder.clone());
     kit.follow_within(GATHER, &pods, &queue, move |change: Change<Pod>| {
         let now = &change.object().metadata;
         let old = change.old().map(|pod| &pod.metadata);
+        let budgets = all.list_in(now.namespace.as_deref().unwrap_or_default());
+        if let Some(message) = ambiguity(&budgets, old, now).filter(|_| !change.is_deleted()) {
+            let reason = "MultiplePodDisruptionBudgets";
+            recorder.on(&**change.object(), EventType::Warning, reason, message);
+        }
         let concerned = |budget: &PodDisruptionBudget| {
             selector(budget).is_some_and(|selector| {
                 selects(&selector, now) || old.is_some_and(|old| selects(&selector, old))
             })
         };
-        all.list_in(now.namespace.as_deref().unwrap_or_default())
+        budgets
             .into_iter()
             .filter(|budget| concerned(budget))
             .map(|budget| Key::of(&*budget))
@@ -82,17 +103,20 @@ pub(crate) async fn run(kit: Kit) {
     let controller = Arc::new(Controller {
         kit: kit.clone(),
         budgets,
-        pods,
-        sets,
-        deployments,
-        stateful,
-        replicated,
+        pods: pods.clone(),
+        scales: Scales {
+            client: kit.client.clone(),
+            sets,
+            deployments,
+            stateful,
+            replicated,
+        },
     });
-    kit.run(queue, move |key| {
+    let budgets = kit.run(queue, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(&key).await }
-    })
-    .await;
+    });
+    tokio::join!(budgets, stale::run(kit.clone(), pods));
 }
 
 impl Controller {
@@ -108,19 +132,18 @@ impl Controller {
                 pods
             }
         };
-        let (status, again) = match plan(
-            &budget,
-            &pods,
-            |owner| self.scale(&key.namespace, owner),
-            &self.kit.time(),
-        ) {
-            Ok(planned) => planned,
+        let owners = self.owners(&budget, &pods).await;
+        let (status, again) = match plan(&budget, &pods, &owners, &self.kit.time()) {
+            Ok(planned) => {
+                self.tell(&budget, &pods, &planned);
+                (planned.status, planned.again)
+            }
             Err(message) => {
                 self.kit.recorder.on(
                     &*budget,
                     EventType::Warning,
                     "CalculateExpectedPodCountFailed",
-                    &message,
+                    format!("Failed to calculate the number of expected pods: {message}"),
                 );
                 (failed(&budget, &message, &self.kit.time()), None)
             }
@@ -131,61 +154,97 @@ impl Controller {
         Ok(requeue(again))
     }
 
-    /// How many pods the owner (or the Deployment above it) wants.
-    fn scale(&self, namespace: &str, owner: &OwnerReference) -> Option<(String, i32)> {
-        let name = &owner.name;
-        let wanted = if refers_to::<ReplicaSet>(owner) {
-            let set = self.sets.store().get(namespace, name)?;
-            if let Some(above) =
-                controller_of(&set.metadata).filter(|above| refers_to::<Deployment>(above))
+    /// What the owners of the pods want, as far as the budget goes by that.
+    async fn owners(&self, budget: &PodDisruptionBudget, pods: &[Arc<Pod>]) -> Owners {
+        let mut owners = Owners::new();
+        if !goes_by_owners(budget) {
+            return owners;
+        }
+        for pod in pods {
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            if let Some(owner) = controller_of(&pod.metadata)
+                && !owners.contains_key(&owner.uid)
             {
-                let deployment = self.deployments.store().get(namespace, &above.name)?;
-                let wanted = deployment.spec.as_ref()?.replicas.unwrap_or(1);
-                return Some((above.uid.clone(), wanted));
+                let wanted = self.scales.of(namespace, owner).await;
+                owners.insert(owner.uid.clone(), wanted);
             }
-            set.spec.as_ref()?.replicas
-        } else if refers_to::<StatefulSet>(owner) {
-            self.stateful
-                .store()
-                .get(namespace, name)?
-                .spec
-                .as_ref()?
-                .replicas
-        } else if refers_to::<ReplicationController>(owner) {
-            self.replicated
-                .store()
-                .get(namespace, name)?
-                .spec
-                .as_ref()?
-                .replicas
-        } else {
-            return None;
-        };
-        Some((owner.uid.clone(), wanted.unwrap_or(1)))
+        }
+        owners
     }
+
+    fn tell(&self, budget: &PodDisruptionBudget, pods: &[Arc<Pod>], planned: &Planned) {
+        let tell = |kind, reason, message: String| {
+            self.kit.recorder.on(budget, kind, reason, message);
+        };
+        if pods.is_empty() {
+            let message = "No matching pods found".to_owned();
+            tell(EventType::Normal, "NoPods", message);
+        }
+        if planned.unmanaged {
+            let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+            let message = format!(
+                "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a \
+                 result, the status of the PDB cannot be calculated correctly, which may result in undefined \
+                 behavior. To account for these pods please set \".spec.minAvailable\" field of the PDB to an \
+                 integer value.",
+                write::json_of(&selector)
+            );
+            tell(EventType::Warning, "UnmanagedPods", message);
+        }
+        for pod in &planned.overdue {
+            let message = format!(
+                "Pod was expected by PDB {} to be deleted but it wasn't",
+                Key::of(budget)
+            );
+            self.kit
+                .recorder
+                .on(&**pod, EventType::Warning, "NotDeleted", message);
+        }
+    }
+}
+
+/// By the uid of each owner, whom it belongs to and how many that one wants.
+type Owners = BTreeMap<String, Result<Option<Wanted>, String>>;
+
+/// Is the budget a share of what the owners want?
+fn goes_by_owners(budget: &PodDisruptionBudget) -> bool {
+    budget.spec.as_ref().is_some_and(|spec| {
+        spec.max_unavailable.is_some() || matches!(spec.min_available, Some(IntOrString::String(_)))
+    })
+}
+
+#[derive(Debug)]
+struct Planned {
+    status: PodDisruptionBudgetStatus,
+    again: Option<Duration>,
+    /// Are there pods of no owner, of which nobody says how many there should be?
+    unmanaged: bool,
+    /// Evictions were granted that nobody carried out.
+    overdue: Vec<Arc<Pod>>,
 }
 
 /// The status, and when to look again; or why it cannot be told.
 fn plan(
     budget: &PodDisruptionBudget,
     pods: &[Arc<Pod>],
-    scale: impl Fn(&OwnerReference) -> Option<(String, i32)>,
+    owners: &Owners,
     now: &Time,
-) -> Result<(PodDisruptionBudgetStatus, Option<Duration>), String> {
+) -> Result<Planned, String> {
     let spec = budget.spec.clone().unwrap_or_default();
     let expected_by_owners = || -> Result<i32, String> {
-        let mut owners = BTreeMap::new();
+        let mut counts = BTreeMap::new();
         for pod in pods {
             // Pods without a controller are protected, but nobody says how many there should be.
             let Some(owner) = controller_of(&pod.metadata) else {
                 continue;
             };
             let name = pod.metadata.name.as_deref().unwrap_or_default();
+            let wanted = owners.get(&owner.uid).cloned().unwrap_or(Ok(None))?;
             let (uid, count) =
-                scale(owner).ok_or_else(|| format!("found no controllers for pod {name:?}"))?;
-            owners.insert(uid, count);
+                wanted.ok_or_else(|| format!("found no controllers for pod {name:?}"))?;
+            counts.insert(uid, count);
         }
-        Ok(owners.values().sum())
+        Ok(counts.values().sum())
     };
     let (expected, desired) = match (&spec.max_unavailable, &spec.min_available) {
         (Some(unavailable), _) => {
@@ -204,7 +263,7 @@ fn plan(
         }
         (None, None) => (0, 0),
     };
-    let (disrupted, again) = disrupted(budget, pods, now.0);
+    let (disrupted, overdue, again) = disrupted(budget, pods, now.0);
     let is_healthy = |pod: &Pod| {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         is_active(pod) && is_ready(pod) && !disrupted.contains_key(name)
@@ -230,7 +289,16 @@ fn plan(
         disrupted_pods: Some(disrupted).filter(|pods| !pods.is_empty()),
         conditions: Some(condition(budget, allowed > 0, reason, "", now)),
     };
-    Ok((status, again))
+    let unmanaged = goes_by_owners(budget)
+        && pods
+            .iter()
+            .any(|pod| controller_of(&pod.metadata).is_none());
+    Ok(Planned {
+        status,
+        again,
+        unmanaged,
+        overdue,
+    })
 }
 
 /// The granted evictions that are still to be carried out.
@@ -238,27 +306,28 @@ fn disrupted(
     budget: &PodDisruptionBudget,
     pods: &[Arc<Pod>],
     now: Timestamp,
-) -> (BTreeMap<String, Time>, Option<Duration>) {
+) -> (BTreeMap<String, Time>, Vec<Arc<Pod>>, Option<Duration>) {
     let mut kept = budget
         .status
         .as_ref()
         .and_then(|status| status.disrupted_pods.clone())
         .unwrap_or_default();
-    let mut again = None;
+    let (mut again, mut overdue) = (None, Vec::new());
     kept.retain(|name, since| {
         let there = pods
             .iter()
-            .any(|pod| pod.metadata.name.as_ref() == Some(name) && is_active(pod));
-        let Ok(end) = since.0.checked_add(EVICTION_PATIENCE) else {
+            .find(|pod| pod.metadata.name.as_ref() == Some(name) && is_active(pod));
+        let (Some(pod), Ok(end)) = (there, since.0.checked_add(EVICTION_PATIENCE)) else {
             return false;
         };
-        if there && end > now {
+        if end > now {
             again = sooner(again, Some(until(end, now)));
             return true;
         }
+        overdue.push(pod.clone());
         false
     });
-    (kept, again)
+    (kept, overdue, again)
 }
 
 /// Nothing may be evicted while it is unknown how many pods there should be.
@@ -306,6 +375,7 @@ fn condition(
 mod tests {
     use super::*;
     use crate::testing::pod;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
     use serde_json::{Value, json};
 
     fn budget(spec: Value, status: Value) -> PodDisruptionBudget {
@@ -333,6 +403,33 @@ mod tests {
             .collect()
     }
 
+    fn five() -> Owners {
+        [("o".to_owned(), Ok(Some(("o".to_owned(), 5))))].into()
+    }
+
+    #[test]
+    fn a_pod_of_several_budgets_is_told_of_once() {
+        let budget = |value: &str| {
+            let selector = json!({"matchLabels": {"app": value}});
+            Arc::new(budget(json!({ "selector": selector }), json!({})))
+        };
+        let labels = |text: &str| pod(&format!("p Running {text}")).metadata;
+        let (web, other) = (labels("app=web"), labels("app=other"));
+        let twice = [budget("web"), budget("web"), budget("other")];
+        let cases = [
+            (&twice[..], None, &web, true),
+            (&twice[..], Some(&web), &web, false),
+            (&twice[..], Some(&other), &web, true),
+            (&twice[..], Some(&web), &other, false),
+            (&twice[1..], None, &web, false),
+        ];
+        for (budgets, old, now, expected) in cases {
+            let found = ambiguity(budgets, old, now);
+            let message = "Pod \"ns\"/\"p\" matches multiple PodDisruptionBudgets.";
+            assert_eq!(found.as_deref(), expected.then_some(message));
+        }
+    }
+
     #[test]
     fn what_may_be_evicted() {
         let now = Time("2026-11-20T10:00:00Z".parse().unwrap());
@@ -346,13 +443,13 @@ mod tests {
             (json!({"minAvailable": 0}), 0, 0, (0, 0, 0)),
         ];
         for (spec, ready, unready, expected) in cases {
-            let (status, _) = plan(
+            let planned = plan(
                 &budget(spec.clone(), json!({})),
                 &pods(ready, unready),
-                |_| Some(("o".into(), 5)),
+                &five(),
                 &now,
-            )
-            .unwrap();
+            );
+            let status = planned.unwrap().status;
             let told = (
                 status.expected_pods.unwrap(),
                 status.desired_healthy.unwrap(),
@@ -360,13 +457,30 @@ mod tests {
             );
             assert_eq!(told, expected, "{spec}");
         }
-        let unknown = plan(
-            &budget(json!({"maxUnavailable": 1}), json!({})),
-            &pods(1, 0),
-            |_| None,
-            &now,
-        );
-        assert_eq!(unknown.unwrap_err(), "found no controllers for pod \"r0\"");
+        let half = budget(json!({"minAvailable": "50%"}), json!({}));
+        let told = |wanted| {
+            let owners = [("o".to_owned(), wanted)].into();
+            plan(&half, &pods(1, 0), &owners, &now).unwrap_err()
+        };
+        assert_eq!(told(Ok(None)), "found no controllers for pod \"r0\"");
+        assert_eq!(told(Err("no scale".into())), "no scale");
+    }
+
+    #[test]
+    fn pods_of_nobody_are_told_of_where_owners_count() {
+        let now = Time("2026-11-20T10:00:00Z".parse().unwrap());
+        let mut some = pods(2, 0);
+        some.push(Arc::new(pod("lone Running ready")));
+        for (spec, expected, unmanaged) in [
+            (json!({"maxUnavailable": 1}), 5, true),
+            (json!({"minAvailable": "50%"}), 5, true),
+            (json!({"minAvailable": 1}), 3, false),
+        ] {
+            let planned = plan(&budget(spec.clone(), json!({})), &some, &five(), &now).unwrap();
+            assert_eq!(planned.status.expected_pods, Some(expected), "{spec}");
+            assert_eq!(planned.status.current_healthy, Some(3), "{spec}");
+            assert_eq!(planned.unmanaged, unmanaged, "{spec}");
+        }
     }
 
     #[test]
@@ -376,7 +490,10 @@ mod tests {
             "r0": "2026-11-20T09:59:00Z", "r1": "2026-11-20T09:57:00Z", "gone": "2026-11-20T09:59:59Z",
         }});
         let budget = budget(json!({"maxUnavailable": 2}), disrupted);
-        let (status, again) = plan(&budget, &pods(5, 0), |_| Some(("o".into(), 5)), &now).unwrap();
+        let planned = plan(&budget, &pods(5, 0), &five(), &now).unwrap();
+        assert_eq!(planned.overdue.len(), 1);
+        assert_eq!(planned.overdue[0].metadata.name.as_deref(), Some("r1"));
+        let (status, again) = (planned.status, planned.again);
         assert_eq!(status.current_healthy, Some(4));
         assert_eq!(
             status

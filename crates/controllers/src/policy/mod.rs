@@ -2,3 +2,5 @@
 
 pub(crate) mod disruption;
 pub(crate) mod quota;
+mod scales;
+mod stale;

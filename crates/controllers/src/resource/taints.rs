@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{DeviceTaint, DeviceToleration, ResourceClaim, ResourceSlice};
 use kube::Api;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::{claim_name, claims_of};
@@ -69,8 +70,9 @@ fn tolerates(toleration: &DeviceToleration, taint: &DeviceTaint) -> bool {
         && (exists || value(&toleration.value) == value(&taint.value))
 }
 
-/// When a claim's users have to go: never, or at a time.
-fn deadline(claim: &ResourceClaim, taints: &Taints, now: Timestamp) -> Option<Timestamp> {
+/// When a claim's users have to go: never, or at a time. Taints that do not say since when they are
+/// there have been since `seen`.
+fn deadline(claim: &ResourceClaim, taints: &Taints, seen: Timestamp) -> Option<Timestamp> {
     let allocation = claim.status.as_ref()?.allocation.as_ref()?;
     let results = allocation.devices.as_ref()?.results.as_deref()?;
     let of_result = results.iter().filter_map(|result| {
@@ -81,24 +83,31 @@ fn deadline(claim: &ResourceClaim, taints: &Taints, now: Timestamp) -> Option<Ti
         );
         let tolerations = result.tolerations.as_deref().unwrap_or_default();
         let ends = taints.get(&device)?.iter().filter_map(|taint| {
-            let since = taint.time_added.as_ref().map_or(now, |time| time.0);
-            let mut matching = tolerations
+            let since = taint.time_added.as_ref().map_or(seen, |time| time.0);
+            let matching = tolerations
                 .iter()
-                .filter(|toleration| tolerates(toleration, taint))
-                .peekable();
-            if matching.peek().is_none() {
-                return Some(since);
-            }
-            // Tolerated for good, unless all that match say for how long: the longest counts.
-            let mut longest = 0;
+                .filter(|toleration| tolerates(toleration, taint));
+            // Tolerated for good, unless all that match say for how long: the shortest counts.
+            let mut shortest = None;
             for toleration in matching {
-                longest = longest.max(toleration.toleration_seconds?.max(0));
+                let seconds = toleration.toleration_seconds?.max(0);
+                shortest = Some(shortest.map_or(seconds, |least: i64| least.min(seconds)));
             }
-            since.checked_add(SignedDuration::from_secs(longest)).ok()
+            let stay = SignedDuration::from_secs(shortest.unwrap_or_default());
+            since.checked_add(stay).ok()
         });
         ends.min()
     });
     of_result.min()
+}
+
+/// May this very pod use the claim? One before it, or after it, may have had its name.
+fn is_reserved(claim: &ResourceClaim, pod: &Pod) -> bool {
+    let status = claim.status.as_ref();
+    let mut reserved = status
+        .into_iter()
+        .flat_map(|status| status.reserved_for.iter().flatten());
+    reserved.any(|one| one.resource == "pods" && Some(&one.uid) == pod.metadata.uid.as_ref())
 }
 
 struct Controller {
@@ -106,6 +115,8 @@ struct Controller {
     pods: Informer<Pod>,
     claims: Informer<ResourceClaim>,
     slices: Informer<ResourceSlice>,
+    /// Pods that will have to go, by uid, and since when that is known.
+    waiting: Mutex<HashMap<Key, (Option<String>, Timestamp)>>,
 }
 
 /// Runs until the shutdown.
@@ -172,6 +183,7 @@ pub(crate) async fn run(kit: Kit) {
         pods,
         claims,
         slices,
+        waiting: Mutex::default(),
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -183,36 +195,50 @@ pub(crate) async fn run(kit: Kit) {
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
         let Some(pod) = self.pods.store().get_key(key) else {
+            self.waiting.lock().remove(key);
             return Ok(Requeue::OnChange);
         };
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
         let leaving = pod.metadata.deletion_timestamp.is_some();
         if leaving || is_terminal(&pod) || node.unwrap_or_default().is_empty() {
+            self.waiting.lock().remove(key);
             return Ok(Requeue::OnChange);
         }
         let now = self.kit.now();
+        let seen = {
+            let waiting = self.waiting.lock();
+            let known = waiting.get(key).filter(|(uid, _)| *uid == pod.metadata.uid);
+            known.map(|(_, seen)| *seen)
+        };
         let taints = taints(&self.slices.store().list());
         let claims = claims_of(&pod).iter().filter_map(|claim| {
             self.claims
                 .store()
                 .get(&key.namespace, &claim_name(&pod, claim)?)
         });
+        let recorder = &self.kit.recorder;
+        let tell = |message| {
+            let reason = "DeviceTaintManagerEviction";
+            recorder.on(&*pod, EventType::Normal, reason, message);
+        };
         let Some(at) = claims
-            .filter_map(|claim| deadline(&claim, &taints, now))
+            .filter(|claim| is_reserved(claim, &pod))
+            .filter_map(|claim| deadline(&claim, &taints, seen.unwrap_or(now)))
             .min()
         else {
+            self.waiting.lock().remove(key);
+            if seen.is_some() {
+                tell("Cancelling deletion");
+            }
             return Ok(Requeue::OnChange);
         };
         if at > now {
+            let entry = (pod.metadata.uid.clone(), seen.unwrap_or(now));
+            self.waiting.lock().insert(key.clone(), entry);
             return Ok(Requeue::After(until(at, now)));
         }
         let api: Api<Pod> = Api::namespaced(self.kit.client.clone(), &key.namespace);
-        self.kit.recorder.on(
-            &*pod,
-            EventType::Normal,
-            "DeviceTaintManagerEviction",
-            "Marking for deletion",
-        );
+        tell("Marking for deletion");
         let old = pod.status.clone().unwrap_or_default();
         let condition = json!({"type": "DisruptionTarget", "status": "True",
             "reason": "DeletionByDeviceTaintManager",
@@ -270,6 +296,8 @@ mod tests {
         let a_while = json!([{"key": "broken", "value": "yes", "tolerationSeconds": 500}]);
         let wrong = json!([{"key": "broken", "value": "no"}]);
         let both = json!([{"operator": "Exists", "tolerationSeconds": 5}, {"operator": "Exists"}]);
+        let several = json!([{"operator": "Exists", "tolerationSeconds": 50},
+            {"operator": "Exists", "tolerationSeconds": 5}]);
         let cases = [
             (taint("NoExecute"), json!([]), at(600)),
             (taint("NoSchedule"), json!([]), None),
@@ -278,16 +306,42 @@ mod tests {
             (taint("NoExecute"), a_while, at(1_100)),
             (taint("NoExecute"), wrong, at(600)),
             (taint("NoExecute"), both, None),
+            (taint("NoExecute"), several, at(605)),
         ];
         for (tainted, tolerations, expected) in cases {
             let taints = taints(&[slice(1, tainted.clone())]);
             let found = deadline(&claim(tolerations.clone()), &taints, now);
             assert_eq!(found, expected, "{tainted} {tolerations}");
         }
+        let since_unknown = json!([{"key": "broken", "value": "yes", "effect": "NoExecute"}]);
+        let timeless = taints(&[slice(1, since_unknown)]);
+        let found = deadline(
+            &claim(json!([{"operator": "Exists", "tolerationSeconds": 5}])),
+            &timeless,
+            now,
+        );
+        assert_eq!(found, at(1_005), "counted from when it was first seen");
         let renewed = taints(&[slice(1, taint("NoExecute")), slice(2, json!([]))]);
         assert!(
             renewed.is_empty(),
             "an older generation of the pool does not count"
         );
+    }
+
+    #[test]
+    fn a_claim_is_reserved_for_one_pod_not_for_its_name() {
+        let pod = crate::testing::pod("p Running");
+        let cases = [
+            ("uid-p", "pods", true),
+            ("other", "pods", false),
+            ("uid-p", "podgroups", false),
+        ];
+        for (uid, resource, expected) in cases {
+            let mut claim = claim(json!([]));
+            let reserved = json!([{"resource": resource, "name": "p", "uid": uid}]);
+            let status = claim.status.as_mut().unwrap();
+            status.reserved_for = serde_json::from_value(reserved).unwrap();
+            assert_eq!(is_reserved(&claim, &pod), expected, "{uid} {resource}");
+        }
     }
 }

@@ -230,7 +230,7 @@ impl Controller {
                     == hash
             })
         };
-        history::prune(&self.kit, &key.namespace, &history.old, limit, in_use).await?;
+        history::prune(&self.kit, &key.namespace, &history.old, limit, true, in_use).await?;
         for result in deleted {
             result?;
         }

@@ -14,10 +14,14 @@ use crate::pods::{availability, is_ready};
 #[derive(Debug, Default)]
 pub(super) struct Site {
     pub node: String,
+    /// Does the node take new pods?
+    run: bool,
     /// Of the present template.
-    pub new: Option<Arc<Pod>>,
+    new: Option<Arc<Pod>>,
     /// Of a former one.
-    pub old: Option<Arc<Pod>>,
+    old: Option<Arc<Pod>>,
+    /// More of one template than one.
+    excess: bool,
     pub delete: Vec<Arc<Pod>>,
 }
 
@@ -25,6 +29,7 @@ pub(super) struct Site {
 /// only until the new one can take over.
 pub(super) fn site(
     node: &str,
+    run: bool,
     living: &[&Arc<Pod>],
     is_current: impl Fn(&Pod) -> bool,
     min_ready: i32,
@@ -32,6 +37,7 @@ pub(super) fn site(
 ) -> Site {
     let mut site = Site {
         node: node.to_owned(),
+        run,
         ..Site::default()
     };
     for pod in living {
@@ -45,6 +51,7 @@ pub(super) fn site(
             Some(_) => site.delete.push(Arc::clone(pod)),
         }
     }
+    site.excess = !site.delete.is_empty();
     if let (Some(new), Some(old)) = (&site.new, &site.old)
         && (!is_ready(old) || availability(new, min_ready, now).0)
     {
@@ -53,37 +60,57 @@ pub(super) fn site(
     site
 }
 
-/// The nodes where a new pod may come beside the old one, given how many may at a time; and when a
-/// new pod will have been ready long enough.
+/// What a surge does.
+#[derive(Debug, Default)]
+pub(super) struct Rolled {
+    /// The nodes where a new pod comes beside the old one.
+    pub create: Vec<String>,
+    /// Old pods on nodes that take no new ones.
+    pub delete: Vec<Arc<Pod>>,
+    /// When a new pod will have been ready long enough.
+    pub again: Option<Duration>,
+}
+
+/// Rolls on, given how many nodes may have two pods at a time, and how many are wanted in all.
 pub(super) fn roll(
     sites: &[Site],
     limit: i32,
+    desired: i32,
     min_ready: i32,
     now: Timestamp,
-) -> (Vec<String>, Option<Duration>) {
-    let mut free = Vec::new();
+) -> Rolled {
+    let mut rolled = Rolled::default();
     let mut candidates = Vec::new();
-    let mut surging = 0;
-    let mut again = None;
+    let mut leaving = Vec::new();
+    let (mut surging, mut serving) = (0, 0);
+    let is_available = |pod: &Arc<Pod>| availability(pod, min_ready, now).0;
     for site in sites {
+        if site.excess {
+            surging += 1;
+            continue;
+        }
+        let senior = site.old.as_ref().or(site.new.as_ref());
+        serving += i32::from(senior.is_some_and(is_available));
         match (&site.new, &site.old) {
             (_, None) => {}
+            (None, Some(old)) if !site.run && is_available(old) => leaving.push(old.clone()),
+            (None, Some(old)) if !site.run => rolled.delete.push(old.clone()),
             // An old pod that serves nobody costs nothing to replace.
-            (None, Some(old)) if !availability(old, min_ready, now).0 => {
-                free.push(site.node.clone());
-            }
+            (None, Some(old)) if !is_available(old) => rolled.create.push(site.node.clone()),
             (None, Some(_)) => candidates.push(site.node.clone()),
             (Some(new), Some(_)) => {
                 let (available, wait) = availability(new, min_ready, now);
                 surging += i32::from(!available);
-                again = sooner(again, wait);
+                rolled.again = sooner(rolled.again, wait);
             }
         }
     }
+    // Who serves on a node that is given up stays until another one does it instead.
+    let spare = usize::try_from(serving - desired).unwrap_or_default();
+    rolled.delete.extend(leaving.into_iter().take(spare));
     let room = usize::try_from(limit.saturating_sub(surging)).unwrap_or_default();
-    candidates.truncate(room);
-    free.extend(candidates);
-    (free, again)
+    rolled.create.extend(candidates.into_iter().take(room));
+    rolled
 }
 
 #[cfg(test)]
@@ -96,10 +123,14 @@ mod tests {
     }
 
     fn of(node: &str, texts: &[&str]) -> Site {
+        at(node, true, texts)
+    }
+
+    fn at(node: &str, run: bool, texts: &[&str]) -> Site {
         let all: Vec<_> = texts.iter().flat_map(|text| pods([*text])).collect();
         let living: Vec<_> = all.iter().collect();
         let current = |pod: &Pod| pod.metadata.labels.as_ref().unwrap()["h"] == "new";
-        site(node, &living, current, 10, now())
+        site(node, run, &living, current, 10, now())
     }
 
     #[test]
@@ -142,9 +173,50 @@ mod tests {
             of("d", &[old]),
             of("e", &["n Running ready=0 h=new"]),
         ];
-        let (nodes, again) = roll(&sites, 2, 10, now());
-        assert_eq!(nodes, ["c", "a"], "c costs nothing, b takes one of two");
-        assert_eq!(again, Some(Duration::from_secs(5)));
-        assert_eq!(roll(&sites, 1, 10, now()).0, ["c"]);
+        let rolled = roll(&sites, 2, 5, 10, now());
+        assert_eq!(
+            rolled.create,
+            ["c", "a"],
+            "c costs nothing, b takes one of two"
+        );
+        assert_eq!(rolled.again, Some(Duration::from_secs(5)));
+        assert_eq!(roll(&sites, 1, 5, 10, now()).create, ["c"]);
+        let crowded = of("f", &[old, "p Running h=old"]);
+        let sites = [of("a", &[old]), crowded];
+        assert!(
+            roll(&sites, 1, 2, 10, now()).create.is_empty(),
+            "one too many takes a place"
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_given_up_serves_until_others_do() {
+        let (old, new) = ("o Running ready=0 h=old", "n Running ready=0 h=new");
+        let cases = [
+            ("nobody else yet", vec![at("a", false, &[old])], 1, 0),
+            (
+                "another one",
+                vec![at("a", false, &[old]), of("b", &[new])],
+                1,
+                1,
+            ),
+            (
+                "one of two that are wanted",
+                vec![at("a", false, &[old]), of("b", &[new])],
+                2,
+                0,
+            ),
+            (
+                "serves nobody",
+                vec![at("a", false, &["o Running h=old"])],
+                1,
+                1,
+            ),
+        ];
+        for (name, sites, desired, expected) in cases {
+            let rolled = roll(&sites, 1, desired, 10, now());
+            assert_eq!(rolled.delete.len(), expected, "{name}");
+            assert!(rolled.create.is_empty(), "{name}");
+        }
     }
 }

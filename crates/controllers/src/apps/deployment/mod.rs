@@ -2,6 +2,7 @@
 
 mod plan;
 mod revision;
+mod rollback;
 mod rollout;
 mod status;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use kube::core::Selector;
 use serde_json::json;
 
 use self::plan::{Action, Plan};
+use self::rollback::Rollback;
 use self::status::Outcome;
 use crate::error::{Error, On};
 use crate::expectations::Expectations;
@@ -118,7 +120,7 @@ impl Controller {
         let now = self.kit.time();
         let next = status::next(&deployment, &sets, plan.new.as_deref(), &outcome, &now);
         let api: Api<Deployment> = Api::namespaced(self.kit.client.clone(), &key.namespace);
-        let has_set = !matches!(outcome, Outcome::Failed { .. } | Outcome::Collision);
+        let has_set = matches!(outcome, Outcome::Nothing | Outcome::Created { .. });
         let annotations = plan
             .revision
             .filter(|revision| {
@@ -155,8 +157,12 @@ impl Controller {
                         Ok(())
                     }
                     Err(error) => {
-                        outcome = Outcome::Failed {
-                            message: error.api_message(),
+                        outcome = if error.is_namespace_terminating() {
+                            Outcome::NamespaceGoing
+                        } else {
+                            let name = set.metadata.name.clone().unwrap_or_default();
+                            let message = error.api_message();
+                            Outcome::Failed { name, message }
                         };
                         Err(error)
                     }
@@ -183,6 +189,7 @@ impl Controller {
                     }
                     deleted
                 }
+                Action::Rollback(rollback) => self.roll_back(key, deployment, rollback).await,
             };
             if let Err(error) = result {
                 return (outcome, Some(error));
@@ -249,6 +256,23 @@ impl Controller {
                 Err(error)
             }
         }
+    }
+
+    async fn roll_back(
+        &self,
+        key: &Key,
+        deployment: &Deployment,
+        rollback: &Rollback,
+    ) -> Result<(), Error> {
+        let api: Api<Deployment> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+        api.replace(&key.name, &PostParams::default(), &rollback.deployment)
+            .await
+            .on("update", "deployment", || key.clone())?;
+        let message = rollback.message.clone();
+        self.kit
+            .recorder
+            .on(deployment, rollback.kind, rollback.reason, message);
+        Ok(())
     }
 
     fn tell(&self, deployment: &Deployment, message: String) {

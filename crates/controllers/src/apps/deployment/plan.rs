@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
+use super::rollback::{self, Rollback};
 use super::{revision, rollout, status};
 use crate::owner::controller_ref;
 use crate::write;
@@ -22,6 +23,7 @@ pub(super) enum Action {
         scaled: Option<(i32, i32)>,
     },
     Delete(Arc<ReplicaSet>),
+    Rollback(Rollback),
 }
 
 /// The writes, and what the status is computed from.
@@ -143,6 +145,13 @@ pub(super) fn plan(
     });
 
     let paused = rollout::is_paused(deployment);
+    if !paused
+        && new.is_some()
+        && let Some(rollback) = rollback::plan(deployment, &sets)
+    {
+        plan.actions = vec![Action::Rollback(rollback)];
+        return plan;
+    }
     let mut created = None;
     if paused || rollout::is_scaling(deployment, current.iter().chain(&old)) {
         rollout::scale(deployment, current.as_mut(), &mut old);

@@ -12,6 +12,8 @@ pub(super) const HASH_LABEL: &str = "pod-template-hash";
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 pub(super) const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 pub(super) const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+/// Asks for a revision to go back to.
+pub(super) const ROLLBACK: &str = "deprecated.deployment.rollback.to";
 pub(super) const MAXIMUM: &str = "deployment.kubernetes.io/max-replicas";
 
 /// Annotations of a Deployment that its ReplicaSets do not inherit.
@@ -21,7 +23,7 @@ const OWN: [&str; 6] = [
     HISTORY,
     DESIRED,
     MAXIMUM,
-    "deprecated.deployment.rollback.to",
+    ROLLBACK,
 ];
 /// The history annotation's length at most; the oldest entries go.
 const HISTORY_LIMIT: usize = 2_000;
@@ -38,7 +40,7 @@ pub(super) fn number(meta: &ObjectMeta) -> i64 {
         .unwrap_or_default()
 }
 
-/// A whole number in an annotation of the ReplicaSet.
+/// A whole number in an annotation of the ReplicaSet; none below zero.
 pub(super) fn count(set: &ReplicaSet, annotation: &str) -> Option<i32> {
     set.metadata
         .annotations
@@ -46,6 +48,7 @@ pub(super) fn count(set: &ReplicaSet, annotation: &str) -> Option<i32> {
         .get(annotation)?
         .parse()
         .ok()
+        .filter(|count| *count >= 0)
 }
 
 /// Was the ReplicaSet made from the Deployment's present template?
@@ -87,6 +90,20 @@ pub(super) fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> Strin
     crate::hash::short(&text)
 }
 
+/// Gives the Deployment the template and the annotations that this ReplicaSet has of it.
+pub(super) fn take_back(deployment: &mut Deployment, set: &ReplicaSet) {
+    let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
+    if let (Some(spec), Some(template)) = (&mut deployment.spec, template) {
+        spec.template = without_hash(template);
+    }
+    let own = |name: &String| OWN.contains(&name.as_str());
+    let annotations = deployment.metadata.annotations.get_or_insert_default();
+    annotations.retain(|name, _| own(name));
+    let theirs = set.metadata.annotations.iter().flatten();
+    let inherited = theirs.filter(|(name, _)| !own(name));
+    annotations.extend(inherited.map(|(name, value)| (name.clone(), value.clone())));
+}
+
 /// Brings the annotations of the new ReplicaSet up to date: the Deployment's own ones and the
 /// revision, which never falls.
 pub(super) fn annotate(
@@ -100,10 +117,14 @@ pub(super) fn annotate(
         annotations.insert(name.clone(), value.clone());
     }
     let before = annotations.get(REVISION).cloned();
-    let old = before
-        .as_deref()
-        .and_then(|text| text.parse::<i64>().ok())
-        .unwrap_or_default();
+    let old = match before.as_deref() {
+        None | Some("") => 0,
+        Some(text) => match text.parse::<i64>() {
+            Ok(old) => old,
+            // Not ours: somebody's own numbering stays.
+            Err(_) => return,
+        },
+    };
     if old >= revision {
         return;
     }
@@ -115,7 +136,7 @@ pub(super) fn annotate(
             .unwrap_or_default();
         history.push(before);
         while history.len() > 1
-            && history.iter().map(|entry| entry.len() + 1).sum::<usize>() > HISTORY_LIMIT
+            && history.iter().map(|entry| entry.len() + 1).sum::<usize>() - 1 > HISTORY_LIMIT
         {
             history.remove(0);
         }

@@ -19,7 +19,9 @@ pub(super) enum Outcome {
     /// The new ReplicaSet was.
     Created { name: String },
     /// It could not be.
-    Failed { message: String },
+    Failed { name: String, message: String },
+    /// It could not be, for the namespace is on its way out.
+    NamespaceGoing,
     /// Its name is taken by one of another template.
     Collision,
 }
@@ -211,12 +213,11 @@ fn progress(
                 &format!("Created new replica set {name:?}"),
             );
         }
-        Outcome::Failed { message } => {
-            let name = deployment.metadata.name.as_deref().unwrap_or_default();
-            let text = format!("Failed to create new replica set of {name:?}: {message}");
+        Outcome::Failed { name, message } => {
+            let text = format!("Failed to create new replica set {name:?}: {message}");
             return conditions.set("Progressing", false, "ReplicaSetCreateError", &text);
         }
-        Outcome::Nothing | Outcome::Collision => {}
+        Outcome::Nothing | Outcome::NamespaceGoing | Outcome::Collision => {}
     }
     let name = |meta: &Option<String>| meta.clone().unwrap_or_default();
     let subject = match new {

@@ -84,6 +84,10 @@ impl World {
                     self.sets
                         .retain(|other| other.metadata.uid != set.metadata.uid);
                 }
+                Action::Rollback(rollback) => {
+                    done.push(rollback.reason.to_owned());
+                    self.deployment = *rollback.deployment;
+                }
             }
         }
         done
@@ -381,4 +385,191 @@ fn the_hash_is_stable_and_collisions_change_it() {
         revision::hash(template, None),
         revision::hash(&labelled, None)
     );
+}
+
+#[test]
+fn goes_back_when_the_annotation_asks() {
+    let mut world = World::new(deployment(1, "a", rolling(json!(1), json!(0))));
+    for image in ["a", "b"] {
+        world.set_image(image);
+        for _ in 0..4 {
+            world.step();
+            world.settle();
+        }
+    }
+    let annotations = world.deployment.metadata.annotations.as_mut().unwrap();
+    annotations.insert(revision::ROLLBACK.into(), "0".into());
+    assert_eq!(world.step(), ["DeploymentRollback"]);
+    assert_eq!(
+        world.step(),
+        ["r1 0>1"],
+        "the first template is the present one again"
+    );
+    assert_eq!(revision::number(&world.sets[0].metadata), 3);
+}
+
+#[test]
+fn annotations_of_the_new_set() {
+    let deployment = deployment(1, "a", Value::Null);
+    let long: Vec<String> = (1..=520).map(|at| format!("{at:03}")).collect();
+    // 500 entries of three digits with their commas are 1,999 characters.
+    let full = long[..500].join(",");
+    let cases = [
+        (json!({}), true, "7", None),
+        (
+            json!({revision::REVISION: "3"}),
+            true,
+            "7",
+            Some("3".to_owned()),
+        ),
+        (json!({revision::REVISION: "9"}), true, "9", None),
+        (json!({revision::REVISION: "mine"}), true, "mine", None),
+        (
+            json!({revision::REVISION: "3", revision::HISTORY: "1,2"}),
+            true,
+            "7",
+            Some("1,2,3".to_owned()),
+        ),
+        (
+            json!({revision::REVISION: "3", revision::HISTORY: long[..499].join(",")}),
+            true,
+            "7",
+            Some(long[..499].join(",") + ",3"),
+        ),
+        (
+            json!({revision::REVISION: "3", revision::HISTORY: format!("{},12", long[..498].join(","))}),
+            true,
+            "7",
+            Some(format!("{},12,3", long[..498].join(","))),
+        ),
+        (
+            json!({revision::REVISION: "3", revision::HISTORY: format!("{},4567", long[..498].join(","))}),
+            true,
+            "7",
+            Some(format!("{},4567,3", long[..498].join(","))),
+        ),
+        (
+            json!({revision::REVISION: "3", revision::HISTORY: full}),
+            true,
+            "7",
+            Some(long[1..500].join(",") + ",3"),
+        ),
+    ];
+    for (annotations, exists, revision, history) in cases {
+        let mut annotations = serde_json::from_value(annotations).unwrap();
+        revision::annotate(&mut annotations, &deployment, 7, exists);
+        assert_eq!(annotations[revision::REVISION], revision);
+        assert_eq!(annotations.get(revision::HISTORY), history.as_ref());
+        assert_eq!(annotations["team"], "a");
+    }
+}
+
+/// A ReplicaSet of this size, made for a Deployment of so many, surge included.
+fn sized(name: &str, image: &str, size: i32, of: (&str, &str), created: i64) -> Arc<ReplicaSet> {
+    let set = json!({
+        "metadata": {"name": name, "uid": name, "annotations": {revision::DESIRED: of.0, revision::MAXIMUM: of.1},
+            "creationTimestamp": api::clock::rfc3339(Timestamp::from_second(created).unwrap())},
+        "spec": {"replicas": size, "selector": {},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": image}]}}},
+    });
+    Arc::new(serde_json::from_value(set).unwrap())
+}
+
+#[test]
+fn shares_when_scaling_with_several_active() {
+    let of = ("10", "13");
+    type Set = (i32, (&'static str, &'static str));
+    let cases: [(&str, i32, [Set; 3], [i32; 3]); 8] = [
+        ("up", 15, [(8, of), (3, of), (2, of)], [11, 4, 3]),
+        ("down", 5, [(8, of), (3, of), (2, of)], [5, 2, 1]),
+        (
+            "equal ones: the newest gains the rest",
+            11,
+            [(4, of), (4, of), (4, of)],
+            [4, 4, 6],
+        ),
+        ("to nothing", 0, [(8, of), (3, of), (2, of)], [0, 0, 0]),
+        ("only one active", 7, [(0, of), (9, of), (0, of)], [0, 7, 0]),
+        (
+            "none active: the new one",
+            4,
+            [(0, of), (0, of), (0, of)],
+            [0, 0, 4],
+        ),
+        (
+            "an annotation below zero counts as none",
+            20,
+            [(6, ("-3", "-9")), (6, of), (0, of)],
+            [12, 11, 0],
+        ),
+        (
+            "neither annotation",
+            20,
+            [(6, ("", "")), (6, ("", "")), (0, of)],
+            [11, 12, 0],
+        ),
+    ];
+    for (name, replicas, sizes, expected) in cases {
+        let mut deployment = deployment(replicas, "c", rolling(json!(3), json!(2)));
+        let spec = deployment.spec.as_mut().unwrap();
+        (spec.paused, spec.revision_history_limit) = (Some(true), None);
+        deployment.status = serde_json::from_value(json!({"replicas": 12})).unwrap();
+        let sets: Vec<_> = ["a", "b", "c"]
+            .into_iter()
+            .zip(sizes)
+            .enumerate()
+            .map(|(at, (image, (size, of)))| sized(image, image, size, of, at as i64))
+            .collect();
+        let mut world = World::new(deployment);
+        world.sets = sets;
+        world.step();
+        assert_eq!(world.sizes(), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_came_of_a_creation_is_in_the_conditions() {
+    let now = Time(Timestamp::from_second(50).unwrap());
+    let failed = Outcome::Failed {
+        name: "web-x".into(),
+        message: "exceeded quota".into(),
+    };
+    let cases = [
+        (
+            failed,
+            Some((
+                "False",
+                "ReplicaSetCreateError",
+                "Failed to create new replica set \"web-x\": exceeded quota",
+            )),
+        ),
+        (Outcome::NamespaceGoing, None),
+        (Outcome::Collision, None),
+        (
+            Outcome::Created {
+                name: "web-x".into(),
+            },
+            Some((
+                "True",
+                "NewReplicaSetCreated",
+                "Created new replica set \"web-x\"",
+            )),
+        ),
+    ];
+    for (outcome, expected) in cases {
+        let deployment = deployment(2, "a", Value::Null);
+        let next = status::next(&deployment, &[], None, &outcome, &now);
+        let conditions = next.status.conditions.unwrap();
+        let progressing = conditions.iter().find(|one| one.type_ == "Progressing");
+        let told = progressing.map(|one| {
+            let text = |text: &Option<String>| text.clone().unwrap();
+            (one.status.clone(), text(&one.reason), text(&one.message))
+        });
+        let told = told
+            .as_ref()
+            .map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str()));
+        assert_eq!(told, expected, "{outcome:?}");
+        let collisions = next.status.collision_count;
+        assert_eq!(collisions, (outcome == Outcome::Collision).then_some(1));
+    }
 }

@@ -164,12 +164,26 @@ impl<K: Replicated> Engine<K> {
         };
         let now = self.kit.now();
         let waiting = self.expectations.outstanding(key, self.pods.store(), now);
-        let pods = owner::claimed(&self.kit, &*set, &selector, self.pods.store()).await?;
+        // Who has ended is neither taken over nor let go.
+        let mut pods = owner::claimed_of(
+            &self.kit,
+            &*set,
+            &selector,
+            self.pods.store(),
+            pods::is_active,
+        )
+        .await?;
         let failure = if waiting.is_none() && set.meta().deletion_timestamp.is_none() {
             self.manage(key, &set, &pods).await
         } else {
             None
         };
+        let uid = set.meta().uid.as_deref().unwrap_or_default();
+        let leaving = self.pods.store().owned_by(uid).into_iter();
+        pods.extend(leaving.filter(|pod| {
+            pods::is_terminating(pod)
+                && owner::claim(set.meta(), &selector, &pod.metadata) == owner::Claim::Keep
+        }));
         let counted = status::count(&*set, &pods, now);
         let old = set.status();
         let new = status::next(&*set, &old, &counted, failure.as_ref(), &self.kit.time());
@@ -181,8 +195,8 @@ impl<K: Replicated> Engine<K> {
             Err(error) => return Err(error),
         }
         match failure {
-            Some(error) if !error.is_namespace_terminating() => Err(error),
-            _ => Ok(requeue(sooner(waiting, counted.next_available))),
+            Some(error) => Err(error),
+            None => Ok(requeue(sooner(waiting, counted.next_available))),
         }
     }
 
@@ -213,7 +227,9 @@ impl<K: Replicated> Engine<K> {
                     self.expectations.wrote(key, &created, self.kit.now());
                     Ok(())
                 };
-                pods::slow_start(vec![(); count], create).await.1
+                let failure = pods::slow_start(vec![(); count], create).await.1;
+                // Nothing can be created in a namespace that goes, which is no failure of ours.
+                failure.filter(|error| !error.is_namespace_terminating())
             }
             plan::Plan::Delete(victims) => {
                 let about = reference(set);

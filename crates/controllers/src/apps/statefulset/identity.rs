@@ -1,5 +1,7 @@
 //! Names, labels and storage that a StatefulSet's pod keeps over its replacements.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
@@ -26,6 +28,22 @@ pub(super) fn pod_name(set: &StatefulSet, ordinal: i32) -> String {
 pub(super) fn ordinal(set: &StatefulSet, pod: &Pod) -> Option<i32> {
     let (parent, ordinal) = pod.metadata.name.as_deref()?.rsplit_once('-')?;
     (Some(parent) == set.metadata.name.as_deref()).then(|| ordinal.parse().ok())?
+}
+
+/// The labels that say whose pod it is and which one.
+pub(super) fn labels(set: &StatefulSet, pod: &Pod) -> BTreeMap<&'static str, String> {
+    let ordinal = ordinal(set, pod).unwrap_or_default();
+    [
+        (NAME_LABEL, pod_name(set, ordinal)),
+        (INDEX_LABEL, ordinal.to_string()),
+    ]
+    .into()
+}
+
+/// Does the pod still say which one it is?
+pub(super) fn is_labelled(pod: &Pod) -> bool {
+    let labels = pod.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(NAME_LABEL)) == pod.metadata.name.as_ref()
 }
 
 /// The name of the revision the pod was made of.
@@ -143,6 +161,20 @@ pub(super) fn owners(
     let others = held.iter().filter(|reference| !is_ours(reference)).cloned();
     let wanted: Vec<_> = others.chain(owner).collect();
     (wanted != held).then_some(wanted)
+}
+
+/// Is the claim to go with the set or its pods by the policy, but somebody else controls it?
+pub(super) fn is_disputed(set: &StatefulSet, pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
+    let spec = set.spec.as_ref();
+    let policy = spec.and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
+    let goes = policy.is_some_and(|policy| {
+        [&policy.when_deleted, &policy.when_scaled]
+            .into_iter()
+            .any(|when| when.as_deref() == Some("Delete"))
+    });
+    let ours = [&set.metadata.uid, &pod.metadata.uid];
+    goes && controller_of(&claim.metadata)
+        .is_some_and(|owner| !ours.contains(&&Some(owner.uid.clone())))
 }
 
 /// Does the claim still belong to a former pod of this name, with which it is about to go?

@@ -100,7 +100,7 @@ impl Controller {
             return Ok(Requeue::After(wait));
         }
         if set.metadata.deletion_timestamp.is_some() {
-            return Ok(Requeue::OnChange);
+            return self.report(key, &set, &selector).await;
         }
         let collisions = set
             .status
@@ -155,8 +155,43 @@ impl Controller {
             let name = revision.metadata.name.as_deref();
             name == Some(names.current) || pods.iter().any(|pod| identity::revision(pod) == name)
         };
-        history::prune(&self.kit, &key.namespace, &history.old, limit, in_use).await?;
+        history::prune(
+            &self.kit,
+            &key.namespace,
+            &history.old,
+            limit,
+            false,
+            in_use,
+        )
+        .await?;
         Ok(requeue(plan.again))
+    }
+
+    /// A set that is being deleted makes and deletes nothing, not even revisions, and says what is
+    /// left.
+    async fn report(
+        &self,
+        key: &Key,
+        set: &StatefulSet,
+        selector: &Selector,
+    ) -> Result<Requeue, Error> {
+        let names = set.status.as_ref().and_then(|status| {
+            Some(Revisions {
+                current: status.current_revision.as_deref()?,
+                update: status.update_revision.as_deref()?,
+            })
+        });
+        let Some(names) = names else {
+            return Ok(Requeue::OnChange);
+        };
+        let mut pods = owner::claimed(&self.kit, set, selector, self.pods.store()).await?;
+        pods.retain(|pod| identity::ordinal(set, pod).is_some());
+        let plan = plan::plan(set, &pods, names, self.kit.now());
+        let api: Api<StatefulSet> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+        match write::status(&api, set, &set.status, &Some(plan.status)).await {
+            Err(error) if !(error.is_conflict() || error.is_not_found()) => Err(error),
+            _ => Ok(requeue(plan.again)),
+        }
     }
 
     async fn execute(
@@ -170,6 +205,17 @@ impl Controller {
         let now = self.kit.now();
         match step {
             Step::Claims(ordinal) => self.ensure_claims(key, set, *ordinal).await,
+            Step::Relabel(pod) => {
+                let api: Api<Pod> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+                let name = pod.metadata.name.as_deref().unwrap_or_default();
+                let labels = identity::labels(set, pod);
+                let patch = serde_json::json!({"metadata": {"labels": labels}});
+                let written = write::merge(&api, &**pod, patch).await;
+                let error = written.as_ref().err();
+                self.tell(set, "Update", &format!("Pod {name} in"), error);
+                self.pod_writes.wrote(key, &written?, now);
+                Ok(())
+            }
             Step::Create { ordinal, updated } => {
                 let revision = if *updated { &*history.current } else { current };
                 let template = if *updated {
@@ -245,6 +291,14 @@ impl Controller {
                 if held.metadata.deletion_timestamp.is_some() {
                     continue;
                 }
+                if identity::is_disputed(set, pod, &held) {
+                    let message = format!(
+                        "PersistentVolumeClaim {name} has a conflicting owner that controls it, the retention policy is ignored for this claim"
+                    );
+                    self.kit
+                        .recorder
+                        .on(set, EventType::Warning, "ConflictingController", message);
+                }
                 let Some(owners) = identity::owners(set, pod, condemned, &held) else {
                     continue;
                 };
@@ -259,28 +313,31 @@ impl Controller {
     }
 
     async fn ensure_claims(&self, key: &Key, set: &StatefulSet, ordinal: i32) -> Result<(), Error> {
+        let pod = identity::pod_name(set, ordinal);
         for claim in identity::claims(set, ordinal) {
             let name = claim.metadata.name.clone().unwrap_or_default();
             if let Some(found) = self.claims.store().get(&key.namespace, &name) {
                 if found.metadata.deletion_timestamp.is_some() {
-                    return Err(Error::Unusable {
+                    let error = Error::Unusable {
                         kind: "persistentvolumeclaim",
                         key: Key::new(&key.namespace, &name),
                         what: "is being deleted; the pod has to wait for it to be gone".to_owned(),
-                    });
+                    };
+                    self.tell(set, "Create", &format!("Pod {pod} in"), Some(&error));
+                    return Err(error);
                 }
                 continue;
             }
             let api: Api<PersistentVolumeClaim> =
                 Api::namespaced(self.kit.client.clone(), &key.namespace);
             let created = api.create(&PostParams::default(), &claim).await;
-            let what = format!("Claim {name} Pod {} in", identity::pod_name(set, ordinal));
             match created.map(drop).on("create", "persistentvolumeclaim", || {
                 Key::new(&key.namespace, &name)
             }) {
-                Ok(()) => self.tell(set, "Create", &what, None),
+                Ok(()) => self.tell(set, "Create", &format!("Claim {name} Pod {pod} in"), None),
                 Err(error) if error.is_already_exists() => {}
                 Err(error) => {
+                    let what = format!("Claim {name} for Pod {pod} in");
                     self.tell(set, "Create", &what, Some(&error));
                     return Err(error);
                 }

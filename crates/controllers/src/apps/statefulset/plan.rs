@@ -28,6 +28,8 @@ pub(super) enum Step {
         /// Of the update revision; of the current one otherwise.
         updated: bool,
     },
+    /// Put back the labels that tell a pod from the others.
+    Relabel(Arc<Pod>),
     Delete(Arc<Pod>),
 }
 
@@ -192,6 +194,8 @@ impl Round<'_> {
                     }
                     if self.ordered && !self.is_available(&pod) {
                         complete = false;
+                    } else if !identity::is_labelled(&pod) {
+                        self.steps.push(Step::Relabel(pod));
                     }
                 }
             }
@@ -234,27 +238,44 @@ impl Round<'_> {
 
     /// Replaces pods of other revisions, from the top down to the partition.
     fn update(&mut self) {
+        let lowest = usize::try_from(self.partition().unwrap_or_default()).unwrap_or_default();
+        let several = self.set.spec.as_ref().and_then(|spec| {
+            spec.update_strategy
+                .as_ref()?
+                .rolling_update
+                .as_ref()?
+                .max_unavailable
+                .clone()
+        });
+        match several {
+            Some(limit) => self.update_several(lowest, &limit),
+            None => self.update_next(lowest),
+        }
+    }
+
+    /// One at a time. Only what is above waits: one that is broken anyway need not come up before it
+    /// is replaced.
+    fn update_next(&mut self, lowest: usize) {
+        for pod in self.replicas.iter().skip(lowest).rev() {
+            let Some(pod) = pod else { return };
+            if identity::revision(pod) != Some(self.revisions.update) && !is_terminating(pod) {
+                return self.steps.push(Step::Delete(pod.clone()));
+            }
+            if !self.is_available(pod) {
+                return;
+            }
+        }
+    }
+
+    /// As many as may be unavailable.
+    fn update_several(&mut self, lowest: usize, limit: &IntOrString) {
         let wanted = i32::try_from(self.replicas.len()).unwrap_or(i32::MAX);
-        let limit = self
-            .set
-            .spec
-            .as_ref()
-            .and_then(|spec| {
-                spec.update_strategy
-                    .as_ref()?
-                    .rolling_update
-                    .as_ref()?
-                    .max_unavailable
-                    .clone()
-            })
-            .unwrap_or(IntOrString::Int(1));
-        let limit = scaled(&limit, wanted, false).max(1);
+        let limit = scaled(limit, wanted, false).max(1);
         let unavailable =
             |pod: &Option<Arc<Pod>>| !pod.as_ref().is_some_and(|pod| self.is_available(pod));
         let mut allowed = limit
             - i32::try_from(self.replicas.iter().filter(|pod| unavailable(pod)).count())
                 .unwrap_or(i32::MAX);
-        let lowest = usize::try_from(self.partition().unwrap_or_default()).unwrap_or_default();
         let outdated: Vec<_> = self
             .replicas
             .iter()

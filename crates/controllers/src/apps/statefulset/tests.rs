@@ -29,7 +29,13 @@ fn steps(set: &StatefulSet, texts: &[&str]) -> Vec<String> {
         .iter()
         .map(|text| {
             let (text, revision) = text.split_once(" @").unwrap_or((text, "new"));
-            Arc::new(pod(&format!("{text} {HASH_LABEL}={revision}")))
+            let mut pod = pod(&format!("{text} {HASH_LABEL}={revision}"));
+            if !text.contains("unlabelled") {
+                let name = pod.metadata.name.clone().unwrap();
+                let labels = pod.metadata.labels.get_or_insert_default();
+                labels.insert("statefulset.kubernetes.io/pod-name".to_owned(), name);
+            }
+            Arc::new(pod)
         })
         .collect();
     let revisions = Revisions {
@@ -50,6 +56,7 @@ fn steps(set: &StatefulSet, texts: &[&str]) -> Vec<String> {
             format!("create {ordinal}{}", if *updated { "" } else { " old" })
         }
         Step::Delete(pod) => format!("delete {}", identity::ordinal(set, pod).unwrap()),
+        Step::Relabel(pod) => format!("label {}", identity::ordinal(set, pod).unwrap()),
     })
     .collect()
 }
@@ -65,7 +72,29 @@ fn steps_in_order_and_in_parallel() {
         "db-1 Running ready",
         "db-2 Running ready",
     );
-    let cases: [(&str, &StatefulSet, Vec<&str>, Vec<&str>); 14] = [
+    let cases: [(&str, &StatefulSet, Vec<&str>, Vec<&str>); 17] = [
+        (
+            "a broken set is mended from the top, though nobody is available",
+            &parallel,
+            vec![
+                "db-0 Running @old",
+                "db-1 Running @old",
+                "db-2 Running @old",
+            ],
+            vec!["delete 2"],
+        ),
+        (
+            "one that is broken below holds up nothing",
+            &parallel,
+            vec!["db-0 Running @old", "db-1 Running ready @old", two],
+            vec!["delete 1"],
+        ),
+        (
+            "labels come back",
+            &ordered,
+            vec![zero, "db-1 Running ready unlabelled=1", two],
+            vec!["label 1"],
+        ),
         ("first", &ordered, vec![], vec!["create 0"]),
         (
             "waits for readiness",
@@ -285,6 +314,18 @@ fn claims_go_with_whom_the_policy_says() {
         let found = identity::owners(&policy(deleted, scaled), &pod, condemned, &claim(owner));
         let uids = found.map(|all| all.into_iter().map(|one| one.uid).collect::<Vec<_>>());
         assert_eq!(uids, expected, "{deleted} {scaled} {condemned} {owner:?}");
+    }
+    let disputed = [
+        (delete, retain, foreign, true),
+        (retain, delete, foreign, true),
+        (retain, retain, foreign, false),
+        (delete, delete, of_set, false),
+        (delete, delete, of_pod, false),
+        (delete, delete, None, false),
+    ];
+    for (deleted, scaled, owner, expected) in disputed {
+        let found = identity::is_disputed(&policy(deleted, scaled), &pod, &claim(owner));
+        assert_eq!(found, expected, "{deleted} {scaled} {owner:?}");
     }
     let mut left = claim(of_pod);
     left.metadata.owner_references.as_mut().unwrap()[0].name = "s-0".to_owned();

@@ -2,21 +2,27 @@
 
 mod plan;
 mod schedule;
+mod timing;
 mod zones;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use client::controller::Requeue;
 use client::events::{EventType, reference};
 use client::{Change, Informer, Key, Scope};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
 use kube::api::{PostParams, PropagationPolicy};
-use kube::{Api, Resource};
+use parking_lot::Mutex;
 
 use self::plan::Plan;
-use self::schedule::Schedule;
+use self::timing::{Timing, Trouble};
+use crate::batch::job::is_finished;
 use crate::error::{Error, On};
 use crate::expectations::Expectations;
 use crate::kit::{Kit, requeue};
@@ -32,7 +38,12 @@ struct Controller {
     jobs: Informer<Job>,
     job_writes: Expectations,
     own_writes: Expectations,
+    /// The schedule and time zone each CronJob was last seen with, and since when if it had others
+    /// before.
+    schedules: Mutex<HashMap<Key, Seen>>,
 }
+
+type Seen = ((String, Option<String>), Option<Timestamp>);
 
 /// Runs until the shutdown.
 pub(crate) async fn run(kit: Kit) {
@@ -54,6 +65,7 @@ pub(crate) async fn run(kit: Kit) {
         jobs,
         job_writes: Expectations::default(),
         own_writes: Expectations::default(),
+        schedules: Mutex::default(),
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -67,9 +79,9 @@ impl Controller {
         let Some(cron) = self.crons.store().get_key(key) else {
             self.job_writes.forget(key);
             self.own_writes.forget(key);
+            self.schedules.lock().remove(key);
             return Ok(Requeue::OnChange);
         };
-        let spec = &cron.spec;
         let now = self.kit.now();
         if let Some(wait) = self.job_writes.outstanding(key, self.jobs.store(), now) {
             return Ok(Requeue::After(wait));
@@ -77,64 +89,85 @@ impl Controller {
         if let Some(wait) = self.own_writes.outstanding(key, self.crons.store(), now) {
             return Ok(Requeue::After(wait));
         }
-        let warn = |reason: &str, message: String| {
-            self.kit
-                .recorder
-                .on(&*cron, EventType::Warning, reason, message)
-        };
-        let zone = match spec.time_zone.as_deref() {
-            None | Some("") => TimeZone::UTC,
-            Some(name) => match zones::get(name) {
-                Some(zone) => zone,
-                None => {
-                    warn(
-                        "UnknownTimeZone",
-                        format!("invalid timeZone: {name:?}: unknown time zone {name}"),
-                    );
-                    return Ok(Requeue::OnChange);
-                }
-            },
-        };
-        let schedule = match Schedule::parse(&spec.schedule) {
-            Ok(schedule) => schedule,
-            Err(error) => {
-                warn(
-                    "UnparseableSchedule",
-                    format!("unparseable schedule: {:?} : {error}", spec.schedule),
-                );
-                return Ok(Requeue::OnChange);
-            }
-        };
         let uid = cron.metadata.uid.as_deref().unwrap_or_default();
-        let jobs: Vec<_> = self
+        let mut jobs: Vec<_> = self
             .jobs
             .store()
             .owned_by(uid)
             .into_iter()
             .filter(|job| controller_of(&job.metadata).is_some_and(|owner| owner.uid == uid))
             .collect();
-        let plan = plan::plan(&cron, &jobs, &schedule, &zone, now);
-        self.execute(key, &cron, plan).await
+        jobs.extend(self.unseen(key, &cron, &jobs).await?);
+        let since = self.rescheduled(key, &cron, now);
+        let timing = timing::read(&cron.spec);
+        let plan = plan::plan(&cron, &jobs, &timing, since, now);
+        self.execute(key, &cron, plan, &timing).await
     }
 
-    async fn execute(&self, key: &Key, cron: &CronJob, mut plan: Plan) -> Result<Requeue, Error> {
+    /// Active Jobs that the cache does not know: those that are there all the same. After a change
+    /// of the leader the cache of Jobs may be behind that of CronJobs.
+    async fn unseen(
+        &self,
+        key: &Key,
+        cron: &CronJob,
+        seen: &[Arc<Job>],
+    ) -> Result<Vec<Arc<Job>>, Error> {
+        let active = cron
+            .status
+            .as_ref()
+            .and_then(|status| status.active.as_ref());
+        let api: Api<Job> = Api::namespaced(self.kit.client.clone(), &key.namespace);
+        let mut unseen = Vec::new();
+        for one in active.into_iter().flatten() {
+            if seen.iter().any(|job| job.metadata.uid == one.uid) {
+                continue;
+            }
+            let name = one.name.as_deref().unwrap_or_default();
+            let job_key = || Key::new(&key.namespace, name);
+            let live = api.get_opt(name).await.on("get", "job", job_key)?;
+            unseen.extend(
+                live.filter(|live| live.metadata.uid == one.uid)
+                    .map(Arc::new),
+            );
+        }
+        Ok(unseen)
+    }
+
+    /// Since when the CronJob has the schedule it has, if it was seen with another one: what the new
+    /// one would have had run before is not made up for.
+    fn rescheduled(&self, key: &Key, cron: &CronJob, now: Timestamp) -> Option<Timestamp> {
+        let present = (cron.spec.schedule.clone(), cron.spec.time_zone.clone());
+        let mut schedules = self.schedules.lock();
+        let (known, since) = schedules
+            .entry(key.clone())
+            .or_insert_with(|| (present.clone(), None));
+        if *known != present {
+            (*known, *since) = (present, Some(now));
+        }
+        *since
+    }
+
+    async fn execute(
+        &self,
+        key: &Key,
+        cron: &CronJob,
+        mut plan: Plan,
+        timing: &Result<Timing, Trouble>,
+    ) -> Result<Requeue, Error> {
         let jobs: Api<Job> = Api::namespaced(self.kit.client.clone(), &key.namespace);
         for (kind, reason, message) in std::mem::take(&mut plan.events) {
             self.kit.recorder.on(cron, kind, reason, message);
         }
-        for job in &plan.delete {
-            let name = job.metadata.name.as_deref().unwrap_or_default();
-            write::delete(&jobs, &**job, Some(PropagationPolicy::Background), None).await?;
-            self.job_writes.deleted(key, &**job, self.kit.now());
-            self.kit.recorder.on(
-                cron,
-                EventType::Normal,
-                "SuccessfulDelete",
-                format!("Deleted job {name}"),
-            );
+        let mut failure = None;
+        for job in &plan.tidy {
+            // One too many is kept: no reason not to start the next.
+            failure = self.delete(key, cron, &jobs, job).await.err().or(failure);
         }
-        if let Some(due) = plan.start {
-            let job = job(cron, due);
+        for job in &plan.replace {
+            self.delete(key, cron, &jobs, job).await?;
+        }
+        if let (Some(due), Ok(timing)) = (plan.start, timing) {
+            let job = job(cron, due, &timing.zone);
             let name = job.metadata.name.clone().unwrap_or_default();
             let job_key = || Key::new(&key.namespace, &name);
             match jobs
@@ -150,13 +183,21 @@ impl Controller {
                         "SuccessfulCreate",
                         format!("Created job {name}"),
                     );
-                    let mut active = reference(&created);
-                    active.resource_version = created.metadata.resource_version.clone();
-                    active.uid = created.meta().uid.clone();
-                    plan.status.active.get_or_insert_default().push(active);
+                    note(&mut plan, &created);
                 }
-                // An earlier try whose answer was lost: the name is made of the time.
-                Err(error) if error.is_already_exists() => {}
+                // An earlier try whose answer was lost, for the name is made of the time; or
+                // somebody else's of that name, which is none of ours.
+                Err(error) if error.is_already_exists() => {
+                    let live = jobs.get(&name).await.on("get", "job", job_key)?;
+                    let ours = controller_of(&live.metadata)
+                        .is_some_and(|owner| Some(&owner.uid) == cron.metadata.uid.as_ref());
+                    let listed = |one: &ObjectReference| one.uid == live.metadata.uid;
+                    let known = plan.status.active.iter().flatten().any(listed);
+                    if ours && !known && !is_finished(&live) {
+                        self.job_writes.wrote(key, &live, self.kit.now());
+                        note(&mut plan, &live);
+                    }
+                }
                 Err(error) if error.is_namespace_terminating() => return Ok(Requeue::OnChange),
                 Err(error) => {
                     let message = format!("Error creating job: {}", error.api_message());
@@ -171,24 +212,56 @@ impl Controller {
         if let Some(written) = write::status(&api, cron, &cron.status, &Some(plan.status)).await? {
             self.own_writes.wrote(key, &written, self.kit.now());
         }
-        Ok(requeue(plan.again))
+        failure.map_or(Ok(requeue(plan.again)), Err)
+    }
+
+    async fn delete(
+        &self,
+        key: &Key,
+        cron: &CronJob,
+        jobs: &Api<Job>,
+        job: &Job,
+    ) -> Result<(), Error> {
+        let deleted = write::delete(jobs, job, Some(PropagationPolicy::Background), None).await;
+        let (kind, reason, message) = match &deleted {
+            Ok(()) => {
+                self.job_writes.deleted(key, job, self.kit.now());
+                let name = job.metadata.name.as_deref().unwrap_or_default();
+                let message = format!("Deleted job {name}");
+                (EventType::Normal, "SuccessfulDelete", message)
+            }
+            Err(error) => {
+                let message = format!("Deleted job: {}", error.api_message());
+                (EventType::Warning, "FailedDelete", message)
+            }
+        };
+        self.kit.recorder.on(cron, kind, reason, message);
+        deleted
     }
 }
 
-/// The Job for a time. Its name is made of the minutes since 1970, so that the same time cannot make
-/// two.
-fn job(cron: &CronJob, due: jiff::Timestamp) -> Job {
+/// Takes a Job into the list of active ones.
+fn note(plan: &mut Plan, job: &Job) {
+    let mut active = reference(job);
+    active.resource_version = job.metadata.resource_version.clone();
+    active.uid = job.metadata.uid.clone();
+    plan.status.active.get_or_insert_default().push(active);
+}
+
+/// The Job for a time.
+fn job(cron: &CronJob, due: Timestamp, zone: &TimeZone) -> Job {
     let template = cron.spec.job_template.clone();
     let meta = template.metadata.unwrap_or_default();
     let mut annotations = meta.annotations.unwrap_or_default();
-    annotations.insert(SCHEDULED_AT.to_owned(), api::clock::rfc3339(due));
+    let local = due.to_zoned(zone.clone());
+    let offset = if local.offset().is_zero() { "Z" } else { "%:z" };
+    let scheduled = local
+        .strftime(&format!("%Y-%m-%dT%H:%M:%S{offset}"))
+        .to_string();
+    annotations.insert(SCHEDULED_AT.to_owned(), scheduled);
     Job {
         metadata: ObjectMeta {
-            name: Some(format!(
-                "{}-{}",
-                cron.metadata.name.as_deref().unwrap_or_default(),
-                due.as_second() / 60
-            )),
+            name: Some(plan::job_name(cron, due)),
             namespace: cron.metadata.namespace.clone(),
             labels: meta.labels,
             annotations: Some(annotations),
@@ -197,5 +270,32 @@ fn job(cron: &CronJob, due: jiff::Timestamp) -> Job {
         },
         spec: template.spec,
         ..Job::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_job_says_when_it_was_due_by_its_own_clock() {
+        let cron: CronJob = serde_json::from_value(json!({
+            "metadata": {"name": "c", "namespace": "ns", "uid": "u"},
+            "spec": {"schedule": "0 0 * * *", "jobTemplate": {"metadata": {"annotations": {"a": "b"}}}},
+        }))
+        .unwrap();
+        let due = "2026-11-20T15:00:00Z".parse().unwrap();
+        for (zone, expected) in [
+            ("UTC", "2026-11-20T15:00:00Z"),
+            ("Asia/Tokyo", "2026-11-21T00:00:00+09:00"),
+            ("America/St_Johns", "2026-11-20T11:30:00-03:30"),
+        ] {
+            let job = job(&cron, due, &zones::get(zone).unwrap());
+            let annotations = job.metadata.annotations.unwrap();
+            assert_eq!(annotations[SCHEDULED_AT], expected);
+            assert_eq!(annotations["a"], "b");
+            assert_eq!(job.metadata.name.as_deref(), Some("c-29919780"));
+        }
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::events::EventType;
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, CronJobStatus, Job};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::schedule::Schedule;
+use super::timing::{self, Timing, Trouble};
 use crate::batch::job::is_finished;
 use crate::kit::until;
 
@@ -19,10 +19,19 @@ const MANY_MISSED: usize = 100;
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub start: Option<Timestamp>,
-    pub delete: Vec<Arc<Job>>,
+    /// Finished ones beyond the limits.
+    pub tidy: Vec<Arc<Job>>,
+    /// Running ones that have to be gone before the start.
+    pub replace: Vec<Arc<Job>>,
     pub status: CronJobStatus,
     pub events: Vec<(EventType, &'static str, String)>,
     pub again: Option<Duration>,
+}
+
+impl Plan {
+    fn say(&mut self, kind: EventType, reason: &'static str, message: String) {
+        self.events.push((kind, reason, message));
+    }
 }
 
 fn has_condition(job: &Job, type_: &str) -> bool {
@@ -36,12 +45,12 @@ fn has_condition(job: &Job, type_: &str) -> bool {
         .any(|condition| condition.type_ == type_ && condition.status == "True")
 }
 
-/// Plans.
+/// Plans. Nothing that was due before `since` is made up for.
 pub(super) fn plan(
     cron: &CronJob,
     jobs: &[Arc<Job>],
-    schedule: &Schedule,
-    zone: &TimeZone,
+    timing: &Result<Timing, Trouble>,
+    since: Option<Timestamp>,
     now: Timestamp,
 ) -> Plan {
     let mut plan = Plan {
@@ -50,13 +59,58 @@ pub(super) fn plan(
     };
     let spec = &cron.spec;
     settle_active(&mut plan, jobs);
-    plan.delete = surplus_history(spec, jobs);
-    if cron.metadata.deletion_timestamp.is_some() || spec.suspend.unwrap_or_default() {
+    plan.tidy = surplus_history(spec, jobs);
+    if cron.metadata.deletion_timestamp.is_some() {
         return plan;
     }
-    let due = due(cron, spec, schedule, zone, now, &mut plan.events);
-    plan.again = schedule.next(now, zone).map(|next| until(next, now));
-    let Some(due) = due else { return plan };
+    if let Err(Trouble::Zone(message)) = timing {
+        plan.say(EventType::Warning, "UnknownTimeZone", message.clone());
+        return plan;
+    }
+    if spec.suspend.unwrap_or_default() {
+        return plan;
+    }
+    if timing::names_zone(spec) {
+        let message = format!(
+            "CRON_TZ or TZ used in schedule {:?} is not officially supported, see \
+             https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
+            spec.schedule
+        );
+        plan.say(EventType::Warning, "UnsupportedSchedule", message);
+    }
+    let timing = match timing {
+        Ok(timing) => timing,
+        Err(Trouble::Zone(message) | Trouble::Schedule(message)) => {
+            plan.say(EventType::Warning, "UnparseableSchedule", message.clone());
+            return plan;
+        }
+    };
+    let Some(next) = timing.schedule.next(now, &timing.zone) else {
+        let message = format!("invalid schedule: {} : it never comes", spec.schedule);
+        plan.say(EventType::Warning, "InvalidSchedule", message);
+        return plan;
+    };
+    plan.again = Some(until(next, now));
+    if let Some(due) = due(cron, timing, since, now, &mut plan) {
+        // A schedule may come more often than once a minute, its Jobs do not.
+        let made = job_name(cron, due);
+        let is_made = |job: &Arc<Job>| job.metadata.name.as_ref() == Some(&made);
+        if !jobs.iter().any(is_made) {
+            start(spec, jobs, due, now, &mut plan);
+        }
+    }
+    plan
+}
+
+/// The name of the Job for a time. It is made of the minutes since 1970, so that the same time cannot
+/// make two.
+pub(super) fn job_name(cron: &CronJob, due: Timestamp) -> String {
+    let name = cron.metadata.name.as_deref().unwrap_or_default();
+    format!("{name}-{}", due.as_second() / 60)
+}
+
+/// Starts a Job unless it is too late for it or another one is in the way.
+fn start(spec: &CronJobSpec, jobs: &[Arc<Job>], due: Timestamp, now: Timestamp, plan: &mut Plan) {
     if let Some(seconds) = spec.starting_deadline_seconds
         && due
             .checked_add(SignedDuration::from_secs(seconds))
@@ -64,36 +118,29 @@ pub(super) fn plan(
     {
         let message = format!(
             "Missed scheduled time to start a job: {}",
-            api::clock::rfc3339(due)
+            due.strftime("%a, %d %b %Y %H:%M:%S +0000")
         );
-        plan.events
-            .push((EventType::Warning, "MissSchedule", message));
-        return plan;
+        return plan.say(EventType::Warning, "MissSchedule", message);
     }
-    let active: Vec<_> = jobs
-        .iter()
-        .filter(|job| !is_finished(job))
-        .cloned()
-        .collect();
+    // Jobs that somebody else made of the template are not in the list and in nobody's way.
+    let active = plan.status.active.clone().unwrap_or_default();
     match spec.concurrency_policy.as_deref() {
         Some("Forbid") if !active.is_empty() => {
             let message = "Not starting job because prior execution is running and concurrency policy is Forbid";
-            plan.events
-                .push((EventType::Normal, "JobAlreadyActive", message.to_owned()));
-            return plan;
+            return plan.say(EventType::Normal, "JobAlreadyActive", message.to_owned());
         }
         Some("Replace") => {
-            plan.delete.extend(active);
+            let listed = |job: &&Arc<Job>| active.iter().any(|one| one.uid == job.metadata.uid);
+            plan.replace = jobs.iter().filter(listed).cloned().collect();
             plan.status.active = None;
         }
         _ => {}
     }
     plan.status.last_schedule_time = Some(Time(due));
     plan.start = Some(due);
-    plan
 }
 
-/// Takes what has ended or vanished out of the list of active Jobs, and adds what is missing there.
+/// Takes what has ended or vanished out of the list of active Jobs, and tells of those not in it.
 fn settle_active(plan: &mut Plan, jobs: &[Arc<Job>]) {
     let mut active = plan.status.active.take().unwrap_or_default();
     active.retain(|reference| {
@@ -121,15 +168,13 @@ fn settle_active(plan: &mut Plan, jobs: &[Arc<Job>]) {
             Some(_) => true,
         }
     });
-    for job in jobs
-        .iter()
-        .filter(|job| !is_finished(job) && job.metadata.deletion_timestamp.is_none())
-    {
-        if !active
-            .iter()
-            .any(|reference| reference.uid == job.metadata.uid)
-        {
-            active.push(client::events::reference(&**job));
+    for job in jobs.iter().filter(|job| !is_finished(job)) {
+        let listed = |one: &ObjectReference| one.uid == job.metadata.uid;
+        // The one just made whose note was lost is found again by its name, when it is made again.
+        if !active.iter().any(listed) {
+            let name = job.metadata.name.as_deref().unwrap_or_default();
+            let message = format!("Saw a job that the controller did not create or forgot: {name}");
+            plan.say(EventType::Warning, "UnexpectedJob", message);
         }
     }
     let completed = jobs
@@ -162,7 +207,7 @@ fn surplus_history(spec: &CronJobSpec, jobs: &[Arc<Job>]) -> Vec<Arc<Job>> {
                 .status
                 .as_ref()
                 .and_then(|status| status.start_time.clone());
-            (start, job.metadata.name.clone())
+            (start.is_none(), start, job.metadata.name.clone())
         });
         let over = ended
             .len()
@@ -175,60 +220,30 @@ fn surplus_history(spec: &CronJobSpec, jobs: &[Arc<Job>]) -> Vec<Arc<Job>> {
 /// The latest time that has come since the last Job; earlier missed ones are not made up for.
 fn due(
     cron: &CronJob,
-    spec: &CronJobSpec,
-    schedule: &Schedule,
-    zone: &TimeZone,
+    timing: &Timing,
+    since: Option<Timestamp>,
     now: Timestamp,
-    events: &mut Vec<(EventType, &'static str, String)>,
+    plan: &mut Plan,
 ) -> Option<Timestamp> {
     let last = cron
         .status
         .as_ref()
         .and_then(|status| status.last_schedule_time.as_ref());
     let mut from = last.or(cron.metadata.creation_timestamp.as_ref())?.0;
-    if let Some(seconds) = spec.starting_deadline_seconds
+    if let Some(seconds) = cron.spec.starting_deadline_seconds
         && let Ok(earliest) = now.checked_sub(SignedDuration::from_secs(seconds))
     {
         from = from.max(earliest);
     }
-    let mut latest = None;
-    let mut missed = 0_usize;
-    let mut at = schedule.next(from, zone)?;
-    while at <= now {
-        latest = Some(at);
-        missed += 1;
-        if missed == MANY_MISSED {
-            let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
-            events.push((EventType::Warning, "TooManyMissedTimes", message.to_owned()));
-            // Rather than walk through years, look back from now in steps that double.
-            return Some(latest_before(schedule, zone, now, at));
-        }
-        at = schedule.next(at, zone)?;
+    from = since.map_or(from, |since| from.max(since));
+    let (due, missed) = timing
+        .schedule
+        .last_between(from, now, &timing.zone, MANY_MISSED)?;
+    if missed > MANY_MISSED {
+        let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
+        plan.say(EventType::Warning, "TooManyMissedTimes", message.to_owned());
     }
-    latest
-}
-
-/// The latest time not after `now`, known to be no earlier than `known`.
-fn latest_before(
-    schedule: &Schedule,
-    zone: &TimeZone,
-    now: Timestamp,
-    known: Timestamp,
-) -> Timestamp {
-    let mut back = SignedDuration::from_secs(60);
-    while let Ok(from) = now.checked_sub(back) {
-        if from <= known {
-            break;
-        }
-        if let Some(mut at) = schedule.next(from, zone).filter(|at| *at <= now) {
-            while let Some(next) = schedule.next(at, zone).filter(|next| *next <= now) {
-                at = next;
-            }
-            return at;
-        }
-        back = back.saturating_mul(2);
-    }
-    known
+    Some(due)
 }
 
 #[cfg(test)]
@@ -259,14 +274,30 @@ mod tests {
     }
 
     fn planned(cron: &CronJob, jobs: &[Arc<Job>], now: &str) -> Plan {
-        let schedule = Schedule::parse(&cron.spec.schedule).unwrap();
-        plan(cron, jobs, &schedule, &TimeZone::UTC, now.parse().unwrap())
+        plan(
+            cron,
+            jobs,
+            &timing::read(&cron.spec),
+            None,
+            now.parse().unwrap(),
+        )
+    }
+
+    fn names(jobs: &[Arc<Job>]) -> Vec<&str> {
+        jobs.iter()
+            .filter_map(|job| job.metadata.name.as_deref())
+            .collect()
+    }
+
+    fn reasons(plan: &Plan) -> Vec<&str> {
+        plan.events.iter().map(|(_, reason, _)| *reason).collect()
     }
 
     #[test]
     fn due_times() {
         let none = json!({});
         let last = json!({"lastScheduleTime": "2026-11-20T10:10:00Z"});
+        let busy = json!({"lastScheduleTime": "2026-11-20T10:10:00Z", "active": [{"name": "r", "uid": "r"}]});
         let running = vec![job("r", "", 0)];
         let cases = [
             (
@@ -328,15 +359,31 @@ mod tests {
             (
                 "forbidden",
                 json!({"concurrencyPolicy": "Forbid"}),
-                last.clone(),
+                busy.clone(),
                 running.clone(),
                 "2026-11-20T10:45:00Z",
                 None,
             ),
             (
+                "somebody else's is in nobody's way",
+                json!({"concurrencyPolicy": "Forbid"}),
+                last.clone(),
+                running.clone(),
+                "2026-11-20T10:45:00Z",
+                Some("10:40"),
+            ),
+            (
+                "somebody else's is not replaced",
+                json!({"concurrencyPolicy": "Replace"}),
+                last.clone(),
+                running.clone(),
+                "2026-11-20T10:45:00Z",
+                Some("10:40"),
+            ),
+            (
                 "replaced",
                 json!({"concurrencyPolicy": "Replace"}),
-                last,
+                busy,
                 running,
                 "2026-11-20T10:45:00Z",
                 Some("10:40"),
@@ -354,7 +401,11 @@ mod tests {
             let plan = planned(&cron(spec, status), &jobs, now);
             let start = plan.start.map(|at| at.strftime("%H:%M").to_string());
             assert_eq!(start.as_deref(), expected, "{name}");
-            assert_eq!(plan.delete.len(), usize::from(name == "replaced"), "{name}");
+            assert_eq!(
+                plan.replace.len(),
+                usize::from(name == "replaced"),
+                "{name}"
+            );
         }
     }
 
@@ -373,26 +424,108 @@ mod tests {
             &jobs,
             "2026-11-20T10:02:00Z",
         );
-        let names: Vec<_> = plan
-            .delete
-            .iter()
-            .map(|job| job.metadata.name.clone().unwrap())
-            .collect();
-        assert_eq!(names, ["a", "c"]);
-        let active: Vec<_> = plan
-            .status
-            .active
-            .unwrap()
-            .into_iter()
-            .map(|job| job.name.unwrap())
-            .collect();
-        assert_eq!(active, ["e"]);
-        let reasons: Vec<_> = plan.events.iter().map(|(_, reason, _)| *reason).collect();
-        assert_eq!(reasons, ["SawCompletedJob", "MissingJob"]);
+        assert_eq!(names(&plan.tidy), ["a", "c"]);
+        assert_eq!(plan.status.active, None);
+        assert_eq!(
+            reasons(&plan),
+            ["SawCompletedJob", "MissingJob", "UnexpectedJob"]
+        );
         assert_eq!(
             plan.status.last_successful_time.unwrap().0.to_string(),
             "2026-11-20T09:02:00Z"
         );
         assert_eq!(plan.again.unwrap().as_secs(), 480);
+    }
+
+    #[test]
+    fn what_cannot_be_scheduled_is_said_and_the_rest_is_done() {
+        let jobs = [job("a", "Complete", 1), job("b", "Complete", 2)];
+        let status = json!({"active": [{"name": "b", "uid": "b"}], "lastScheduleTime": "2026-11-20T10:00:00Z"});
+        let cases = [
+            (
+                json!({"timeZone": "Moon/Crater"}),
+                "* * * * *",
+                vec!["UnknownTimeZone"],
+            ),
+            (
+                json!({"timeZone": "Moon/Crater", "suspend": true}),
+                "* * * * *",
+                vec!["UnknownTimeZone"],
+            ),
+            (json!({}), "* * * *", vec!["UnparseableSchedule"]),
+            (json!({"suspend": true}), "* * * *", vec![]),
+            (json!({}), "59 23 31 2 *", vec!["InvalidSchedule"]),
+            (
+                json!({}),
+                "TZ=Asia/Tokyo 0 0 1 1 *",
+                vec!["UnsupportedSchedule"],
+            ),
+            (json!({}), "0 0 1 1 *", vec![]),
+        ];
+        for (mut spec, schedule, expected) in cases {
+            spec["successfulJobsHistoryLimit"] = json!(1);
+            let mut cron = cron(spec, status.clone());
+            cron.spec.schedule = schedule.to_owned();
+            let plan = planned(&cron, &jobs, "2026-11-20T10:00:30Z");
+            assert_eq!(names(&plan.tidy), ["a"], "{schedule}");
+            assert_eq!(plan.status.active, None, "{schedule}");
+            assert_eq!(reasons(&plan)[..1], ["SawCompletedJob"], "{schedule}");
+            assert_eq!(reasons(&plan)[1..], expected, "{schedule}");
+            assert_eq!(plan.start, None, "{schedule}");
+        }
+    }
+
+    #[test]
+    fn missed_times_are_told_from_a_hundred_on() {
+        let cases = [
+            ("2026-11-21T02:40:00Z", vec![]),
+            ("2026-11-21T02:50:00Z", vec!["TooManyMissedTimes"]),
+        ];
+        for (now, expected) in cases {
+            let plan = planned(&cron(json!({}), json!({})), &[], now);
+            assert_eq!(reasons(&plan), expected, "{now}");
+            assert_eq!(plan.start, Some(now.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn another_schedule_makes_up_for_nothing() {
+        let cron = cron(json!({}), json!({}));
+        let timing = timing::read(&cron.spec);
+        let start = |since: &str, now: &str| {
+            let since = since.parse().unwrap();
+            plan(&cron, &[], &timing, Some(since), now.parse().unwrap()).start
+        };
+        let (at, changed) = ("2026-11-20T10:45:00Z", "2026-11-20T10:44:00Z");
+        assert_eq!(start(changed, at), None, "10:40 was before the change");
+        let due = "2026-11-20T10:50:00Z";
+        assert_eq!(start(changed, due), Some(due.parse().unwrap()));
+    }
+
+    #[test]
+    fn no_two_jobs_in_a_minute() {
+        let mut cron = cron(
+            json!({}),
+            json!({"lastScheduleTime": "2026-11-20T10:10:00Z"}),
+        );
+        cron.spec.schedule = "@every 20s".to_owned();
+        let due = |second: &str| format!("2026-11-20T10:10:{second}Z");
+        let made = job_name(&cron, due("00").parse().unwrap());
+        let jobs = [job(&made, "Failed", 1)];
+        assert_eq!(planned(&cron, &jobs, &due("25")).start, None);
+        let next = "2026-11-20T10:11:00Z";
+        assert_eq!(
+            planned(&cron, &jobs, next).start,
+            Some(next.parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn a_job_without_a_start_goes_last() {
+        let mut never = Arc::unwrap_or_clone(job("a", "Failed", 1));
+        never.status.as_mut().unwrap().start_time = None;
+        let jobs = [Arc::new(never), job("b", "Failed", 2)];
+        let plan = planned(&cron(json!({}), json!({})), &jobs, "2026-11-20T10:02:00Z");
+        assert_eq!(names(&plan.tidy), ["b"]);
     }
 }

@@ -82,14 +82,16 @@ impl Schedule {
         let [minute, hour, day, month, weekday] = parts.as_slice() else {
             return Err(ScheduleError::Fields(parts.len(), text.to_owned()));
         };
+        let (days, any_day) = field("day of month", day, 1, 31, &[])?;
+        let (weekdays, any_weekday) = field("day of week", weekday, 0, 6, &WEEKDAYS)?;
         Ok(Self::Fields(Fields {
-            minutes: field("minute", minute, 0, 59, &[])?,
-            hours: field("hour", hour, 0, 23, &[])?,
-            days: field("day of month", day, 1, 31, &[])?,
-            months: field("month", month, 1, 12, &MONTHS)?,
-            weekdays: field("day of week", weekday, 0, 6, &WEEKDAYS)?,
-            any_day: day.starts_with(['*', '?']),
-            any_weekday: weekday.starts_with(['*', '?']),
+            minutes: field("minute", minute, 0, 59, &[])?.0,
+            hours: field("hour", hour, 0, 23, &[])?.0,
+            days,
+            months: field("month", month, 1, 12, &MONTHS)?.0,
+            weekdays,
+            any_day,
+            any_weekday,
         }))
     }
 
@@ -103,15 +105,57 @@ impl Schedule {
             Self::Fields(fields) => fields.next(after, zone),
         }
     }
+
+    /// The last time after `from` and not after `now`, and about how many there were. No more than
+    /// `limit` and a few are walked through, however long ago `from` is.
+    pub fn last_between(
+        &self,
+        from: Timestamp,
+        now: Timestamp,
+        zone: &TimeZone,
+        limit: usize,
+    ) -> Option<(Timestamp, usize)> {
+        let mut last = self.next(from, zone).filter(|at| *at <= now)?;
+        let mut count = 1;
+        while let Some(at) = self.next(last, zone).filter(|at| *at <= now) {
+            last = at;
+            count += 1;
+            if count > limit {
+                return Some((self.last_after(last, now, zone), count));
+            }
+        }
+        Some((last, count))
+    }
+
+    /// The last time not after `now`, given one: looks back from now in steps that double.
+    fn last_after(&self, known: Timestamp, now: Timestamp, zone: &TimeZone) -> Timestamp {
+        if let Self::Every(period) = self {
+            let periods = now.duration_since(known).as_secs() / period.as_secs().max(1);
+            let whole = SignedDuration::from_secs(period.as_secs().saturating_mul(periods));
+            return known.checked_add(whole).unwrap_or(known);
+        }
+        let mut back = SignedDuration::from_secs(60);
+        while let Some(from) = now.checked_sub(back).ok().filter(|from| *from > known) {
+            if let Some(mut at) = self.next(from, zone).filter(|at| *at <= now) {
+                while let Some(next) = self.next(at, zone).filter(|next| *next <= now) {
+                    at = next;
+                }
+                return at;
+            }
+            back = back.saturating_mul(2);
+        }
+        known
+    }
 }
 
+/// The bits of a field, and whether it restricts nothing: a star with a step does restrict.
 fn field(
     name: &'static str,
     text: &str,
     low: u32,
     high: u32,
     names: &[&str],
-) -> Result<u64, ScheduleError> {
+) -> Result<(u64, bool), ScheduleError> {
     let wrong = || ScheduleError::Field {
         field: name,
         text: text.to_owned(),
@@ -126,7 +170,8 @@ fn field(
             .or_else(|| text.parse().ok())
     };
     let mut bits = 0_u64;
-    for part in text.split(',') {
+    let mut any = false;
+    for part in text.split(',').filter(|part| !part.is_empty()) {
         let (range, step) = part
             .split_once('/')
             .map_or((part, None), |(range, step)| (range, Some(step)));
@@ -139,7 +184,10 @@ fn field(
             None => 1,
         };
         let (first, last) = match range {
-            "*" | "?" => (low, high),
+            "*" | "?" => {
+                any |= step == 1;
+                (low, high)
+            }
             _ => match range.split_once('-') {
                 Some((first, last)) => (
                     number(first).ok_or_else(wrong)?,
@@ -159,7 +207,7 @@ fn field(
             .step_by(step as usize)
             .fold(0, |bits, at| bits | 1 << at);
     }
-    Ok(bits)
+    Ok((bits, any))
 }
 
 fn has(bits: u64, at: i8) -> bool {
@@ -182,40 +230,28 @@ impl Fields {
         let start = after.to_zoned(zone.clone()).datetime();
         let last = start.date().checked_add(Span::new().years(YEARS)).ok()?;
         let mut date = start.date();
-        let mut from = Time::midnight();
-        if date == start.date() {
-            from = start
-                .time()
-                .with()
-                .second(0)
-                .subsec_nanosecond(0)
-                .build()
-                .ok()?;
-        }
+        let mut from = start
+            .time()
+            .with()
+            .second(0)
+            .subsec_nanosecond(0)
+            .build()
+            .ok()?;
         while date <= last {
             if self.fits(date) {
-                let times = (from.hour()..24)
-                    .filter(|hour| has(self.hours, *hour))
-                    .flat_map(|hour| {
-                        let first = if hour == from.hour() {
-                            from.minute()
-                        } else {
-                            0
-                        };
-                        (first..60)
-                            .filter(|minute| has(self.minutes, *minute))
-                            .map(move |minute| (hour, minute))
-                    });
-                for (hour, minute) in times {
-                    let local = DateTime::from_parts(date, Time::constant(hour, minute, 0, 0));
-                    // An hour that a clock change skips does not come; one it repeats comes once.
-                    let ambiguous = zone.to_ambiguous_zoned(local);
-                    let Ok(at) = ambiguous.compatible() else {
-                        continue;
-                    };
-                    if at.datetime() == local && at.timestamp() > after {
-                        return Some(at.timestamp());
-                    }
+                let found = if repeats(date, zone) {
+                    // What comes first in time need not be first by the clock.
+                    self.times(Time::midnight())
+                        .flat_map(|time| instants(date, time, zone))
+                        .filter(|at| *at > after)
+                        .min()
+                } else {
+                    self.times(from)
+                        .filter_map(|time| instants(date, time, zone).next())
+                        .find(|at| *at > after)
+                };
+                if found.is_some() {
+                    return found;
                 }
             }
             date = date.tomorrow().ok()?;
@@ -223,6 +259,48 @@ impl Fields {
         }
         None
     }
+
+    /// The day's times from this one on.
+    fn times(&self, from: Time) -> impl Iterator<Item = Time> {
+        let hours = (from.hour()..24).filter(|hour| has(self.hours, *hour));
+        hours.flat_map(move |hour| {
+            let first = if hour == from.hour() {
+                from.minute()
+            } else {
+                0
+            };
+            (first..60)
+                .filter(|minute| has(self.minutes, *minute))
+                .map(move |minute| Time::constant(hour, minute, 0, 0))
+        })
+    }
+}
+
+/// Is the day longer than others, because the clock is put back on it?
+fn repeats(date: Date, zone: &TimeZone) -> bool {
+    let offset = |date: Date| {
+        let midnight = DateTime::from_parts(date, Time::midnight());
+        let at = zone.to_ambiguous_zoned(midnight).compatible().ok()?;
+        Some(at.offset())
+    };
+    date.tomorrow()
+        .is_ok_and(|tomorrow| offset(date) > offset(tomorrow))
+}
+
+/// When the clock shows this: never if a change skips it, twice if a change repeats it.
+fn instants(date: Date, time: Time, zone: &TimeZone) -> impl Iterator<Item = Timestamp> {
+    let local = DateTime::from_parts(date, time);
+    let ambiguous = zone.to_ambiguous_zoned(local);
+    let first = ambiguous.clone().earlier().ok();
+    let second = ambiguous
+        .later()
+        .ok()
+        .filter(|at| first.as_ref() != Some(at));
+    first
+        .into_iter()
+        .chain(second)
+        .filter(move |at| at.datetime() == local)
+        .map(|at| at.timestamp())
 }
 
 #[cfg(test)]
@@ -277,6 +355,117 @@ mod tests {
             .next(Timestamp::UNIX_EPOCH, &east)
             .unwrap();
         assert_eq!(nine.to_string(), "1970-01-01T07:00:00Z");
+    }
+
+    #[test]
+    fn a_star_with_a_step_restricts_the_day() {
+        // Monday the 23rd fits by its weekday, although the odd days alone would not skip to it.
+        let cases = [
+            (
+                "0 0 */2 * 1",
+                "2026-11-21T00:00:00Z",
+                "2026-11-23T00:00:00Z",
+            ),
+            (
+                "0 0 */20 * 2",
+                "2026-11-21T00:00:00Z",
+                "2026-11-24T00:00:00Z",
+            ),
+            (
+                "0 0 */1 * 2",
+                "2026-11-21T00:00:00Z",
+                "2026-11-24T00:00:00Z",
+            ),
+            (
+                "0 0 1 * */3",
+                "2026-11-21T00:00:00Z",
+                "2026-11-22T00:00:00Z",
+            ),
+            (
+                "0 0 1,,3 * *",
+                "2026-11-21T00:00:00Z",
+                "2026-12-01T00:00:00Z",
+            ),
+        ];
+        for (schedule, after, expected) in cases {
+            let next = Schedule::parse(schedule)
+                .unwrap()
+                .next(after.parse().unwrap(), &TimeZone::UTC);
+            assert_eq!(next, Some(expected.parse().unwrap()), "{schedule}");
+        }
+    }
+
+    #[test]
+    fn clock_changes() {
+        // New York put its clock back at 06:00 UTC on 1 November and on at 07:00 UTC on 8 March.
+        let zone = super::super::zones::get("America/New_York").unwrap();
+        let cases = [
+            ("0 * * * *", "2026-11-01T05:00:00Z", "2026-11-01T06:00:00Z"),
+            ("0 * * * *", "2026-11-01T06:00:00Z", "2026-11-01T07:00:00Z"),
+            ("30 1 * * *", "2026-11-01T04:00:00Z", "2026-11-01T05:30:00Z"),
+            ("30 1 * * *", "2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z"),
+            ("30 1 * * *", "2026-11-01T06:30:00Z", "2026-11-02T06:30:00Z"),
+            (
+                "*/20 1 * * *",
+                "2026-11-01T05:40:00Z",
+                "2026-11-01T06:00:00Z",
+            ),
+            ("30 2 * * *", "2026-03-08T05:00:00Z", "2026-03-09T06:30:00Z"),
+            ("0 * * * *", "2026-03-08T06:00:00Z", "2026-03-08T07:00:00Z"),
+        ];
+        for (schedule, after, expected) in cases {
+            let next = Schedule::parse(schedule)
+                .unwrap()
+                .next(after.parse().unwrap(), &zone);
+            assert_eq!(next, Some(expected.parse().unwrap()), "{schedule} {after}");
+        }
+    }
+
+    #[test]
+    fn the_last_time_is_found_however_many_there_were() {
+        let cases = [
+            (
+                "@every 7m",
+                "2026-01-01T00:00:00Z",
+                "2026-01-01T00:20:00Z",
+                "2026-01-01T00:14:00Z",
+                2,
+            ),
+            (
+                "@every 7m",
+                "2026-01-01T00:00:00Z",
+                "2026-02-01T00:03:00Z",
+                "2026-01-31T23:59:00Z",
+                101,
+            ),
+            (
+                "0 0 * * *",
+                "2026-01-01T01:00:00Z",
+                "2026-11-20T10:00:00Z",
+                "2026-11-20T00:00:00Z",
+                101,
+            ),
+            (
+                "0 0 * * *",
+                "2026-01-01T01:00:00Z",
+                "2026-04-11T00:00:00Z",
+                "2026-04-11T00:00:00Z",
+                100,
+            ),
+        ];
+        for (schedule, from, now, last, count) in cases {
+            let found = Schedule::parse(schedule).unwrap().last_between(
+                from.parse().unwrap(),
+                now.parse().unwrap(),
+                &TimeZone::UTC,
+                100,
+            );
+            assert_eq!(
+                found,
+                Some((last.parse().unwrap(), count)),
+                "{schedule} {now}"
+            );
+        }
     }
 
     #[test]

@@ -113,28 +113,32 @@ fn exit_code(container: &ContainerStatus) -> Option<i32> {
     Some(container.state.as_ref()?.terminated.as_ref()?.exit_code)
 }
 
+/// When the last container ended, sidecars included; none unless all of them have.
+fn containers_ended(pod: &Pod) -> Option<Timestamp> {
+    let status = pod.status.as_ref()?;
+    let init = pod.spec.iter().flat_map(|spec| &spec.init_containers);
+    let sidecars: Vec<&str> = init
+        .flatten()
+        .filter(|container| container.restart_policy.as_deref() == Some("Always"))
+        .map(|container| container.name.as_str())
+        .collect();
+    let beside = status.init_container_statuses.iter().flatten();
+    let beside = beside.filter(|container| sidecars.contains(&container.name.as_str()));
+    let ended = |container: &ContainerStatus| {
+        let terminated = container.state.as_ref()?.terminated.as_ref()?;
+        terminated.finished_at.as_ref().map(|time| time.0)
+    };
+    let all = status.container_statuses.iter().flatten().chain(beside);
+    let times: Option<Vec<_>> = all.map(ended).collect();
+    times?.into_iter().max()
+}
+
 /// When the pod ended.
 pub(super) fn finished_at(pod: &Pod) -> Option<Timestamp> {
-    let containers = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.container_statuses.as_deref());
-    let ended = containers
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|container| {
-            container
-                .state
-                .as_ref()?
-                .terminated
-                .as_ref()?
-                .finished_at
-                .as_ref()
-        })
-        .map(|time| time.0)
-        .max();
+    let ended = containers_ended(pod);
     let unready = || {
-        pods::condition(pod, "Ready")?
+        pods::condition(pod, "Ready")
+            .filter(|ready| ready.status == "False")?
             .last_transition_time
             .as_ref()
             .map(|time| time.0)
@@ -204,5 +208,74 @@ pub(super) fn restarts_exceed(job: &Job, pods: &[std::sync::Arc<Pod>], limit: i3
         restarts > 0
     } else {
         restarts >= limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn ended(name: &str, second: i64) -> Value {
+        let at = api::clock::rfc3339(Timestamp::from_second(second).unwrap());
+        json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 1, "finishedAt": at}}})
+    }
+
+    fn running(name: &str) -> Value {
+        json!({"name": name, "image": "", "imageID": "", "ready": true, "restartCount": 0,
+            "state": {"running": {}}})
+    }
+
+    #[test]
+    fn the_end_of_a_pod() {
+        let ready = |status: &str| json!([{"type": "Ready", "status": status, "lastTransitionTime": "1970-01-01T00:00:50Z"}]);
+        let cases = [
+            (
+                "all ended",
+                json!({"containerStatuses": [ended("a", 30), ended("b", 40)]}),
+                false,
+                40,
+            ),
+            (
+                "a sidecar ends last",
+                json!({"containerStatuses": [ended("a", 30)], "initContainerStatuses": [ended("init", 90), ended("side", 35)]}),
+                false,
+                35,
+            ),
+            (
+                "one still runs",
+                json!({"containerStatuses": [ended("a", 30), running("b")], "conditions": ready("False")}),
+                false,
+                50,
+            ),
+            (
+                "a sidecar still runs",
+                json!({"containerStatuses": [ended("a", 30)], "initContainerStatuses": [running("side")], "conditions": ready("False")}),
+                false,
+                50,
+            ),
+            (
+                "ready says nothing",
+                json!({"conditions": ready("True")}),
+                false,
+                10,
+            ),
+            ("deleted", json!({"conditions": ready("True")}), true, 70),
+        ];
+        for (name, status, deleted, expected) in cases {
+            let mut pod = json!({
+                "metadata": {"creationTimestamp": "1970-01-01T00:00:10Z"},
+                "spec": {"containers": [], "initContainers": [{"name": "init"}, {"name": "side", "restartPolicy": "Always"}]},
+                "status": status,
+            });
+            if deleted {
+                pod["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:01:40Z");
+                pod["metadata"]["deletionGracePeriodSeconds"] = json!(30);
+            }
+            let pod = serde_json::from_value(pod).unwrap();
+            let at = finished_at(&pod).map(Timestamp::as_second);
+            assert_eq!(at, Some(expected), "{name}");
+        }
     }
 }

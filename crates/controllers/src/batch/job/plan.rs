@@ -63,7 +63,7 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
             ..Plan::default()
         };
     };
-    if is_finished(job) || job.metadata.deletion_timestamp.is_some() {
+    if is_finished(job) {
         // Nothing is counted any more, so nothing is to be held.
         return Plan {
             status,
@@ -83,7 +83,11 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
         plan,
         tally: Tally::default(),
     };
-    round.run();
+    if job.metadata.deletion_timestamp.is_some() {
+        round.report();
+    } else {
+        round.run();
+    }
     round.plan
 }
 
@@ -93,22 +97,7 @@ impl Round<'_> {
         if self.plan.status.start_time.is_none() && !suspended {
             self.plan.status.start_time = Some(self.time());
         }
-        self.settle();
-        self.tally = self.tally();
-        let active: Vec<_> = self
-            .pods
-            .iter()
-            .filter(|pod| is_active(pod))
-            .cloned()
-            .collect();
-        let terminating = self
-            .pods
-            .iter()
-            .filter(|pod| is_terminating(pod) && !is_terminal(pod))
-            .count();
-        self.plan.status.active = nonzero(active.len());
-        self.plan.status.ready = Some(number(active.iter().filter(|pod| is_ready(pod)).count()));
-        self.plan.status.terminating = Some(number(terminating));
+        let (active, terminating) = self.count();
         self.end_criteria(&active);
         let failing = self.condition("FailureTarget");
         let ending = self.condition("SuccessCriteriaMet") || failing;
@@ -127,6 +116,35 @@ impl Round<'_> {
                 self.manage(active, terminating);
             }
         }
+    }
+
+    /// Of a Job that is being deleted: what has ended is still counted, but nothing is held for it.
+    fn report(&mut self) {
+        self.count();
+        self.note(false, false);
+        self.plan.release = self.pods.to_vec();
+    }
+
+    /// Brings the counts up to date; answers the active pods, and how many are on their way out.
+    fn count(&mut self) -> (Vec<Arc<Pod>>, usize) {
+        self.settle();
+        self.tally = self.tally();
+        let active: Vec<_> = self
+            .pods
+            .iter()
+            .filter(|pod| is_active(pod))
+            .cloned()
+            .collect();
+        let terminating = self
+            .pods
+            .iter()
+            .filter(|pod| is_terminating(pod) && !is_terminal(pod))
+            .count();
+        let ready = active.iter().filter(|pod| is_ready(pod)).count();
+        self.plan.status.active = nonzero(active.len());
+        self.plan.status.ready = Some(number(ready));
+        self.plan.status.terminating = Some(number(terminating));
+        (active, terminating)
     }
 
     fn time(&self) -> Time {
@@ -380,6 +398,9 @@ impl Round<'_> {
     fn success_policy(&self) -> Option<usize> {
         let completions = self.indexed()?;
         let done = &self.tally.done;
+        if done.is_empty() {
+            return None;
+        }
         let rules = &self.spec.success_policy.as_ref()?.rules;
         rules.iter().position(|rule| {
             let wanted = rule
@@ -389,10 +410,14 @@ impl Round<'_> {
             let matched = wanted
                 .as_ref()
                 .map_or(done.len(), |wanted| wanted.intersection(done).count());
-            match (rule.succeeded_count, wanted) {
-                (Some(count), _) => number(matched) >= count,
-                (None, Some(wanted)) => matched == wanted.len(),
-                (None, None) => false,
+            let enough = rule
+                .succeeded_count
+                .is_some_and(|count| number(matched) >= count);
+            match wanted {
+                // Of indexes that this Job does not have none can succeed.
+                Some(wanted) if wanted.is_empty() => false,
+                Some(wanted) => matched == wanted.len() || enough,
+                None => enough,
             }
         })
     }

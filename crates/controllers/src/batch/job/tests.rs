@@ -487,3 +487,82 @@ fn names_keep_the_index() {
         assert_eq!(pod.metadata.generate_name, Some(prefix));
     }
 }
+
+#[test]
+fn success_policies() {
+    let cases = [
+        (
+            "nothing done",
+            json!([{"succeededIndexes": "7-9"}]),
+            "",
+            None,
+        ),
+        (
+            "indexes it does not have",
+            json!([{"succeededIndexes": "7-9"}]),
+            "0",
+            None,
+        ),
+        (
+            "some of the indexes",
+            json!([{"succeededIndexes": "0,2"}]),
+            "0,1",
+            None,
+        ),
+        (
+            "all of the indexes",
+            json!([{"succeededIndexes": "0,2"}]),
+            "0-2",
+            Some(0),
+        ),
+        (
+            "so many of them",
+            json!([{"succeededIndexes": "0-3", "succeededCount": 2}]),
+            "1,3",
+            Some(0),
+        ),
+        (
+            "so many, but others",
+            json!([{"succeededIndexes": "0,1", "succeededCount": 2}]),
+            "1-3",
+            None,
+        ),
+        ("any so many", json!([{"succeededCount": 3}]), "0,1", None),
+        (
+            "the second rule",
+            json!([{"succeededCount": 4}, {"succeededIndexes": "1"}]),
+            "1",
+            Some(1),
+        ),
+    ];
+    for (name, rules, done, expected) in cases {
+        let mut world = World::new(json!({"completions": 5, "parallelism": 5,
+            "completionMode": "Indexed", "successPolicy": {"rules": rules}}));
+        let status = json!({"startTime": "1970-01-01T00:10:00Z", "completedIndexes": done});
+        world.job.status = serde_json::from_value(status).unwrap();
+        let conditions = world.plan().status.conditions.unwrap_or_default();
+        let met = conditions
+            .iter()
+            .find(|one| one.type_ == "SuccessCriteriaMet");
+        let message = met.and_then(|one| one.message.clone());
+        let expected = expected.map(|rule: usize| format!("Matched rules at index {rule}"));
+        assert_eq!(message, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_job_that_is_being_deleted_counts_but_holds_nothing() {
+    let mut world = World::new(json!({"completions": 3, "parallelism": 3, "backoffLimit": 6}));
+    world.step();
+    world.end("p1", "Succeeded", 0);
+    world.end("p2", "Failed", 1);
+    world.job.metadata.deletion_timestamp =
+        serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    assert_eq!(world.step(), (0, 0), "makes and deletes nothing");
+    let held = world.pods.iter().filter(|pod| super::is_tracked(pod));
+    assert_eq!(held.count(), 0);
+    world.step();
+    let status = world.job.status.clone().unwrap();
+    let counts = (status.active, status.succeeded, status.failed);
+    assert_eq!(counts, (Some(1), Some(1), Some(1)));
+}

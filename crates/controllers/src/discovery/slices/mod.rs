@@ -101,13 +101,14 @@ impl Controller {
         {
             return Ok(Requeue::After(wait));
         }
-        let pods: Vec<_> = self
+        let nodes = self.nodes.store();
+        let (pods, lost): (Vec<_>, Vec<_>) = self
             .pods
             .store()
             .list_in(&key.namespace)
             .into_iter()
             .filter(|pod| discovery::chooses(&service, pod.metadata.labels.as_ref()))
-            .collect();
+            .partition(|pod| plan::is_placed(&service, pod, |node| nodes.get("", node).is_some()));
         let uid = service.metadata.uid.as_deref().unwrap_or_default();
         let existing: Vec<_> = self
             .slices
@@ -167,6 +168,10 @@ impl Controller {
                 }
                 return Err(error);
             }
+        }
+        if !lost.is_empty() {
+            // The node may be so new that it is not in the cache yet.
+            return Ok(Requeue::Backoff);
         }
         Ok(Requeue::OnChange)
     }

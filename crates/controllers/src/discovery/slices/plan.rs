@@ -54,6 +54,14 @@ pub(super) fn plan<Z: Fn(&str) -> Option<String>>(
     (packing::pack(&binding, existing, wanted), notices)
 }
 
+/// Is the pod's node there? Pods of nodes that are gone answer nobody, though nobody says so of
+/// them; a Service that publishes pods whatever their state takes them all the same.
+pub(super) fn is_placed(service: &Service, pod: &Pod, is_node: impl Fn(&str) -> bool) -> bool {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    backends::publishes_not_ready(service)
+        || node.is_none_or(|node| node.is_empty() || is_node(node))
+}
+
 /// Gives endpoints hints by zone where the Service asks for that, family by family.
 fn topology_hints(
     service: &Service,
@@ -201,6 +209,22 @@ mod tests {
             "spec": spec,
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn pods_of_missing_nodes_are_left_out() {
+        let cases = [
+            ("p Running ready ip=10.0.0.1 node=here", false, true),
+            ("p Running ready ip=10.0.0.1 node=gone", false, false),
+            ("p Running ready ip=10.0.0.1 node=gone", true, true),
+            ("p Pending", false, true),
+        ];
+        for (text, publish, expected) in cases {
+            let mut service = plain();
+            service.spec.as_mut().unwrap().publish_not_ready_addresses = Some(publish);
+            let found = is_placed(&service, &pod(text), |node| node == "here");
+            assert_eq!(found, expected, "{text} {publish}");
+        }
     }
 
     fn plain() -> Service {

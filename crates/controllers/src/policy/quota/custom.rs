@@ -71,7 +71,8 @@ pub(super) async fn resource(
             return Err(error).on("discover", "resources", client::Key::default);
         }
     };
-    let mut resources = found.recommended_resources().into_iter();
+    // Not every version of a group has all of its resources.
+    let mut resources = found.resources_by_stability().into_iter();
     let found = resources.find(|(resource, capabilities)| {
         resource.plural == plural && capabilities.scope == Scope::Namespaced
     });

@@ -11,7 +11,8 @@ use client::controller::Requeue;
 use client::{Change, Informer, Key, Scope};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    CSIPersistentVolumeSource, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    AttachedVolume, CSIPersistentVolumeSource, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    Taint,
 };
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use kube::Api;
@@ -47,6 +48,26 @@ fn node_of(pod: &Pod) -> Option<&str> {
 
 fn csi(volume: &PersistentVolume) -> Option<&CSIPersistentVolumeSource> {
     volume.spec.as_ref()?.csi.as_ref()
+}
+
+type Shown = (
+    Option<Vec<String>>,
+    Option<Vec<AttachedVolume>>,
+    Option<Vec<Taint>>,
+    bool,
+);
+
+/// What counts in a node.
+fn shown(node: &Node) -> Shown {
+    let status = node.status.clone().unwrap_or_default();
+    let taints = node.spec.clone().unwrap_or_default().taints;
+    let ready = plan::is_ready(node);
+    (
+        status.volumes_in_use,
+        status.volumes_attached,
+        taints,
+        ready,
+    )
 }
 
 /// The nodes where pods use the claim.
@@ -92,11 +113,6 @@ pub(crate) async fn run(kit: Kit) {
     });
     kit.follow(&controller.nodes, &queue, |change: Change<Node>| {
         let node = change.object();
-        let shown = |node: &Node| {
-            let status = node.status.clone().unwrap_or_default();
-            let taints = node.spec.clone().unwrap_or_default().taints;
-            (status.volumes_in_use, status.volumes_attached, taints)
-        };
         let matters = change.old().is_none_or(|old| shown(old) != shown(node));
         (matters || change.is_deleted()).then(|| Key::of(&**node))
     });
@@ -171,7 +187,9 @@ impl Controller {
                     driver: source.driver.clone(),
                     handle: source.volume_handle.clone(),
                     exclusive: is_exclusive(&volume),
-                    elsewhere: self.attached_elsewhere(&name, node),
+                    elsewhere: self
+                        .is_elsewhere(&name, node)
+                        .then(|| self.users_elsewhere(namespace, &claim, node)),
                 });
             }
         }
@@ -187,15 +205,22 @@ impl Controller {
         (bound && reference.uid == claim.metadata.uid).then_some(volume)
     }
 
-    fn attached_elsewhere(&self, volume: &str, node: &str) -> Option<String> {
+    fn is_elsewhere(&self, volume: &str, node: &str) -> bool {
         let all = self.attachments.store().list();
-        all.iter()
-            .map(|attachment| &attachment.spec)
-            .find(|spec| {
-                spec.source.persistent_volume_name.as_deref() == Some(volume)
-                    && spec.node_name != node
-            })
-            .map(|spec| spec.node_name.clone())
+        all.iter().map(|attachment| &attachment.spec).any(|spec| {
+            spec.source.persistent_volume_name.as_deref() == Some(volume) && spec.node_name != node
+        })
+    }
+
+    /// The pods on other nodes that use the claim.
+    fn users_elsewhere(&self, namespace: &str, claim: &str, node: &str) -> Vec<String> {
+        let pods = self.pods.store().list_in(namespace);
+        let users = pods.iter().filter(|pod| {
+            let there = node_of(pod).is_some_and(|other| other != node);
+            let mut claims = super::claims_of(pod).into_iter();
+            there && !is_terminal(pod) && claims.any(|(_, name)| name == claim)
+        });
+        users.filter_map(|pod| pod.metadata.name.clone()).collect()
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
@@ -293,4 +318,22 @@ fn is_exclusive(volume: &PersistentVolume) -> bool {
         .unwrap_or_default()
         .iter()
         .any(|mode| mode == "ReadWriteMany" || mode == "ReadOnlyMany")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_node_that_falls_silent_is_looked_at() {
+        let node = |ready: &str, beat: &str| -> Node {
+            serde_json::from_value(json!({"status": {"volumesInUse": ["v"], "conditions": [
+                {"type": "Ready", "status": ready, "lastHeartbeatTime": beat}]}}))
+            .unwrap()
+        };
+        let (before, after) = ("2026-11-20T10:00:00Z", "2026-11-20T10:05:00Z");
+        assert_eq!(shown(&node("True", before)), shown(&node("True", after)));
+        assert_ne!(shown(&node("True", before)), shown(&node("Unknown", after)));
+    }
 }

@@ -25,8 +25,8 @@ pub(super) struct Wanted {
     pub handle: String,
     /// Only one node at a time may have it.
     pub exclusive: bool,
-    /// Another node that has it.
-    pub elsewhere: Option<String>,
+    /// If another node has it, the pods on other nodes that use it.
+    pub elsewhere: Option<Vec<String>>,
 }
 
 /// A volume as nodes' status names it.
@@ -154,10 +154,12 @@ pub(super) fn plan(
             if there {
                 continue;
             }
-            if wanted.exclusive && wanted.elsewhere.is_some() {
-                let message = format!(
-                    "Multi-Attach error for volume {volume:?} Volume is already exclusively attached to one node and can't be attached to another"
-                );
+            if let Some(users) = wanted.elsewhere.as_ref().filter(|_| wanted.exclusive) {
+                let why = match users.is_empty() {
+                    true => "Volume is already exclusively attached to one node and can't be attached to another".to_owned(),
+                    false => format!("Volume is already used by pod(s) {}", users.join(", ")),
+                };
+                let message = format!("Multi-Attach error for volume {volume:?} {why}");
                 plan.events.push((
                     volume.clone(),
                     EventType::Warning,
@@ -199,7 +201,7 @@ fn is_out_of_service(node: &Node) -> bool {
         .any(|taint| taint.key == OUT_OF_SERVICE)
 }
 
-fn is_ready(node: &Node) -> bool {
+pub(super) fn is_ready(node: &Node) -> bool {
     let conditions = node
         .status
         .as_ref()
@@ -245,12 +247,12 @@ mod tests {
         )
     }
 
-    fn wanted(elsewhere: Option<&str>) -> BTreeMap<String, Wanted> {
+    fn wanted(elsewhere: Option<&[&str]>) -> BTreeMap<String, Wanted> {
         let one = Wanted {
             driver: "d".into(),
             handle: "pv".into(),
             exclusive: true,
-            elsewhere: elsewhere.map(str::to_owned),
+            elsewhere: elsewhere.map(|pods| pods.iter().map(|name| (*name).to_owned()).collect()),
         };
         [("pv".to_owned(), one)].into()
     }
@@ -306,7 +308,7 @@ mod tests {
             (Some(&told), &here, &there, 0, ""),
             (
                 Some(&ready),
-                &wanted(Some("m")),
+                &wanted(Some(&[])),
                 &[],
                 0,
                 "FailedAttachVolume",
@@ -324,6 +326,26 @@ mod tests {
                 expected,
                 "case {at}"
             );
+        }
+    }
+
+    #[test]
+    fn who_has_an_exclusive_volume() {
+        let node = node("True", &[], &[], None);
+        let cases = [
+            (
+                &[][..],
+                "Volume is already exclusively attached to one node and can't be attached to another",
+            ),
+            (&["web-1"][..], "Volume is already used by pod(s) web-1"),
+            (&["a", "b"][..], "Volume is already used by pod(s) a, b"),
+        ];
+        for (pods, why) in cases {
+            let names = |volume: &str| Some(unique_name("d", volume));
+            let wanted = wanted(Some(pods));
+            let plan = plan("n", Some(&node), &wanted, &[], names, |_| Duration::ZERO);
+            let expected = format!("Multi-Attach error for volume \"pv\" {why}");
+            assert_eq!(plan.events[0].3, expected);
         }
     }
 
