@@ -89,8 +89,8 @@ async fn connect(settings: &PartSettings, component: &str) -> Result<Context> {
 
 async fn lead<F, W>(settings: &PartSettings, context: Context, name: &str, work: F) -> Result<()>
 where
-    F: FnOnce(Context, CancellationToken) -> W,
-    W: Future<Output = Result<()>>,
+    F: FnOnce(Context, CancellationToken) -> W + Send,
+    W: Future<Output = Result<()>> + Send,
 {
     let shutdown = CancellationToken::new();
     cancel_on_signal(&shutdown)?;

@@ -93,8 +93,7 @@ async fn end_pods(data: &Path, instance: &str) -> Result<()> {
     let runtime = Runtime::open(config, network).await?;
     let socket = data.join("run/reset.sock");
     let shutdown = CancellationToken::new();
-    let (served, ended) = (socket.clone(), shutdown.clone());
-    let mut serving = Box::pin(async move { runtime.serve(served, ended).await });
+    let mut serving = runtime.serve(&socket, shutdown.clone());
     // The socket is bound in the first step.
     if let Poll::Ready(ended) =
         std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await

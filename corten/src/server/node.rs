@@ -83,9 +83,7 @@ pub async fn prepare(process: &Arc<Process>) -> Result<Option<Prepared>> {
         images.ensure_builtin(TOOLS_IMAGE, &exe, crate::tools::PROGRAMS)
     })
     .await??;
-    let (serving, at) = (runtime.clone(), socket.clone());
-    let shutdown = process.shutdown.clone();
-    let mut serving = Box::pin(async move { serving.serve(at, shutdown).await });
+    let mut serving = runtime.serve(&socket, process.shutdown.clone());
     // The socket is bound in the first step, so that the kubelet finds it.
     if let Poll::Ready(ended) =
         std::future::poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await

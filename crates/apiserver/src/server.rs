@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::catalog::Catalog;
 use api::clock::Clock;
 use api::serving::{Serving, ServingError};
+use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use serde_json::Value;
 use store::{RegisterError, Registration, Store};
@@ -95,70 +96,75 @@ pub struct ApiServer {
 impl ApiServer {
     /// Loads all objects, writes those that a cluster has from its first start, and is ready to
     /// serve.
-    pub async fn new(
+    pub fn new(
         config: Config,
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
-    ) -> Result<Arc<ApiServer>, StartError> {
-        let catalog = api::catalog::builtin();
-        let serving =
-            Arc::new(Serving::new(catalog, &config.runtime_config).map_err(StartError::Serving)?);
-        let endpoints = Endpoints::builtin(&serving);
-        register(&store, &endpoints).await?;
-        let objects = Arc::new(Objects::new(store.clone()));
-        let rbac = Arc::new(Rbac::default());
-        let signer = Signer::new(&config.service_account_key)?;
-        let audiences = vec![config.issuer.clone()];
-        let tokens = Tokens::new(signer, config.issuer.clone(), audiences);
-        let addresses = Addresses::new(
-            config.service_cidr,
-            config.node_ports,
-            config.random.clone(),
-        );
-        addresses.load(&objects);
-        let metrics = Metrics::new(store.clone());
-        let server = Arc::new(ApiServer {
-            authenticator: Authenticator {
-                tokens,
-                fixed: config.tokens.clone(),
-            },
-            authorizer: Authorizer::new(rbac.clone(), objects.clone()),
-            admission: Chain::builtin(),
-            flow: Arc::new(FlowControl::new(
-                config.max_reads + config.max_writes,
-                metrics.flows.clone(),
-            )),
-            audit: Audit::open(&config.audit, clock.clone(), metrics.audit.clone())?,
-            metrics,
-            documents: Documents::new(serving.clone()),
-            proxy: Proxy::new(config.kubelet_tls.clone()),
-            outbound: Outbound::new(objects.clone()),
-            aggregation: Aggregation::new(config.front_proxy.as_ref().map(|f| f.identity.clone())),
-            front_proxy: config
-                .front_proxy
-                .as_ref()
-                .and_then(|f| FrontProxy::new(&f.ca)),
-            ending: CancellationToken::new(),
-            ready: RwLock::new(false),
-            catalog,
-            serving,
-            clock,
-            store,
-            objects,
-            endpoints,
-            addresses,
-            config,
-        });
-        bootstrap::ensure(&server).await?;
-        // After the first roles are written, so that nobody is refused for roles not seen yet.
-        follow_rbac(&server.store, &rbac, &server.ending);
-        server.admission.follow(&server.store, &server.ending);
-        extensions::start(&server).await?;
-        typecheck::start(&server);
-        aggregation::start(&server);
-        flow::objects::start(&server);
-        *server.ready.write() = true;
-        Ok(server)
+    ) -> BoxFuture<'static, Result<Arc<ApiServer>, StartError>> {
+        Box::pin(async move {
+            let catalog = api::catalog::builtin();
+            let serving = Arc::new(
+                Serving::new(catalog, &config.runtime_config).map_err(StartError::Serving)?,
+            );
+            let endpoints = Endpoints::builtin(&serving);
+            register(&store, &endpoints).await?;
+            let objects = Arc::new(Objects::new(store.clone()));
+            let rbac = Arc::new(Rbac::default());
+            let signer = Signer::new(&config.service_account_key)?;
+            let audiences = vec![config.issuer.clone()];
+            let tokens = Tokens::new(signer, config.issuer.clone(), audiences);
+            let addresses = Addresses::new(
+                config.service_cidr,
+                config.node_ports,
+                config.random.clone(),
+            );
+            addresses.load(&objects);
+            let metrics = Metrics::new(store.clone());
+            let server = Arc::new(ApiServer {
+                authenticator: Authenticator {
+                    tokens,
+                    fixed: config.tokens.clone(),
+                },
+                authorizer: Authorizer::new(rbac.clone(), objects.clone()),
+                admission: Chain::builtin(),
+                flow: Arc::new(FlowControl::new(
+                    config.max_reads + config.max_writes,
+                    metrics.flows.clone(),
+                )),
+                audit: Audit::open(&config.audit, clock.clone(), metrics.audit.clone())?,
+                metrics,
+                documents: Documents::new(serving.clone()),
+                proxy: Proxy::new(config.kubelet_tls.clone()),
+                outbound: Outbound::new(objects.clone()),
+                aggregation: Aggregation::new(
+                    config.front_proxy.as_ref().map(|f| f.identity.clone()),
+                ),
+                front_proxy: config
+                    .front_proxy
+                    .as_ref()
+                    .and_then(|f| FrontProxy::new(&f.ca)),
+                ending: CancellationToken::new(),
+                ready: RwLock::new(false),
+                catalog,
+                serving,
+                clock,
+                store,
+                objects,
+                endpoints,
+                addresses,
+                config,
+            });
+            bootstrap::ensure(&server).await?;
+            // After the first roles are written, so that nobody is refused for roles not seen yet.
+            follow_rbac(&server.store, &rbac, &server.ending);
+            server.admission.follow(&server.store, &server.ending);
+            extensions::start(&server).await?;
+            typecheck::start(&server);
+            aggregation::start(&server);
+            flow::objects::start(&server);
+            *server.ready.write() = true;
+            Ok(server)
+        })
     }
 
     /// The way in for clients of the same process. Say who they are with

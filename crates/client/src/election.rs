@@ -3,11 +3,13 @@
 //! `lease`. A leader that could not renew for `renew_deadline` stops leading before others start.
 //! Clocks of different machines are never compared.
 
+use futures::FutureExt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::clock::Clock;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -143,11 +145,27 @@ impl LeaderElector {
 
     /// Waits for the Lease, then runs `lead` with a token that is cancelled when the term ends.
     /// Returns when `lead` has; a process that lost should exit or stand again with fresh state.
-    pub async fn run<F, Fut>(&self, shutdown: CancellationToken, lead: F) -> Ended
+    pub fn run<'a, F, Fut>(&'a self, shutdown: CancellationToken, lead: F) -> BoxFuture<'a, Ended>
     where
-        F: FnOnce(CancellationToken) -> Fut,
-        Fut: Future<Output = ()>,
+        F: FnOnce(CancellationToken) -> Fut + Send + 'a,
+        Fut: Future<Output = ()> + Send + 'a,
     {
+        self.stand(shutdown, Box::new(|term| lead(term).boxed()))
+    }
+
+    fn stand<'a>(
+        &'a self,
+        shutdown: CancellationToken,
+        lead: Box<dyn FnOnce(CancellationToken) -> BoxFuture<'a, ()> + Send + 'a>,
+    ) -> BoxFuture<'a, Ended> {
+        Box::pin(self.term(shutdown, lead))
+    }
+
+    async fn term<'a>(
+        &'a self,
+        shutdown: CancellationToken,
+        lead: Box<dyn FnOnce(CancellationToken) -> BoxFuture<'a, ()> + Send + 'a>,
+    ) -> Ended {
         let mut observed = None;
         let pace = Backoff {
             initial: self.config.retry,

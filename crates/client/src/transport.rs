@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tower::{BoxError, Service};
@@ -43,18 +44,19 @@ where
 }
 
 /// A client for the server and user of the kubeconfig's current context.
-pub async fn from_kubeconfig(path: impl AsRef<Path>) -> Result<kube::Client, TransportError> {
-    let path = path.as_ref();
-    let wrong = |source| TransportError::Kubeconfig {
-        path: path.to_owned(),
-        source: Box::new(source),
-    };
-    let file = Kubeconfig::read_from(path).map_err(wrong)?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .map_err(wrong)?;
-    kube::Client::try_from(config).map_err(|source| TransportError::Client {
-        path: path.to_owned(),
-        source: Box::new(source),
+pub fn from_kubeconfig(path: &Path) -> BoxFuture<'_, Result<kube::Client, TransportError>> {
+    Box::pin(async move {
+        let wrong = |source| TransportError::Kubeconfig {
+            path: path.to_owned(),
+            source: Box::new(source),
+        };
+        let file = Kubeconfig::read_from(path).map_err(wrong)?;
+        let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+            .await
+            .map_err(wrong)?;
+        kube::Client::try_from(config).map_err(|source| TransportError::Client {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
     })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use client::Context;
+use futures::future::BoxFuture;
 use ipnet::IpNet;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -66,48 +67,53 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Runs all controllers until `shutdown`; then waits for the reconciliations under way.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
-    for NodeNetwork { cluster, mask } in config.node_networks.iter().copied() {
-        if !(cluster.prefix_len()..=cluster.max_prefix_len()).contains(&mask) {
-            return Err(RunError::Mask { mask, cluster });
+pub fn run(
+    config: Config,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, Result<(), RunError>> {
+    Box::pin(async move {
+        for NodeNetwork { cluster, mask } in config.node_networks.iter().copied() {
+            if !(cluster.prefix_len()..=cluster.max_prefix_len()).contains(&mask) {
+                return Err(RunError::Mask { mask, cluster });
+            }
         }
-    }
-    let config = Arc::new(config);
-    let mut running = JoinSet::new();
-    for entry in ENTRIES
-        .iter()
-        .filter(|entry| !config.disabled.iter().any(|name| name == entry.name))
-    {
-        let kit = Kit {
-            name: entry.name,
-            client: (config.clients)(entry.account),
-            informers: config.context.informers.clone(),
-            recorder: config.context.recorder.with_component(entry.component),
-            clock: config.context.clock.clone(),
-            random: config.context.random.clone(),
-            metrics: config.context.metrics.clone(),
-            workers: config.workers.max(1),
-            shutdown: shutdown.clone(),
-        };
-        let start = (entry.start)(kit, &config);
-        running.spawn(async move {
-            start.await;
-            entry.name
-        });
-    }
-    info!(controllers = running.len(), "controllers started");
-    while let Some(ended) = running.join_next().await {
-        if shutdown.is_cancelled() {
-            continue;
+        let config = Arc::new(config);
+        let mut running = JoinSet::new();
+        for entry in ENTRIES
+            .iter()
+            .filter(|entry| !config.disabled.iter().any(|name| name == entry.name))
+        {
+            let kit = Kit {
+                name: entry.name,
+                client: (config.clients)(entry.account),
+                informers: config.context.informers.clone(),
+                recorder: config.context.recorder.with_component(entry.component),
+                clock: config.context.clock.clone(),
+                random: config.context.random.clone(),
+                metrics: config.context.metrics.clone(),
+                workers: config.workers.max(1),
+                shutdown: shutdown.clone(),
+            };
+            let start = (entry.start)(kit, &config);
+            running.spawn(async move {
+                start.await;
+                entry.name
+            });
         }
-        let name = match ended {
-            Ok(name) => name.to_owned(),
-            Err(panic) => panic.to_string(),
-        };
-        error!(name, "controller ended unexpectedly");
-        shutdown.cancel();
-        while running.join_next().await.is_some() {}
-        return Err(RunError::Ended(name));
-    }
-    Ok(())
+        info!(controllers = running.len(), "controllers started");
+        while let Some(ended) = running.join_next().await {
+            if shutdown.is_cancelled() {
+                continue;
+            }
+            let name = match ended {
+                Ok(name) => name.to_owned(),
+                Err(panic) => panic.to_string(),
+            };
+            error!(name, "controller ended unexpectedly");
+            shutdown.cancel();
+            while running.join_next().await.is_some() {}
+            return Err(RunError::Ended(name));
+        }
+        Ok(())
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -24,30 +25,33 @@ pub struct ConnectError {
 }
 
 /// Connects to both services over one connection, which is made again when it breaks.
-pub async fn connect(
-    socket: impl AsRef<Path>,
-) -> Result<(RuntimeServiceClient<Channel>, ImageServiceClient<Channel>), ConnectError> {
-    let text = socket.as_ref().to_string_lossy();
-    let path = PathBuf::from(text.strip_prefix("unix://").unwrap_or(&text));
-    let target = path.clone();
-    let connector = tower::service_fn(move |_: Uri| {
-        let path = target.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    // The authority is required and means nothing here.
-    let channel = Endpoint::from_static("http://localhost")
-        .connect_with_connector(connector)
-        .await
-        .map_err(|source| ConnectError {
-            socket: path,
-            source,
-        })?;
-    Ok((
-        RuntimeServiceClient::new(channel.clone())
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE),
-        ImageServiceClient::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE),
-    ))
+pub fn connect(
+    socket: &Path,
+) -> BoxFuture<'_, Result<(RuntimeServiceClient<Channel>, ImageServiceClient<Channel>), ConnectError>>
+{
+    Box::pin(async move {
+        let text = socket.to_string_lossy();
+        let path = PathBuf::from(text.strip_prefix("unix://").unwrap_or(&text));
+        let target = path.clone();
+        let connector = tower::service_fn(move |_: Uri| {
+            let path = target.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        // The authority is required and means nothing here.
+        let channel = Endpoint::from_static("http://localhost")
+            .connect_with_connector(connector)
+            .await
+            .map_err(|source| ConnectError {
+                socket: path,
+                source,
+            })?;
+        Ok((
+            RuntimeServiceClient::new(channel.clone())
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE),
+            ImageServiceClient::new(channel)
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE),
+        ))
+    })
 }

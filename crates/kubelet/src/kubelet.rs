@@ -6,6 +6,7 @@ use std::{
 };
 
 use client::events::EventType;
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use parking_lot::RwLock;
 use tokio::{
@@ -115,42 +116,44 @@ impl Kubelet {
     }
 
     /// Runs until shutdown; containers go on without it.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), KubeletError> {
-        let agent = self.agent;
-        let pods = Arc::new(Pods::new(agent.clone()));
-        let mut port = i32::from(agent.config.listen.port());
-        let mut tasks = tokio::task::JoinSet::new();
-        if let Some(tls) = &agent.config.tls {
-            let address = agent.config.listen;
-            let acceptor = server::tls::acceptor(tls)?;
-            let listener = TcpListener::bind(address)
-                .await
-                .map_err(|source| KubeletError::Listen { address, source })?;
-            port = listener.local_addr().map_or(port, |a| i32::from(a.port()));
-            tasks.spawn(server::serve(
-                listener,
-                acceptor,
-                server::App::new(agent.clone(), pods.clone()),
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), KubeletError>> {
+        Box::pin(async move {
+            let agent = self.agent;
+            let pods = Arc::new(Pods::new(agent.clone()));
+            let mut port = i32::from(agent.config.listen.port());
+            let mut tasks = tokio::task::JoinSet::new();
+            if let Some(tls) = &agent.config.tls {
+                let address = agent.config.listen;
+                let acceptor = server::tls::acceptor(tls)?;
+                let listener = TcpListener::bind(address)
+                    .await
+                    .map_err(|source| KubeletError::Listen { address, source })?;
+                port = listener.local_addr().map_or(port, |a| i32::from(a.port()));
+                tasks.spawn(server::serve(
+                    listener,
+                    acceptor,
+                    server::App::new(agent.clone(), pods.clone()),
+                    shutdown.clone(),
+                ));
+            }
+            agent.node_event(EventType::Normal, "Starting", "Starting kubelet.");
+            let (pressure_in, pressure) = watch::channel(Pressure::default());
+            tasks.spawn(node::run(agent.clone(), port, pressure, shutdown.clone()));
+            tasks.spawn(crate::housekeeping::run(
+                agent.clone(),
+                pods.clone(),
+                pressure_in,
                 shutdown.clone(),
             ));
-        }
-        agent.node_event(EventType::Normal, "Starting", "Starting kubelet.");
-        let (pressure_in, pressure) = watch::channel(Pressure::default());
-        tasks.spawn(node::run(agent.clone(), port, pressure, shutdown.clone()));
-        tasks.spawn(crate::housekeeping::run(
-            agent.clone(),
-            pods.clone(),
-            pressure_in,
-            shutdown.clone(),
-        ));
-        tasks.spawn(pods.run(shutdown.clone()));
-        shutdown.cancelled().await;
-        let ended = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(PATIENCE, ended).await.is_err() {
-            // A call to a runtime or an API that hangs is not waited for.
-            tasks.abort_all();
-        }
-        volumes::unmount_memory(&agent.config.root_dir);
-        Ok(())
+            tasks.spawn(pods.run(shutdown.clone()));
+            shutdown.cancelled().await;
+            let ended = async { while tasks.join_next().await.is_some() {} };
+            if tokio::time::timeout(PATIENCE, ended).await.is_err() {
+                // A call to a runtime or an API that hangs is not waited for.
+                tasks.abort_all();
+            }
+            volumes::unmount_memory(&agent.config.root_dir);
+            Ok(())
+        })
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use client::{Change, Informers, Scope};
+use futures::future::BoxFuture;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use tokio_util::sync::CancellationToken;
@@ -16,32 +17,34 @@ use tokio_util::sync::CancellationToken;
 use crate::netlink::{self, route::Route};
 
 /// Keeps the routes what they should be until shutdown. They stay then: pods go on.
-pub async fn run(
+pub fn run(
     own_name: String,
     informers: &Informers,
     shutdown: CancellationToken,
-) -> Result<(), netlink::Error> {
-    let nodes = informers.get::<Node>(Scope::All);
-    let mut changes = nodes.subscribe();
-    tokio::select! {
-        () = shutdown.cancelled() => return Ok(()),
-        () = nodes.synced() => {}
-    }
-    let mut standing = BTreeMap::new();
-    loop {
-        let wanted = plan(nodes.store().list().iter().map(AsRef::as_ref), &own_name);
-        if wanted != standing {
-            let outcome = netlink::blocking(|| apply(&standing, &wanted));
-            standing = outcome?;
-        }
+) -> BoxFuture<'_, Result<(), netlink::Error>> {
+    Box::pin(async move {
+        let nodes = informers.get::<Node>(Scope::All);
+        let mut changes = nodes.subscribe();
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            change = changes.next() => {
-                // Whatever changed, the whole is planned anew.
-                let (Change::Applied { .. } | Change::Deleted(_)) = change;
+            () = nodes.synced() => {}
+        }
+        let mut standing = BTreeMap::new();
+        loop {
+            let wanted = plan(nodes.store().list().iter().map(AsRef::as_ref), &own_name);
+            if wanted != standing {
+                let outcome = netlink::blocking(|| apply(&standing, &wanted));
+                standing = outcome?;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                change = changes.next() => {
+                    // Whatever changed, the whole is planned anew.
+                    let (Change::Applied { .. } | Change::Deleted(_)) = change;
+                }
             }
         }
-    }
+    })
 }
 
 /// Pod ranges of the other nodes, and the address each is reached by.

@@ -27,51 +27,53 @@ use crate::{
 };
 
 /// Registers the nodes, then simulates them until `shutdown`.
-pub async fn run(
+pub fn run(
     client: Client,
     config: Config,
     shutdown: CancellationToken,
-) -> Result<(), SimError> {
-    heartbeat::register(&client, &config).await?;
-    let beating = tokio::spawn(heartbeat::renew_all(
-        client.clone(),
-        config.clone(),
-        shutdown.clone(),
-    ));
-    let mut work = Work::new(client.clone(), config);
-    let backoff = Backoff::CONNECTION;
-    let random = Seeded::from_system();
-    // Pods without a node are nobody's here; a server that cannot leave them out sends them too.
-    let filter = watcher::Config::default().fields("spec.nodeName!=");
-    let mut events = watcher::watcher(Api::<SimPod>::all(client), filter).boxed();
-    let mut failures = 0;
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(done) = work.under_way.next(), if !work.under_way.is_empty() => work.finished(done),
-            Some(due) = work.stopping.next(), if !work.stopping.is_empty() => work.due(due.into_inner()),
-            event = events.next() => match event {
-                Some(Ok(Event::InitApply(pod) | Event::Apply(pod))) => {
-                    failures = 0;
-                    work.take(pod);
-                }
-                Some(Ok(Event::Delete(pod))) => work.forget(&pod),
-                Some(Ok(Event::Init | Event::InitDone)) => {}
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "watch of pods");
-                    let delay = backoff.delay(failures, &random);
-                    failures += 1;
-                    let _ = tokio::time::timeout(delay, shutdown.cancelled()).await;
-                }
-                None => break,
-            },
+) -> BoxFuture<'static, Result<(), SimError>> {
+    Box::pin(async move {
+        heartbeat::register(&client, &config).await?;
+        let beating = tokio::spawn(heartbeat::renew_all(
+            client.clone(),
+            config.clone(),
+            shutdown.clone(),
+        ));
+        let mut work = Work::new(client.clone(), config);
+        let backoff = Backoff::CONNECTION;
+        let random = Seeded::from_system();
+        // Pods without a node are nobody's here; a server that cannot leave them out sends them too.
+        let filter = watcher::Config::default().fields("spec.nodeName!=");
+        let mut events = watcher::watcher(Api::<SimPod>::all(client), filter).boxed();
+        let mut failures = 0;
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(done) = work.under_way.next(), if !work.under_way.is_empty() => work.finished(done),
+                Some(due) = work.stopping.next(), if !work.stopping.is_empty() => work.due(due.into_inner()),
+                event = events.next() => match event {
+                    Some(Ok(Event::InitApply(pod) | Event::Apply(pod))) => {
+                        failures = 0;
+                        work.take(pod);
+                    }
+                    Some(Ok(Event::Delete(pod))) => work.forget(&pod),
+                    Some(Ok(Event::Init | Event::InitDone)) => {}
+                    Some(Err(error)) => {
+                        tracing::debug!(%error, "watch of pods");
+                        let delay = backoff.delay(failures, &random);
+                        failures += 1;
+                        let _ = tokio::time::timeout(delay, shutdown.cancelled()).await;
+                    }
+                    None => break,
+                },
+            }
+            work.start();
         }
-        work.start();
-    }
-    // It ends by the same token; a panic in it would have been logged where it happened.
-    let _ = beating.await;
-    Ok(())
+        // It ends by the same token; a panic in it would have been logged where it happened.
+        let _ = beating.await;
+        Ok(())
+    })
 }
 
 /// Tries of one write that failed in a row; after them the next event of the pod starts anew.

@@ -217,8 +217,8 @@ impl Node {
             .unwrap();
         let shutdown = CancellationToken::new();
         let socket = directory.join("cri.sock");
-        let (serving, stop, path) = (Arc::clone(&runtime), shutdown.clone(), socket.clone());
-        tokio::spawn(async move { serving.serve(path, stop).await.unwrap() });
+        let serving = runtime.serve(&socket, shutdown.clone());
+        tokio::spawn(async move { serving.await.unwrap() });
         let (cri, images) = loop {
             match cri::client::connect(&socket).await {
                 Ok(clients) => break clients,

@@ -8,6 +8,7 @@ use client::{
     events::{EventType, reference},
     informer::Object,
 };
+use futures::future::BoxFuture;
 use futures::{
     StreamExt,
     stream::{BoxStream, SelectAll},
@@ -63,110 +64,117 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
 }
 
 /// Schedules until `shutdown`.
-pub async fn run_with(context: Context, configuration: Configuration, shutdown: CancellationToken) {
-    let pods = context.informers.get::<Pod>(Scope::All);
-    let nodes = context.informers.get::<Node>(Scope::All);
-    let mut pod_changes = pods.subscribe();
-    let mut node_changes = nodes.subscribe();
-    let mut others = Others::new();
-    let synced = others.follow_all(&context);
-    tokio::select! {
-        () = async { pods.synced().await; nodes.synced().await; synced.await } => {}
-        () = shutdown.cancelled() => return,
-    }
-    let (report, mut outcomes) = mpsc::channel::<Outcome>(WRITES);
-    let metrics = Metrics::new(&context.metrics);
-    let extenders = match Extenders::new(&configuration.extenders).await {
-        Ok(extenders) => extenders,
-        Err(error) => {
-            tracing::error!(%error, "extenders cannot be asked: nothing is scheduled");
-            return shutdown.cancelled().await;
-        }
-    };
-    let hand = Hand {
-        extenders: extenders.clone(),
-        context: context.clone(),
-        metrics: metrics.clone(),
-        report,
-        patience: configuration.patience,
-    };
-    let mut scheduler = Scheduler::new(
-        configuration
-            .profiles
-            .into_iter()
-            .map(Profile::of)
-            .collect(),
-    );
-    scheduler.set_backoff(configuration.backoff.0, configuration.backoff.1);
-    scheduler.set_extenders(extenders.clone());
-    let mut under_way = 0;
-    let mut tie =
-        |n: usize| usize::try_from(context.random.next() % n.max(1) as u64).unwrap_or_default();
-    let mut rested = false;
-    loop {
-        let now = Instant::now();
-        // Events that have arrived are taken in before the next decision.
-        for _ in 0..STRETCH {
-            if let Some(change) = node_changes.try_next() {
-                node_changed(&mut scheduler, change, now);
-            } else if let Some(change) = pod_changes.try_next() {
-                pod_changed(&mut scheduler, change, now);
-            } else {
-                break;
-            }
-        }
-        let decision = if under_way < WRITES {
-            scheduler.next(now, &mut tie)
-        } else {
-            None
-        };
-        let idle = decision.is_none();
-        if let Some(mut decision) = decision {
-            if let Verdict::Ask(nodes) = decision.verdict {
-                let pod = decision.attempt.pod.clone();
-                let object = |name: &str| scheduler.cache.node(name)?.node.clone();
-                let opinion = extenders.ask(&pod, nodes, object).await;
-                let opinion = opinion.map_err(|e| e.to_string());
-                decision = scheduler.answered(decision.attempt, opinion, Instant::now(), &mut tie);
-            }
-            metrics.decided(now.elapsed());
-            rested = false;
-            let counted = match &decision.verdict {
-                Verdict::Bind { prepare, .. } => prepare.is_empty(),
-                _ => true,
-            };
-            under_way += usize::from(counted);
-            tokio::spawn(hand.clone().carry_out(decision, counted));
-        } else {
-            metrics.sizes(scheduler.depths(), scheduler.cache.len());
-        }
-        let wake = scheduler.wake_at(now);
-        let wake = match (rested, wake) {
-            (true, wake) => wake,
-            (false, wake) => Some(wake.map_or(now + REST, |w| w.min(now + REST))),
-        };
-        // Without a decision to make, wait for an event.
+pub fn run_with(
+    context: Context,
+    configuration: Configuration,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let pods = context.informers.get::<Pod>(Scope::All);
+        let nodes = context.informers.get::<Node>(Scope::All);
+        let mut pod_changes = pods.subscribe();
+        let mut node_changes = nodes.subscribe();
+        let mut others = Others::new();
+        let synced = others.follow_all(&context);
         tokio::select! {
-            biased;
+            () = async { pods.synced().await; nodes.synced().await; synced.await } => {}
             () = shutdown.cancelled() => return,
-            Some(outcome) = outcomes.recv() => {
-                under_way -= usize::from(outcome.counted);
-                if outcome.unbound {
-                    scheduler.bind_failed(&outcome.pod, Instant::now());
+        }
+        let (report, mut outcomes) = mpsc::channel::<Outcome>(WRITES);
+        let metrics = Metrics::new(&context.metrics);
+        let extenders = match Extenders::new(&configuration.extenders).await {
+            Ok(extenders) => extenders,
+            Err(error) => {
+                tracing::error!(%error, "extenders cannot be asked: nothing is scheduled");
+                return shutdown.cancelled().await;
+            }
+        };
+        let hand = Hand {
+            extenders: extenders.clone(),
+            context: context.clone(),
+            metrics: metrics.clone(),
+            report,
+            patience: configuration.patience,
+        };
+        let mut scheduler = Scheduler::new(
+            configuration
+                .profiles
+                .into_iter()
+                .map(Profile::of)
+                .collect(),
+        );
+        scheduler.set_backoff(configuration.backoff.0, configuration.backoff.1);
+        scheduler.set_extenders(extenders.clone());
+        let mut under_way = 0;
+        let mut tie =
+            |n: usize| usize::try_from(context.random.next() % n.max(1) as u64).unwrap_or_default();
+        let mut rested = false;
+        loop {
+            let now = Instant::now();
+            // Events that have arrived are taken in before the next decision.
+            for _ in 0..STRETCH {
+                if let Some(change) = node_changes.try_next() {
+                    node_changed(&mut scheduler, change, now);
+                } else if let Some(change) = pod_changes.try_next() {
+                    pod_changed(&mut scheduler, change, now);
+                } else {
+                    break;
                 }
             }
-            Some(apply) = others.streams.next() => apply(&mut scheduler, Instant::now()),
-            () = std::future::ready(()), if !idle => {}
-            change = node_changes.next() => node_changed(&mut scheduler, change, Instant::now()),
-            change = pod_changes.next() => pod_changed(&mut scheduler, change, Instant::now()),
-            () = async { match wake { Some(at) => tokio::time::sleep_until(at).await, None => std::future::pending().await } } => {
-                if !rested && now.elapsed() >= REST {
-                    scheduler.rest();
-                    rested = true;
+            let decision = if under_way < WRITES {
+                scheduler.next(now, &mut tie)
+            } else {
+                None
+            };
+            let idle = decision.is_none();
+            if let Some(mut decision) = decision {
+                if let Verdict::Ask(nodes) = decision.verdict {
+                    let pod = decision.attempt.pod.clone();
+                    let object = |name: &str| scheduler.cache.node(name)?.node.clone();
+                    let opinion = extenders.ask(&pod, nodes, object).await;
+                    let opinion = opinion.map_err(|e| e.to_string());
+                    decision =
+                        scheduler.answered(decision.attempt, opinion, Instant::now(), &mut tie);
+                }
+                metrics.decided(now.elapsed());
+                rested = false;
+                let counted = match &decision.verdict {
+                    Verdict::Bind { prepare, .. } => prepare.is_empty(),
+                    _ => true,
+                };
+                under_way += usize::from(counted);
+                tokio::spawn(hand.clone().carry_out(decision, counted));
+            } else {
+                metrics.sizes(scheduler.depths(), scheduler.cache.len());
+            }
+            let wake = scheduler.wake_at(now);
+            let wake = match (rested, wake) {
+                (true, wake) => wake,
+                (false, wake) => Some(wake.map_or(now + REST, |w| w.min(now + REST))),
+            };
+            // Without a decision to make, wait for an event.
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                Some(outcome) = outcomes.recv() => {
+                    under_way -= usize::from(outcome.counted);
+                    if outcome.unbound {
+                        scheduler.bind_failed(&outcome.pod, Instant::now());
+                    }
+                }
+                Some(apply) = others.streams.next() => apply(&mut scheduler, Instant::now()),
+                () = std::future::ready(()), if !idle => {}
+                change = node_changes.next() => node_changed(&mut scheduler, change, Instant::now()),
+                change = pod_changes.next() => pod_changed(&mut scheduler, change, Instant::now()),
+                () = async { match wake { Some(at) => tokio::time::sleep_until(at).await, None => std::future::pending().await } } => {
+                    if !rested && now.elapsed() >= REST {
+                        scheduler.rest();
+                        rested = true;
+                    }
                 }
             }
         }
-    }
+    })
 }
 
 fn node_changed(scheduler: &mut Scheduler, change: Change<Node>, now: Instant) {

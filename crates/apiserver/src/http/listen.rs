@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::server::WebPkiClientVerifier;
@@ -76,53 +77,55 @@ pub fn tls_config(serving: &Identity, client_ca: &str) -> Result<Arc<ServerConfi
 impl ApiServer {
     /// Serves connections from `listener` until `shutdown`, then lets requests under way finish
     /// (watches are ended) for a few seconds.
-    pub async fn serve(
+    pub fn serve(
         self: Arc<Self>,
         listener: TcpListener,
         tls: Arc<ServerConfig>,
         shutdown: CancellationToken,
-    ) {
-        let acceptor = TlsAcceptor::from(tls);
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let connections = TaskTracker::new();
-        loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else {
-                break;
-            };
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => break,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, remote)) => {
-                    let server = self.clone();
-                    let acceptor = acceptor.clone();
-                    let shutdown = shutdown.clone();
-                    connections.spawn(async move {
-                        server.connection(stream, remote, acceptor, shutdown).await;
-                        drop(slot);
-                    });
-                }
-                Err(error) => {
-                    // Out of file descriptors, or the peer left already: neither ends the server,
-                    // and the first must not spin.
-                    tracing::warn!(%error, "accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let acceptor = TlsAcceptor::from(tls);
+            let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+            let connections = TaskTracker::new();
+            loop {
+                let Ok(slot) = slots.clone().acquire_owned().await else {
+                    break;
+                };
+                let accepted = tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    accepted = listener.accept() => accepted,
+                };
+                match accepted {
+                    Ok((stream, remote)) => {
+                        let server = self.clone();
+                        let acceptor = acceptor.clone();
+                        let shutdown = shutdown.clone();
+                        connections.spawn(async move {
+                            server.connection(stream, remote, acceptor, shutdown).await;
+                            drop(slot);
+                        });
+                    }
+                    Err(error) => {
+                        // Out of file descriptors, or the peer left already: neither ends the server,
+                        // and the first must not spin.
+                        tracing::warn!(%error, "accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
                 }
             }
-        }
-        self.end_watches();
-        connections.close();
-        if tokio::time::timeout(DRAIN, connections.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                left = connections.len(),
-                "connections were still busy at the end"
-            );
-        }
-        self.audit.flush().await;
+            self.end_watches();
+            connections.close();
+            if tokio::time::timeout(DRAIN, connections.wait())
+                .await
+                .is_err()
+            {
+                tracing::warn!(
+                    left = connections.len(),
+                    "connections were still busy at the end"
+                );
+            }
+            self.audit.flush().await;
+        })
     }
 
     async fn connection(

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use api::status::Status;
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::header::{self, HeaderValue};
 use http::{Request, Response};
 use parking_lot::Mutex;
@@ -64,78 +65,80 @@ const MAX_ID: usize = 64;
 
 impl ApiServer {
     /// Deals with one request, whatever way it came in.
-    pub async fn handle(
+    pub fn handle(
         self: &Arc<Self>,
         request: Request<RequestBody>,
         peer: Peer,
-    ) -> Response<Body> {
-        let started = Instant::now();
-        let id = match text(request.headers(), AUDIT_ID) {
-            given if !given.is_empty() && given.len() <= MAX_ID => given.to_owned(),
-            _ => new_uid(&self.config.random),
-        };
-        let agent = text(request.headers(), header::USER_AGENT).to_owned();
-        let pretty = request
-            .uri()
-            .query()
-            .is_some_and(|q| q.contains("pretty=true") || q.contains("pretty=1"));
-        let zipped = text(request.headers(), header::ACCEPT_ENCODING).contains("gzip");
-        let mut record = Record::default();
-        let arrival = Arrival {
-            peer: &peer,
-            agent: &agent,
-            id: &id,
-            received: self.clock.now(),
-        };
-        let outcome = AssertUnwindSafe(self.steps(request, &arrival, &mut record))
-            .catch_unwind()
-            .await;
-        let trail = record.trail.take();
-        let mut response = match outcome {
-            Ok(Ok(response)) => match trail {
-                Some(trail) => trail.answered(response, None),
-                None => response,
-            },
-            Ok(Err(status)) => {
-                let response = registry::failure(&status, record.accept, pretty);
-                match trail {
-                    Some(trail) => trail.answered(response, Some(&status)),
+    ) -> BoxFuture<'_, Response<Body>> {
+        Box::pin(async move {
+            let started = Instant::now();
+            let id = match text(request.headers(), AUDIT_ID) {
+                given if !given.is_empty() && given.len() <= MAX_ID => given.to_owned(),
+                _ => new_uid(&self.config.random),
+            };
+            let agent = text(request.headers(), header::USER_AGENT).to_owned();
+            let pretty = request
+                .uri()
+                .query()
+                .is_some_and(|q| q.contains("pretty=true") || q.contains("pretty=1"));
+            let zipped = text(request.headers(), header::ACCEPT_ENCODING).contains("gzip");
+            let mut record = Record::default();
+            let arrival = Arrival {
+                peer: &peer,
+                agent: &agent,
+                id: &id,
+                received: self.clock.now(),
+            };
+            let outcome = AssertUnwindSafe(self.steps(request, &arrival, &mut record))
+                .catch_unwind()
+                .await;
+            let trail = record.trail.take();
+            let mut response = match outcome {
+                Ok(Ok(response)) => match trail {
+                    Some(trail) => trail.answered(response, None),
                     None => response,
+                },
+                Ok(Err(status)) => {
+                    let response = registry::failure(&status, record.accept, pretty);
+                    match trail {
+                        Some(trail) => trail.answered(response, Some(&status)),
+                        None => response,
+                    }
                 }
-            }
-            Err(panic) => {
-                let what = panic_text(&*panic);
-                tracing::error!(path = %record.info.path, what, "a handler panicked");
-                if let Some(trail) = trail {
-                    trail.panicked(what);
+                Err(panic) => {
+                    let what = panic_text(&*panic);
+                    tracing::error!(path = %record.info.path, what, "a handler panicked");
+                    if let Some(trail) = trail {
+                        trail.panicked(what);
+                    }
+                    registry::failure(
+                        &Status::internal("the handler failed"),
+                        record.accept,
+                        pretty,
+                    )
                 }
-                registry::failure(
-                    &Status::internal("the handler failed"),
-                    record.accept,
-                    pretty,
-                )
+            };
+            let headers = response.headers_mut();
+            if let Ok(id) = HeaderValue::from_str(&id) {
+                headers.insert(AUDIT_ID, id);
             }
-        };
-        let headers = response.headers_mut();
-        if let Ok(id) = HeaderValue::from_str(&id) {
-            headers.insert(AUDIT_ID, id);
-        }
-        headers
-            .entry(header::CACHE_CONTROL)
-            .or_insert(HeaderValue::from_static("no-cache, private"));
-        if let Some((schema, level)) = record.flow.take() {
-            headers.insert("x-kubernetes-pf-flowschema-uid", schema);
-            headers.insert("x-kubernetes-pf-prioritylevel-uid", level);
-        }
-        let code = response.status().as_u16();
-        self.metrics.request(&record.info, code, started.elapsed());
-        // Between processes of one machine the network is free and the processor is not.
-        let far = matches!(&peer, Peer::Remote { address, .. } if !address.ip().is_loopback());
-        if zipped && far {
-            crate::http::body::zip(response)
-        } else {
-            response
-        }
+            headers
+                .entry(header::CACHE_CONTROL)
+                .or_insert(HeaderValue::from_static("no-cache, private"));
+            if let Some((schema, level)) = record.flow.take() {
+                headers.insert("x-kubernetes-pf-flowschema-uid", schema);
+                headers.insert("x-kubernetes-pf-prioritylevel-uid", level);
+            }
+            let code = response.status().as_u16();
+            self.metrics.request(&record.info, code, started.elapsed());
+            // Between processes of one machine the network is free and the processor is not.
+            let far = matches!(&peer, Peer::Remote { address, .. } if !address.ip().is_loopback());
+            if zipped && far {
+                crate::http::body::zip(response)
+            } else {
+                response
+            }
+        })
     }
 
     async fn steps(

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use client::Informers;
+use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
@@ -190,14 +191,16 @@ pub async fn run(
 }
 
 /// Binds and serves on shared informers until shutdown.
-pub async fn run_with(
+pub fn run_with(
     config: Config,
     informers: &Informers,
     client: kube::Client,
     shutdown: CancellationToken,
-) -> Result<(), Error> {
-    Server::bind(config)?
-        .serve(informers, Some(client), shutdown)
-        .await;
-    Ok(())
+) -> BoxFuture<'_, Result<(), Error>> {
+    Box::pin(async move {
+        Server::bind(config)?
+            .serve(informers, Some(client), shutdown)
+            .await;
+        Ok(())
+    })
 }

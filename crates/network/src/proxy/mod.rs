@@ -22,6 +22,7 @@ use std::time::Duration;
 use client::Informers;
 use client::backoff::Backoff;
 use client::random::Seeded;
+use futures::future::BoxFuture;
 use ipnet::IpNet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -74,22 +75,24 @@ pub async fn run(
 }
 
 /// Runs the proxy on shared informers until shutdown. The rules stay.
-pub async fn run_with(
+pub fn run_with(
     config: Config,
     informers: &Informers,
     shutdown: CancellationToken,
-) -> Result<(), Error> {
-    // Opened first: a kernel without nftables is found before anything else happens.
-    let metrics = config.metrics.clone();
-    let engine = Engine::open(config)?;
-    let health = health::Health::new(shutdown.clone());
-    let mut sources = Sources::new(informers);
-    tokio::select! {
-        () = shutdown.cancelled() => return Ok(()),
-        () = sources.synced() => {}
-    }
-    drive(engine, &mut sources, health, metrics, shutdown).await;
-    Ok(())
+) -> BoxFuture<'_, Result<(), Error>> {
+    Box::pin(async move {
+        // Opened first: a kernel without nftables is found before anything else happens.
+        let metrics = config.metrics.clone();
+        let engine = Engine::open(config)?;
+        let health = health::Health::new(shutdown.clone());
+        let mut sources = Sources::new(informers);
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = sources.synced() => {}
+        }
+        drive(engine, &mut sources, health, metrics, shutdown).await;
+        Ok(())
+    })
 }
 
 async fn drive(

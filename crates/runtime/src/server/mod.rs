@@ -21,6 +21,7 @@ use std::{
 };
 
 use cri::v1;
+use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -148,37 +149,39 @@ impl std::fmt::Debug for Runtime {
 
 impl Runtime {
     /// Opens the runtime: finds the images, and every pod that is still running.
-    pub async fn open(
+    pub fn open(
         config: Config,
         network: Arc<dyn PodNetwork>,
-    ) -> Result<Arc<Self>, RuntimeError> {
-        let images = ImageStore::open(config.root.join("images"))?;
-        for path in [
-            config.root.join("containers"),
-            config.state_dir.join("sandboxes"),
-            config.state_dir.join("netns"),
-        ] {
-            std::fs::create_dir_all(&path).at(&path)?;
-        }
-        let (news, arriving) = mpsc::unbounded_channel();
-        let runtime = Arc::new(Self {
-            images,
-            network,
-            sandboxes: RwLock::default(),
-            containers: RwLock::default(),
-            news,
-            events: broadcast::Sender::new(EVENTS),
-            execs: Mutex::default(),
-            // Numbers must not meet those of a server before this one.
-            next_exec: AtomicU64::new(crate::shim::now() as u64),
-            hierarchies: Hierarchies::detect(),
-            kernel: kernel_version(),
-            stats: crate::stats::Samples::default(),
-            config,
-        });
-        runtime.recover().await?;
-        tokio::spawn(recover::listen(Arc::downgrade(&runtime), arriving));
-        Ok(runtime)
+    ) -> BoxFuture<'static, Result<Arc<Self>, RuntimeError>> {
+        Box::pin(async move {
+            let images = ImageStore::open(config.root.join("images"))?;
+            for path in [
+                config.root.join("containers"),
+                config.state_dir.join("sandboxes"),
+                config.state_dir.join("netns"),
+            ] {
+                std::fs::create_dir_all(&path).at(&path)?;
+            }
+            let (news, arriving) = mpsc::unbounded_channel();
+            let runtime = Arc::new(Self {
+                images,
+                network,
+                sandboxes: RwLock::default(),
+                containers: RwLock::default(),
+                news,
+                events: broadcast::Sender::new(EVENTS),
+                execs: Mutex::default(),
+                // Numbers must not meet those of a server before this one.
+                next_exec: AtomicU64::new(crate::shim::now() as u64),
+                hierarchies: Hierarchies::detect(),
+                kernel: kernel_version(),
+                stats: crate::stats::Samples::default(),
+                config,
+            });
+            runtime.recover().await?;
+            tokio::spawn(recover::listen(Arc::downgrade(&runtime), arriving));
+            Ok(runtime)
+        })
     }
 
     /// The image store.
