@@ -58,11 +58,19 @@ pub fn update(
         "deletionGracePeriodSeconds",
         "generation",
     ] {
-        // A client that sends another uid hears of it from validation.
-        if field == "uid" && metadata.get(field).is_some_and(|uid| !uid.is_null()) {
+        // A client that sends another uid, or a time of deletion that no delete gave, hears of it from
+        // validation.
+        let sent = metadata.get(field).is_some_and(|value| !value.is_null());
+        let kept = before.get(field);
+        let heard = match field {
+            "uid" | "deletionGracePeriodSeconds" => true,
+            "deletionTimestamp" => kept.is_none(),
+            _ => false,
+        };
+        if sent && heard {
             continue;
         }
-        match before.get(field) {
+        match kept {
             Some(value) => metadata.insert(field.to_owned(), value.clone()),
             None => metadata.remove(field),
         };

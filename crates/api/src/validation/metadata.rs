@@ -117,6 +117,7 @@ pub fn update(resource: &Resource, object: &Value, old: &Value, errors: &mut Vec
         );
     }
     common(object, &path, errors);
+    finalizers(object, &path, errors);
 }
 
 /// Labels and annotations of what is made from a template. Upstream names them without `metadata`
@@ -127,13 +128,15 @@ pub fn template(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
 }
 
 /// Is it one of the kinds whose finalizers upstream looks at? Definitions of custom resources are not:
-/// the finalizer that they are given themselves has no prefix.
+/// the finalizer that they are given themselves has no prefix. Events are as they ever were.
 fn knows_finalizers(resource: &Resource) -> bool {
+    let gvk = &resource.gvk;
     resource.types.is_builtin()
         && !matches!(
-            &*resource.gvk.group,
+            &*gvk.group,
             "apiextensions.k8s.io" | "apiregistration.k8s.io"
         )
+        && !(gvk.group.is_empty() && &*gvk.kind == "Event")
 }
 
 /// Names without a prefix are those that Kubernetes itself gave.

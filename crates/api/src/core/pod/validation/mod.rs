@@ -16,6 +16,7 @@ pub use affinity::{node_selector, node_selector_term, taints, tolerations};
 pub use projected::prefixed_key;
 pub use resources::{
     amount, overhead, resource_name, resources as container_resources, standard_or_qualified,
+    whole_amount,
 };
 pub use status::status;
 pub use update::{ephemeral_containers, main as update, resize};
