@@ -2,7 +2,7 @@
 
 use crate::{
     apps::workloads,
-    batch::job,
+    batch::{cron_job, job},
     core::{config, endpoints, event, limits, namespace, node, pod, service, small, storage},
     custom,
     groups::{
@@ -54,7 +54,7 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("apps", "ControllerRevision") => &workloads::ControllerRevision,
         ("apps", "StatefulSet") => &workloads::StatefulSet,
         ("batch", "Job") => &job::Job,
-        ("batch", "CronJob") => &job::CronJob,
+        ("batch", "CronJob") => &cron_job::CronJob,
         ("autoscaling", _) => {
             simple!(default: autoscaling::autoscaler, validate: autoscaling::validate)
         }

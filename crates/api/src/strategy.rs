@@ -50,7 +50,12 @@ pub trait Strategy: Send + Sync {
     fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
         self.validate(object, errors);
     }
-    /// Everything wrong with a change (immutable fields) beyond what `validate` says of the result,
+    /// Everything wrong with an object that was changed, where what was there before may stay although a new
+    /// object could not have it.
+    fn validate_result(&self, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+        self.validate(object, errors);
+    }
+    /// Everything wrong with a change (immutable fields) beyond what `validate_result` says,
     /// which the request path calls as well for `Part::Main`.
     fn validate_update(
         &self,

@@ -23,6 +23,22 @@ pub fn labels(labels: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
 
 /// A `LabelSelector`.
 pub fn label_selector(selector: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    label_selector_after(selector, &Value::Null, path, errors);
+}
+
+/// A `LabelSelector` that took the place of another: one that had a value no label can have may have such
+/// values.
+pub fn label_selector_after(
+    selector: &Value,
+    old: &Value,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let odd = |value: &str| !names::label_value(value).is_empty();
+    let any_value = old
+        .list("matchExpressions")
+        .iter()
+        .any(|expression| expression.texts("values").any(odd));
     labels(
         selector.at("matchLabels"),
         &path.field("matchLabels"),
@@ -57,6 +73,9 @@ pub fn label_selector(selector: &Value, path: &Path<'_>, errors: &mut Vec<FieldE
             errors.push(FieldError::invalid(path.field("key"), key, wrong));
         }
         for (index, value) in expression.texts("values").enumerate() {
+            if any_value {
+                break;
+            }
             for wrong in names::label_value(value) {
                 errors.push(FieldError::invalid(
                     path.field("values").index(index),

@@ -10,6 +10,7 @@ use api::{
 };
 use serde_json::Value;
 
+mod batch;
 mod config;
 
 /// Changes by dotted path (null takes away), and what is said of the result.
