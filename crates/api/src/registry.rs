@@ -77,7 +77,14 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("storage.k8s.io", kind) => storage_kind(kind),
         ("networking.k8s.io", kind) => networking_kind(kind),
         ("policy", "PodDisruptionBudget") => {
-            simple!(validate: policy::validate, generation: SPEC, name: path_segment_name, unconditional_update: false)
+            simple!(
+                validate: policy::validate,
+                result: Some(policy::validate_after),
+                status: policy::status,
+                generation: SPEC,
+                name: path_segment_name,
+                unconditional_update: false,
+            )
         }
         ("scheduling.k8s.io", "PriorityClass") => simple!(
             default: scheduling::priority_class,
@@ -151,24 +158,21 @@ fn storage_kind(kind: &str) -> &'static dyn Strategy {
 
 fn networking_kind(kind: &str) -> &'static dyn Strategy {
     match kind {
-        "NetworkPolicy" => simple!(
-            default: networking::network_policy,
-            validate: networking::validate_policy,
-            generation: SPEC,
-        ),
-        "Ingress" => simple!(validate: networking::validate_ingress, generation: SPEC),
+        "NetworkPolicy" => &networking::NetworkPolicy,
+        "Ingress" => &networking::Ingress,
         "IngressClass" => simple!(
             default: networking::ingress_class,
             validate: networking::validate_class,
             update: networking::update_class,
             generation: SPEC,
         ),
-        "ServiceCIDR" => {
-            simple!(validate: networking::validate_cidr, update: networking::update_fixed_spec)
-        }
+        "ServiceCIDR" => simple!(
+            validate_create: networking::validate_cidr,
+            update: networking::update_cidr,
+        ),
         _ => simple!(
             validate: networking::validate_address,
-            update: networking::update_fixed_spec,
+            update: networking::update_address,
             name: networking::ip_name,
             fields: &["spec.parentRef.group", "spec.parentRef.resource", "spec.parentRef.namespace", "spec.parentRef.name"],
         ),

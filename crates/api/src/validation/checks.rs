@@ -87,6 +87,65 @@ pub fn label_selector_after(
     }
 }
 
+const REASON_MAX: usize = 1024;
+const MESSAGE_MAX: usize = 32 * 1024;
+
+/// Conditions of the common form.
+pub fn conditions(conditions: &[Value], list: &Path<'_>, errors: &mut Vec<FieldError>) {
+    for (index, condition) in conditions.iter().enumerate() {
+        let path = list.index(index);
+        let kind = condition.text("type");
+        if conditions[..index]
+            .iter()
+            .any(|other| other.text("type") == kind)
+        {
+            errors.push(FieldError::duplicate(path.field("type"), kind));
+        }
+        let name = path.field("type");
+        wrongs(kind, names::qualified_name(kind), &name, errors);
+        let known = ["False", "True", "Unknown"];
+        supported(condition, "status", &known, &path, errors);
+        if let Some(seen) = condition.int("observedGeneration").filter(|seen| *seen < 0) {
+            let wrong = "must be greater than or equal to zero";
+            let field = path.field("observedGeneration");
+            errors.push(FieldError::invalid(field, seen, wrong));
+        }
+        if !condition.has("lastTransitionTime") {
+            errors.push(FieldError::required(path.field("lastTransitionTime"), ""));
+        }
+        let reason = required(condition, "reason", &path, errors);
+        let field = path.field("reason");
+        if !reason.is_empty() && !is_reason(reason) {
+            let wrong = names::regex_message(
+                "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'",
+                "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?",
+                &[
+                    "my_name",
+                    "MY_NAME",
+                    "MyName",
+                    "ReasonA,ReasonB",
+                    "ReasonA:ReasonB",
+                ],
+            );
+            errors.push(FieldError::invalid(field, reason, wrong));
+        }
+        if reason.len() > REASON_MAX {
+            errors.push(FieldError::too_long(field, REASON_MAX));
+        }
+        if condition.text("message").len() > MESSAGE_MAX {
+            errors.push(FieldError::too_long(path.field("message"), MESSAGE_MAX));
+        }
+    }
+}
+
+/// Letters first, `,` and `:` not last.
+fn is_reason(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.ends_with(word)
+        && text.chars().all(|c| word(c) || matches!(c, ',' | ':'))
+}
+
 /// A number that may not be negative.
 pub fn not_negative(object: &Value, field: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     if let Some(number) = object.int(field).filter(|number| *number < 0) {

@@ -10,16 +10,8 @@ const METADATA: Path<'static> = Path::ROOT;
 /// Everything wrong with the metadata of a new object.
 pub fn create(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
     let path = METADATA.field("metadata");
-    let (name, generate_name) = (meta::name(object), meta::generate_name(object));
-    if !generate_name.is_empty() {
-        for wrong in resource.strategy.validate_name(generate_name, true) {
-            errors.push(FieldError::invalid(
-                path.field("generateName"),
-                generate_name,
-                wrong,
-            ));
-        }
-    }
+    let name = meta::name(object);
+    prefix(resource, object, &path, errors);
     if name.is_empty() {
         errors.push(FieldError::required(
             path.field("name"),
@@ -59,6 +51,7 @@ pub fn create(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>)
 /// Everything wrong with a change of the metadata.
 pub fn update(resource: &Resource, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let path = METADATA.field("metadata");
+    prefix(resource, object, &path, errors);
     if knows_finalizers(resource) {
         standard_finalizers(object, &path, errors);
     }
@@ -120,6 +113,17 @@ pub fn update(resource: &Resource, object: &Value, old: &Value, errors: &mut Vec
     finalizers(object, &path, errors);
 }
 
+/// What a name is to be made of.
+fn prefix(resource: &Resource, object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let text = meta::generate_name(object);
+    if text.is_empty() {
+        return;
+    }
+    for wrong in resource.strategy.validate_name(text, true) {
+        errors.push(FieldError::invalid(path.field("generateName"), text, wrong));
+    }
+}
+
 /// Labels and annotations of what is made from a template. Upstream names them without `metadata`
 /// where the template is a pod's, so the path says where they are.
 pub fn template(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
@@ -128,7 +132,8 @@ pub fn template(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
 }
 
 /// Is it one of the kinds whose finalizers upstream looks at? Definitions of custom resources are not:
-/// the finalizer that they are given themselves has no prefix. Events are as they ever were.
+/// the finalizer that they are given themselves has no prefix. Events are as they ever were,
+/// and so are disruption budgets.
 fn knows_finalizers(resource: &Resource) -> bool {
     let gvk = &resource.gvk;
     resource.types.is_builtin()
@@ -137,6 +142,7 @@ fn knows_finalizers(resource: &Resource) -> bool {
             "apiextensions.k8s.io" | "apiregistration.k8s.io"
         )
         && !(gvk.group.is_empty() && &*gvk.kind == "Event")
+        && &*gvk.kind != "PodDisruptionBudget"
 }
 
 /// Names without a prefix are those that Kubernetes itself gave.

@@ -12,6 +12,8 @@ use serde_json::Value;
 
 mod batch;
 mod config;
+mod networking;
+mod workloads;
 
 /// Changes by dotted path (null takes away), and what is said of the result.
 pub type Row<'a> = (&'a [(&'a str, Value)], &'a [&'a str]);

@@ -102,6 +102,28 @@ pub fn template(template: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>)
     }
 }
 
+/// A pod template that took the place of another, which may have asked for parts of huge pages when that was
+/// allowed.
+pub fn template_after(
+    template: &Value,
+    old: &Value,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    const PART: &str = "is not positive integer multiple of hugepages-";
+    let first = errors.len();
+    self::template(template, path, errors);
+    let is_part = |error: &FieldError| error.detail.contains(PART);
+    if old.is_null() || !errors[first..].iter().any(is_part) {
+        return;
+    }
+    let mut before = Vec::new();
+    self::template(old, path, &mut before);
+    if before.iter().any(is_part) {
+        errors.retain(|error| !is_part(error));
+    }
+}
+
 /// Every container of a spec, with its path.
 fn visit(spec: &Value, path: &Path<'_>, see: &mut dyn FnMut(&Value, &Path<'_>)) {
     for list in ["initContainers", "containers", "ephemeralContainers"] {
