@@ -7,7 +7,7 @@ use crate::{
     custom,
     groups::{
         admission, autoscaling, certificates, coordination, devices, discovery, extensions,
-        flowcontrol, networking, policy, rbac, scheduling, storage as volumes,
+        flowcontrol, networking, node as node_class, policy, rbac, scheduling, storage as volumes,
     },
     strategy::{Plain, Simple, Strategy, path_segment_name},
 };
@@ -37,7 +37,13 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("", "PersistentVolume") => &storage::Volume,
         ("", "PersistentVolumeClaim") => &storage::Claim,
         ("", "Endpoints") => {
-            simple!(default: small::endpoints, validate: endpoints::endpoints, create_on_update: true)
+            simple!(
+                default: small::endpoints,
+                validate: endpoints::endpoints,
+                result: Some(endpoints::endpoints_after),
+                warnings: endpoints::warnings,
+                create_on_update: true,
+            )
         }
         ("", "LimitRange") => simple!(
             default: small::limit_range,
@@ -63,15 +69,21 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("rbac.authorization.k8s.io", "Role") => &rbac::Role { cluster: false },
         ("rbac.authorization.k8s.io", _) => &rbac::Role { cluster: true },
         ("coordination.k8s.io", "Lease") => {
-            simple!(validate: coordination::lease, create_on_update: true, unconditional_update: false)
+            simple!(
+                prepare: coordination::prepare_lease,
+                validate: coordination::lease,
+                create_on_update: true,
+                unconditional_update: false,
+            )
         }
-        ("coordination.k8s.io", _) => {
-            simple!(validate: coordination::candidate, create_on_update: true, unconditional_update: false)
-        }
+        ("coordination.k8s.io", _) => &coordination::Candidate,
         ("discovery.k8s.io", _) => simple!(
             default: discovery::endpoint_slice,
+            prepare: discovery::prepare,
             validate: discovery::validate,
+            result: Some(discovery::validate_after),
             update: discovery::update,
+            warnings: discovery::warnings,
             generation: &["endpoints", "ports", "addressType", "metadata.labels"],
         ),
         ("storage.k8s.io", kind) => storage_kind(kind),
@@ -88,12 +100,17 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         }
         ("scheduling.k8s.io", "PriorityClass") => simple!(
             default: scheduling::priority_class,
-            validate: scheduling::validate,
+            validate_create: scheduling::validate,
             update: scheduling::update,
             generation: &["value"],
         ),
         ("node.k8s.io", "RuntimeClass") => {
-            simple!(create_on_update: true, unconditional_update: false)
+            simple!(
+                validate: node_class::validate,
+                update: node_class::update,
+                create_on_update: true,
+                unconditional_update: false,
+            )
         }
         ("admissionregistration.k8s.io", kind) => admission_kind(kind),
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => {
@@ -131,21 +148,21 @@ fn storage_kind(kind: &str) -> &'static dyn Strategy {
             default: volumes::storage_class,
             validate: volumes::validate_class,
             update: volumes::update_class,
+            warnings: volumes::class_warnings,
         ),
         "VolumeAttributesClass" => {
             simple!(validate: volumes::validate_attributes, update: volumes::update_attributes)
         }
-        "CSIDriver" => simple!(
-            default: volumes::csi_driver,
-            validate: volumes::validate_driver,
-            update: volumes::update_driver,
-            generation: SPEC,
+        "CSIDriver" => &volumes::driver::Driver,
+        "CSINode" => simple!(
+            validate: volumes::driver::validate_node,
+            update: volumes::driver::update_node,
             unconditional_update: false,
         ),
-        "CSINode" => simple!(validate: volumes::validate_node, unconditional_update: false),
         "VolumeAttachment" => simple!(
-            validate: volumes::validate_attachment,
-            update: volumes::update_attachment,
+            validate: volumes::attachment::validate,
+            update: volumes::attachment::update,
+            status: volumes::attachment::update_status,
             unconditional_update: false,
         ),
         _ => simple!(

@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod extensions;
 pub mod flowcontrol;
 pub mod networking;
+pub mod node;
 pub mod policy;
 pub mod rbac;
 pub mod scheduling;

@@ -163,11 +163,12 @@ pub fn immutable(
 ) {
     let (new, old) = (object.at(field), old.at(field));
     if new != old {
-        errors.push(FieldError::invalid(
-            path.field(field),
-            new.clone(),
-            IMMUTABLE,
-        ));
+        // A text that is gone is an empty one.
+        let shown = match (new, old) {
+            (Value::Null, Value::String(_)) => Value::from(""),
+            _ => new.clone(),
+        };
+        errors.push(FieldError::invalid(path.field(field), shown, IMMUTABLE));
     }
 }
 

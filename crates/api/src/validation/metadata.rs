@@ -131,9 +131,16 @@ pub fn template(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     annotations(object, &path.field("annotations"), errors);
 }
 
+/// Kinds whose finalizers upstream lets have any name.
+const UNCHECKED: [&str; 4] = [
+    "PodDisruptionBudget",
+    "RuntimeClass",
+    "Lease",
+    "LeaseCandidate",
+];
+
 /// Is it one of the kinds whose finalizers upstream looks at? Definitions of custom resources are not:
-/// the finalizer that they are given themselves has no prefix. Events are as they ever were,
-/// and so are disruption budgets.
+/// the finalizer that they are given themselves has no prefix. Events are as they ever were.
 fn knows_finalizers(resource: &Resource) -> bool {
     let gvk = &resource.gvk;
     resource.types.is_builtin()
@@ -142,7 +149,7 @@ fn knows_finalizers(resource: &Resource) -> bool {
             "apiextensions.k8s.io" | "apiregistration.k8s.io"
         )
         && !(gvk.group.is_empty() && &*gvk.kind == "Event")
-        && &*gvk.kind != "PodDisruptionBudget"
+        && !UNCHECKED.contains(&&*gvk.kind)
 }
 
 /// Names without a prefix are those that Kubernetes itself gave.

@@ -13,6 +13,8 @@ use serde_json::Value;
 mod batch;
 mod config;
 mod networking;
+mod small_groups;
+mod storage;
 mod workloads;
 
 /// Changes by dotted path (null takes away), and what is said of the result.
