@@ -78,7 +78,14 @@ pub fn update(
     metadata.remove("selfLink");
     match part {
         Part::Main if resource.has_status() => object.restore("status", old),
-        Part::Status => keep_only_status(object, old),
+        Part::Status => {
+            keep_only_status(object, old);
+            if STATUS_ALONE.contains(&&*resource.gvk.kind) {
+                for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+                    object.restore(&format!("metadata.{field}"), old);
+                }
+            }
+        }
         _ => {}
     }
     strategy.prepare_update(part, object, old, now);
@@ -92,6 +99,24 @@ pub fn update(
         object.set("metadata.generation", meta::generation(old) + 1);
     }
 }
+
+/// Kinds whose status is written without the labels and what else of the metadata a status write may
+/// change otherwise.
+const STATUS_ALONE: [&str; 13] = [
+    "CustomResourceDefinition",
+    "DeviceTaintRule",
+    "FlowSchema",
+    "PodCertificateRequest",
+    "PodGroup",
+    "PriorityLevelConfiguration",
+    "ResourceClaim",
+    "ResourcePoolStatusRequest",
+    "ServiceCIDR",
+    "StorageVersion",
+    "StorageVersionMigration",
+    "ValidatingAdmissionPolicy",
+    "VolumeAttachment",
+];
 
 /// Everything but the status (and what of the metadata a status write may change) comes from `old`.
 fn keep_only_status(object: &mut Value, old: &Value) {

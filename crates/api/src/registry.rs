@@ -62,7 +62,12 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("batch", "Job") => &job::Job,
         ("batch", "CronJob") => &cron_job::CronJob,
         ("autoscaling", _) => {
-            simple!(default: autoscaling::autoscaler, validate: autoscaling::validate)
+            simple!(
+                default: autoscaling::autoscaler,
+                validate: autoscaling::validate,
+                result: Some(autoscaling::validate_after),
+                status: autoscaling::status,
+            )
         }
         ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::Binding { cluster: false },
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::Binding { cluster: true },
@@ -114,10 +119,10 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         }
         ("admissionregistration.k8s.io", kind) => admission_kind(kind),
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => {
-            simple!(default: flowcontrol::flow_schema, validate: flowcontrol::validate_schema, generation: SPEC)
+            simple!(default: flowcontrol::flow_schema, validate: flowcontrol::validate_schema, status: flowcontrol::status, generation: SPEC)
         }
         ("flowcontrol.apiserver.k8s.io", _) => {
-            simple!(default: flowcontrol::priority_level, validate: flowcontrol::validate_level, generation: SPEC)
+            simple!(default: flowcontrol::priority_level, validate: flowcontrol::validate_level, status: flowcontrol::status, generation: SPEC)
         }
         ("apiextensions.k8s.io", _) => &custom::definition::Definition,
         ("apiregistration.k8s.io", _) => &extensions::ApiService,
@@ -201,19 +206,24 @@ fn admission_kind(kind: &str) -> &'static dyn Strategy {
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => simple!(
             default: admission::webhooks,
             validate: admission::validate_webhooks,
+            result: Some(admission::validate_webhooks_after),
             generation: &["webhooks"],
+            warnings: admission::warnings,
             unconditional_update: false,
         ),
         "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy" => simple!(
             default: admission::admission_policy,
             validate: admission::validate_policy,
+            status: admission::policy_status,
             generation: SPEC,
+            warnings: admission::warnings,
             unconditional_update: false,
         ),
         _ => simple!(
             default: admission::admission_policy_binding,
             validate: admission::validate_binding,
             generation: SPEC,
+            warnings: admission::warnings,
             unconditional_update: false,
         ),
     }

@@ -146,7 +146,7 @@ fn knows_finalizers(resource: &Resource) -> bool {
     resource.types.is_builtin()
         && !matches!(
             &*gvk.group,
-            "apiextensions.k8s.io" | "apiregistration.k8s.io"
+            "apiextensions.k8s.io" | "apiregistration.k8s.io" | "admissionregistration.k8s.io"
         )
         && !(gvk.group.is_empty() && &*gvk.kind == "Event")
         && !UNCHECKED.contains(&&*gvk.kind)

@@ -10,8 +10,10 @@ use api::{
 };
 use serde_json::Value;
 
+mod admission;
 mod batch;
 mod config;
+mod flow;
 mod networking;
 mod small_groups;
 mod storage;

@@ -54,7 +54,10 @@ fn slices() {
         ],
     );
     let (made, _) = create(slice);
-    assert_eq!(made.at("endpoints"), &json!([{"addresses": ["fd00::1"], "conditions": {}}]));
+    assert_eq!(
+        made.at("endpoints"),
+        &json!([{"addresses": ["fd00::1"], "conditions": {}}])
+    );
     let names = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "e"},
         "addressType": "FQDN", "endpoints": []});
     assert_eq!(
