@@ -130,14 +130,13 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("certificates.k8s.io", "CertificateSigningRequest") => &certificates::SigningRequest,
         ("certificates.k8s.io", "ClusterTrustBundle") => simple!(
             validate: certificates::validate_bundle,
+            result: Some(certificates::validate_bundle_after),
             update: certificates::update_bundle,
             fields: &["spec.signerName"],
             name: path_segment_name,
             unconditional_update: false,
         ),
-        ("certificates.k8s.io", "PodCertificateRequest") => {
-            simple!(fields: &["spec.signerName", "spec.podName", "spec.nodeName"], unconditional_update: false)
-        }
+        ("certificates.k8s.io", "PodCertificateRequest") => &certificates::PodRequest,
         ("internal.apiserver.k8s.io" | "storagemigration.k8s.io", _) => {
             simple!(unconditional_update: false)
         }
@@ -231,22 +230,12 @@ fn admission_kind(kind: &str) -> &'static dyn Strategy {
 
 fn device_kind(kind: &str) -> &'static dyn Strategy {
     match kind {
-        "ResourceClaim" => simple!(
-            default: devices::resource_claim,
-            validate: devices::validate_claim,
-            update: devices::update_claim,
-        ),
-        "ResourceClaimTemplate" => simple!(
-            default: devices::resource_claim_template,
-            validate: devices::validate_claim_template,
-            update: devices::update_claim,
-        ),
-        "ResourceSlice" => simple!(
-            validate: devices::validate_slice,
-            update: devices::update_slice,
-            generation: SPEC,
-            fields: &["spec.nodeName", "spec.driver"],
-        ),
+        "ResourceClaim" => &devices::Claim,
+        "ResourceClaimTemplate" => &devices::Template,
+        "ResourceSlice" => &devices::Slice,
+        "DeviceTaintRule" => &devices::TaintRule,
+        "ResourcePoolStatusRequest" => &devices::PoolRequest,
+        "DeviceClass" => simple!(validate: devices::validate_class, generation: SPEC),
         _ => simple!(generation: SPEC),
     }
 }

@@ -128,6 +128,11 @@ impl Strategy for Candidate {
     }
 }
 
+/// Is it a semantic version?
+pub fn is_semantic_version(text: &str) -> bool {
+    Semantic::parse(text).is_some()
+}
+
 /// A semantic version, by its order: one that is not out yet comes before the one that is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Semantic {

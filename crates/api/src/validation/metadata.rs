@@ -131,6 +131,19 @@ pub fn template(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     annotations(object, &path.field("annotations"), errors);
 }
 
+/// As [`template`], where nothing but labels and annotations may be there.
+pub fn template_alone(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    template(object, path, errors);
+    for (key, value) in object.pairs("metadata") {
+        let empty = value.is_null()
+            || value.as_str() == Some("")
+            || value.as_array().is_some_and(Vec::is_empty);
+        if !matches!(key, "labels" | "annotations") && !empty {
+            errors.push(FieldError::forbidden(path.field(key), "cannot be set"));
+        }
+    }
+}
+
 /// Kinds whose finalizers upstream lets have any name.
 const UNCHECKED: [&str; 4] = [
     "PodDisruptionBudget",

@@ -12,7 +12,9 @@ use serde_json::Value;
 
 mod admission;
 mod batch;
+mod certificates;
 mod config;
+mod devices;
 mod flow;
 mod networking;
 mod small_groups;
