@@ -102,8 +102,7 @@ pub fn update(
 
 /// Kinds whose status is written without the labels and what else of the metadata a status write may
 /// change otherwise.
-const STATUS_ALONE: [&str; 13] = [
-    "CustomResourceDefinition",
+const STATUS_ALONE: [&str; 12] = [
     "DeviceTaintRule",
     "FlowSchema",
     "PodCertificateRequest",

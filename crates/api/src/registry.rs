@@ -1,5 +1,7 @@
 //! Which kind behaves how.
 
+use schema::Value;
+
 use crate::{
     apps::workloads,
     batch::{cron_job, job},
@@ -7,7 +9,8 @@ use crate::{
     custom,
     groups::{
         admission, autoscaling, certificates, coordination, devices, discovery, extensions,
-        flowcontrol, networking, node as node_class, policy, rbac, scheduling, storage as volumes,
+        flowcontrol, networking, node as node_class, pod_groups, policy, rbac, scheduling,
+        storage as volumes, storage_versions,
     },
     strategy::{Plain, Simple, Strategy, path_segment_name},
 };
@@ -137,9 +140,20 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
             unconditional_update: false,
         ),
         ("certificates.k8s.io", "PodCertificateRequest") => &certificates::PodRequest,
-        ("internal.apiserver.k8s.io" | "storagemigration.k8s.io", _) => {
-            simple!(unconditional_update: false)
-        }
+        ("scheduling.k8s.io", "PodGroup") => &pod_groups::PodGroup,
+        ("scheduling.k8s.io", "Workload") => &pod_groups::Workload,
+        ("internal.apiserver.k8s.io", "StorageVersion") => simple!(
+            name: storage_versions::version_name,
+            validate_create: |object, errors| storage_versions::version_status(object, &Value::Null, errors),
+            status: storage_versions::version_status,
+            unconditional_update: false,
+        ),
+        ("storagemigration.k8s.io", "StorageVersionMigration") => simple!(
+            validate: storage_versions::validate_migration,
+            update: storage_versions::update_migration,
+            status: storage_versions::migration_status,
+            unconditional_update: false,
+        ),
         _ => &Plain,
     }
 }

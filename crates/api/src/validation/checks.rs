@@ -172,6 +172,35 @@ pub fn immutable(
     }
 }
 
+/// Says when a list is too long; its items are not looked at then.
+pub fn too_many(
+    list: &[impl Sized],
+    max: usize,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) -> bool {
+    let too_many = list.len() > max;
+    if too_many {
+        errors.push(FieldError::too_many(path, list.len(), max));
+    }
+    too_many
+}
+
+/// Each item of a list whose key came before.
+pub fn duplicates<'a>(
+    keys: impl Iterator<Item = &'a str>,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let mut seen = Vec::new();
+    for (index, key) in keys.enumerate() {
+        if seen.contains(&key) {
+            errors.push(FieldError::duplicate(path.index(index), key));
+        }
+        seen.push(key);
+    }
+}
+
 /// A text that must be given.
 pub fn required<'a>(
     object: &'a Value,

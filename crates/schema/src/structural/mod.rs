@@ -13,7 +13,7 @@ mod invariants;
 mod lists;
 mod validate;
 
-pub use check::{Options, check, is_structural, unknown_formats};
+pub use check::{Options, check, has_defaults, is_structural, unknown_formats};
 pub use compile::{base, compile, root};
 pub use embedded::embedded;
 pub use lists::validate as validate_lists;

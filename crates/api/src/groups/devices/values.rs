@@ -2,6 +2,7 @@
 
 use schema::{Path, Value, field_error::FieldError};
 
+pub use crate::validation::checks::{duplicates, too_many};
 use crate::{core::source::csi_driver_name, names, object::Object, validation::checks::wrongs};
 
 const POOL_MAX: usize = 253;
@@ -10,35 +11,6 @@ const BINDING_CONDITIONS_MAX: usize = 4;
 /// Most requests of a claim, and most devices that one gets.
 pub const REQUESTS_MAX: usize = 32;
 const OPAQUE_MAX: usize = 10 * 1024;
-
-/// Says when a list is too long; its items are not looked at then.
-pub fn too_many(
-    list: &[impl Sized],
-    max: usize,
-    path: &Path<'_>,
-    errors: &mut Vec<FieldError>,
-) -> bool {
-    let too_many = list.len() > max;
-    if too_many {
-        errors.push(FieldError::too_many(path, list.len(), max));
-    }
-    too_many
-}
-
-/// Each item of a list whose key came before.
-pub fn duplicates<'a>(
-    keys: impl Iterator<Item = &'a str>,
-    path: &Path<'_>,
-    errors: &mut Vec<FieldError>,
-) {
-    let mut seen = Vec::new();
-    for (index, key) in keys.enumerate() {
-        if seen.contains(&key) {
-            errors.push(FieldError::duplicate(path.index(index), key));
-        }
-        seen.push(key);
-    }
-}
 
 /// A DNS label.
 pub fn label(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
