@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use schema::Value;
 
-use crate::{meta, object::Object, resource::Resource, strategy::Part};
+use crate::{core::pod, meta, object::Object, resource::Resource, strategy::Part};
 
 /// Before a create: what clients may not set of any object is dropped or set. The uid is given, since
 /// chance comes from outside. What the kind adds of its own ([`create_own`]) comes after it is recorded
@@ -36,6 +36,7 @@ pub fn create(resource: &Resource, object: &mut Value, uid: &str, now: Timestamp
 
 /// Before a create: what the kind adds of its own to an object with its defaults.
 pub fn create_own(resource: &Resource, object: &mut Value, now: Timestamp) {
+    pod::gated::drop(resource, object, &Value::Null);
     resource.strategy.prepare_create(object, now);
 }
 
@@ -88,6 +89,7 @@ pub fn update(
         }
         _ => {}
     }
+    pod::gated::drop(resource, object, old);
     strategy.prepare_update(part, object, old, now);
     // The status is no wish, and neither is the node that the scheduler chose.
     if !strategy.has_generation() || matches!(part, Part::Status | Part::Sub("binding")) {

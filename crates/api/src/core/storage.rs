@@ -2,7 +2,7 @@
 
 use schema::{Path, Value, field_error::FieldError};
 
-use super::{pod::validation::node_selector, source};
+use super::{claim_sources, pod::validation::node_selector, source};
 use crate::{
     meta, names,
     object::Object,
@@ -123,6 +123,23 @@ impl Strategy for Claim {
 
     fn prepare_create(&self, object: &mut Value, _now: jiff::Timestamp) {
         object.set("status.phase", "Pending");
+        if let Some(spec) = object.at_mut("spec") {
+            claim_sources::prepare(spec, &Value::Null);
+        }
+    }
+
+    fn prepare_update(
+        &self,
+        part: Part<'_>,
+        object: &mut Value,
+        old: &Value,
+        _now: jiff::Timestamp,
+    ) {
+        if part == Part::Main
+            && let Some(spec) = object.at_mut("spec")
+        {
+            claim_sources::prepare(spec, old.at("spec"));
+        }
     }
 
     fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
@@ -142,7 +159,11 @@ impl Strategy for Claim {
                 let any = grouped("dataSource") || grouped("dataSourceRef");
                 let path = Path::ROOT.field("spec");
                 claim_spec_with(object.at("spec"), any, &path, errors);
-                claim_update(object, old, errors);
+                let mut old = old.clone();
+                if let Some(spec) = old.at_mut("spec") {
+                    claim_sources::normalize(spec);
+                }
+                claim_update(object, &old, errors);
             }
             Part::Status => claim_status(object, errors),
             Part::Sub(_) => {}

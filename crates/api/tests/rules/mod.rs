@@ -18,6 +18,7 @@ mod definitions;
 mod devices;
 mod flow;
 mod networking;
+mod pods;
 mod scheduling;
 mod small_groups;
 mod storage;

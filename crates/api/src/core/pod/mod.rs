@@ -1,6 +1,8 @@
 //! Pods.
 
+mod app_armor;
 pub mod defaults;
+pub mod gated;
 pub mod qos;
 pub mod validation;
 mod warnings;
@@ -39,11 +41,13 @@ impl Strategy for Pod {
         }
         object.set("status", status);
         match_label_keys(object);
+        app_armor::from_annotations(object);
     }
 
     fn prepare_update(&self, part: Part<'_>, object: &mut Value, old: &Value, _now: Timestamp) {
         match part {
             Part::Status => {
+                gated::drop_from_status(object, old);
                 for field in ["metadata.ownerReferences", "metadata.deletionTimestamp"] {
                     object.restore(field, old);
                 }
