@@ -209,7 +209,6 @@ fn networking_kind(kind: &str) -> &'static dyn Strategy {
             validate: networking::validate_address,
             update: networking::update_address,
             name: networking::ip_name,
-            fields: &["spec.parentRef.group", "spec.parentRef.resource", "spec.parentRef.namespace", "spec.parentRef.name"],
         ),
     }
 }

@@ -324,17 +324,6 @@ impl Strategy for ReplicaSet {
             _ => Vec::new(),
         }
     }
-
-    fn field_names(&self) -> &'static [&'static str] {
-        &["status.replicas"]
-    }
-
-    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        vec![(
-            "status.replicas",
-            object.int("status.replicas").unwrap_or(0).to_string(),
-        )]
-    }
 }
 
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";

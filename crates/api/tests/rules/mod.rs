@@ -20,6 +20,7 @@ mod flow;
 mod networking;
 mod pods;
 mod scheduling;
+mod shown;
 mod small_groups;
 mod storage;
 mod workloads;

@@ -112,6 +112,7 @@ impl Strategy for Pod {
     fn field_names(&self) -> &'static [&'static str] {
         &[
             "spec.nodeName",
+            "spec.host",
             "spec.restartPolicy",
             "spec.schedulerName",
             "spec.serviceAccountName",
@@ -131,6 +132,7 @@ impl Strategy for Pod {
         };
         vec![
             ("spec.nodeName", spec.text("nodeName").to_owned()),
+            ("spec.host", spec.text("nodeName").to_owned()),
             ("spec.restartPolicy", spec.text("restartPolicy").to_owned()),
             ("spec.schedulerName", spec.text("schedulerName").to_owned()),
             (
@@ -252,10 +254,7 @@ fn add_expressions(term: &mut Value, labels: &Value) {
         return;
     }
     match term.place("labelSelector.matchExpressions") {
-        Value::Array(list) => {
-            expressions.retain(|expression| !list.contains(expression));
-            list.extend(expressions);
-        }
+        Value::Array(list) => list.extend(expressions),
         place => *place = Value::Array(expressions),
     }
 }
