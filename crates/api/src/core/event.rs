@@ -39,20 +39,6 @@ const FIELDS: [&str; 11] = [
     "type",
 ];
 
-/// As [`FIELDS`], in the newer form.
-const NEWER_FIELDS: [&str; 10] = [
-    "regarding.kind",
-    "regarding.namespace",
-    "regarding.name",
-    "regarding.uid",
-    "regarding.apiVersion",
-    "regarding.resourceVersion",
-    "regarding.fieldPath",
-    "reason",
-    "reportingController",
-    "type",
-];
-
 /// What may not change once an event of the newer form is made: the core group's name of each field,
 /// and the newer one.
 const FIXED: [(&str, &str); 12] = [
@@ -207,7 +193,7 @@ impl Strategy for Event {
     }
 
     fn field_names(&self) -> &'static [&'static str] {
-        if self.core { &FIELDS } else { &NEWER_FIELDS }
+        &FIELDS
     }
 
     fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
@@ -216,17 +202,24 @@ impl Strategy for Event {
             .as_str()
             .unwrap_or("");
         let source = either(object, "source", "deprecatedSource").text("component");
-        let value = |name: &str| match name {
-            "reportingComponent" | "reportingController" => component,
-            "source" if source.is_empty() => component,
-            "source" => source,
-            _ => match name.split_once('.') {
-                Some((_, field)) => about.text(field),
-                None => object.text(name),
-            },
-        };
-        let names = self.field_names().iter();
-        names.map(|name| (*name, value(name).to_owned())).collect()
+        let text = |text: &str| text.to_owned();
+        let mut fields: Vec<(&'static str, String)> = FIELDS[..7]
+            .iter()
+            .map(|name| {
+                (
+                    *name,
+                    text(about.text(name.trim_start_matches("involvedObject."))),
+                )
+            })
+            .collect();
+        fields.push(("reason", text(object.text("reason"))));
+        fields.push(("reportingComponent", text(component)));
+        fields.push((
+            "source",
+            text(if source.is_empty() { component } else { source }),
+        ));
+        fields.push(("type", text(object.text("type"))));
+        fields
     }
 
     fn create_on_update(&self) -> bool {

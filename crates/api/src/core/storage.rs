@@ -371,8 +371,20 @@ pub fn volume_spec(
         let wrong = "may only be Retain in the context of inline volumes";
         errors.push(FieldError::forbidden(path.field(policy), wrong));
     }
-    one_of_if_set(spec, "volumeMode", &["Block", "Filesystem"], path, errors);
-    class_name(spec, "storageClassName", path, errors);
+    let (mode, class) = ("volumeMode", "storageClassName");
+    if !inline {
+        one_of_if_set(spec, mode, &["Block", "Filesystem"], path, errors);
+        class_name(spec, class, path, errors);
+    } else {
+        if !spec.text(class).is_empty() {
+            errors.push(FieldError::forbidden(path.field(class), INLINE));
+        }
+        if spec.has(mode) && spec.text(mode) != "Filesystem" {
+            let wrong =
+                "may not specify volumeMode other than Filesystem in the context of inline volumes";
+            errors.push(FieldError::forbidden(path.field(mode), wrong));
+        }
+    }
     if spec.has("volumeAttributesClassName") {
         if spec.text("volumeAttributesClassName").is_empty() {
             let wrong = "an empty string is disallowed";

@@ -5,7 +5,7 @@
 
 use schema::{FieldError, Path, Value, structural};
 
-use super::{BASE, dotted};
+use super::BASE;
 use crate::{names, object::Object};
 
 /// Where something that each version has is named in messages: above the versions where all have it
@@ -277,8 +277,9 @@ fn selectable(version: &Value, as_before: bool, path: &Path<'_>, errors: &mut Ve
             errors.push(FieldError::required(path, ""));
             continue;
         }
-        let kind = match field_type(version.at("schema.openAPIV3Schema"), text) {
-            Ok(kind) => kind,
+        let schema = version.at("schema.openAPIV3Schema");
+        let kind = match structural::field_path(schema, text, false) {
+            Ok(field) => field.text("type"),
             Err(why) => {
                 let wrong = format!("is an invalid path: {why}");
                 errors.push(FieldError::invalid(path, text, wrong));
@@ -302,31 +303,6 @@ fn selectable(version: &Value, as_before: bool, path: &Path<'_>, errors: &mut Ve
     if known.len() > MAX_SELECTABLE && !as_before {
         errors.push(FieldError::too_many(path, known.len(), MAX_SELECTABLE));
     }
-}
-
-/// The type of the field at a dotted path of a schema.
-fn field_type<'s>(schema: &'s Value, path: &str) -> Result<&'s str, String> {
-    if !path.starts_with('.') {
-        return Err(format!(
-            "expected [ or . but got: {}",
-            path.split(['.', '[']).next().unwrap_or("")
-        ));
-    }
-    let mut here = schema;
-    let mut shown = String::new();
-    for name in dotted(path).split('.') {
-        if name.is_empty() {
-            return Err("unexpected end of JSON path".to_owned());
-        }
-        shown.push('.');
-        shown.push_str(name);
-        here = match here.at("properties").get(name) {
-            Some(property) => property,
-            None if shown.starts_with(".metadata") => return Ok("string"),
-            None => return Err("does not refer to a valid field".to_owned()),
-        };
-    }
-    Ok(here.text("type"))
 }
 
 fn has_status(version: &Value) -> bool {

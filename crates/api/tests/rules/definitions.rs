@@ -48,6 +48,19 @@ fn versions() {
             ),
         ],
     );
+    on_create(
+        &definition(),
+        &[(
+            &with(|version| {
+                let rules = json!([{"rule": "true", "fieldPath": ".spec.a"},
+                    {"rule": "true", "fieldPath": ".spec.b"}]);
+                version["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = rules;
+            }),
+            &[
+                "spec.validation.openAPIV3Schema.x-kubernetes-validations[1].fieldPath: Invalid value: \".spec.b\": must be a valid path",
+            ],
+        )],
+    );
     let mut old = create(definition()).0;
     old.set("spec.preserveUnknownFields", true);
     old.list_mut("spec.versions")[0].remove("schema");

@@ -179,6 +179,17 @@ fn attachments() {
                 ],
             ),
             (
+                &[(
+                    "spec.source",
+                    json!({"inlineVolumeSpec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "c",
+                        "volumeMode": "Block", "csi": {"driver": "d", "volumeHandle": "h"}}}),
+                )],
+                &[
+                    "spec.source.inlineVolumeSpec.storageClassName: Forbidden: may not be specified in the context of inline volumes",
+                    "spec.source.inlineVolumeSpec.volumeMode: Forbidden: may not specify volumeMode other than Filesystem in the context of inline volumes",
+                ],
+            ),
+            (
                 &source(
                     json!({"inlineVolumeSpec": {"accessModes": ["Odd"], "csi": {"driver": "d", "volumeHandle": "h"}}}),
                 ),

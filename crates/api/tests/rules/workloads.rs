@@ -107,3 +107,13 @@ fn revisions_hold_objects() {
         &[(&[("metadata.labels", json!({"a": "b"}))], &[])],
     );
 }
+
+#[test]
+fn claims_of_stateful_sets() {
+    let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "s"},
+        "spec": {"volumeClaimTemplates": [{"apiVersion": "v7", "kind": "Odd", "metadata": {"name": "c"}}]}});
+    let (made, _) = create(set);
+    let claim = &made.list("spec.volumeClaimTemplates")[0];
+    assert_eq!(claim.text("apiVersion"), "v1");
+    assert_eq!(claim.text("kind"), "PersistentVolumeClaim");
+}

@@ -476,5 +476,9 @@ fn rules(schema: &Value, path: &Path<'_>, errors: &mut Errors) {
             let wrong = "must not contain line breaks";
             errors.push(FieldError::invalid(path.field("fieldPath"), place, wrong));
         }
+        if super::field_path(schema, place, true).is_err() {
+            let wrong = "must be a valid path";
+            errors.push(FieldError::invalid(path.field("fieldPath"), place, wrong));
+        }
     }
 }
