@@ -54,7 +54,6 @@ pub(super) fn validate(
     let spec = object.at("spec");
     let old_versions = old.map_or(&[][..], |old| old.list("spec.versions"));
     let had_schemas = old_versions.iter().all(with_schema);
-    let shared = hoisted(spec.list("versions"), "schema");
     let versions = spec.list("versions");
     let list = path.field("versions");
     for (at, version) in versions.iter().enumerate() {
@@ -69,7 +68,8 @@ pub(super) fn validate(
             ));
         }
         deprecation(version, &path, errors);
-        if !with_schema(version) && !(shared && with_schema(&versions[0])) {
+        // What all have alike, all have.
+        if !with_schema(version) {
             let schema = path.field("schema");
             let field = schema.field("openAPIV3Schema");
             if had_schemas {

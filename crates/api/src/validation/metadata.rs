@@ -156,13 +156,14 @@ const UNCHECKED: [&str; 4] = [
 /// the finalizer that they are given themselves has no prefix. Events are as they ever were.
 fn knows_finalizers(resource: &Resource) -> bool {
     let gvk = &resource.gvk;
-    resource.types.is_builtin()
-        && !matches!(
+    let is_core_event = gvk.group.is_empty() && &*gvk.kind == "Event";
+    let is_free = is_core_event
+        || UNCHECKED.contains(&&*gvk.kind)
+        || matches!(
             &*gvk.group,
             "apiextensions.k8s.io" | "apiregistration.k8s.io" | "admissionregistration.k8s.io"
-        )
-        && !(gvk.group.is_empty() && &*gvk.kind == "Event")
-        && !UNCHECKED.contains(&&*gvk.kind)
+        );
+    resource.types.is_builtin() && !is_free
 }
 
 /// Names without a prefix are those that Kubernetes itself gave.
