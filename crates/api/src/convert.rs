@@ -23,6 +23,11 @@ pub fn field_name(resource: &Resource, name: &str) -> Option<&'static str> {
     }
 }
 
+/// An object of the first beta of resource.k8s.io with the shape of version 1.
+pub fn devices_to_v1(object: &mut Value) {
+    devices::to_v1(object);
+}
+
 /// The object as the store keeps it.
 pub fn to_storage(resource: &Resource, mut object: Value) -> Value {
     let served = &resource.gvk;

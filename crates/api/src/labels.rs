@@ -97,6 +97,23 @@ impl Selector {
         if selector.is_null() {
             return Ok(Selector::nothing());
         }
+        let fits = |key: &str, value: &str| {
+            let wrongs = [names::qualified_name(key), names::label_value(value)].concat();
+            match wrongs.into_iter().next() {
+                Some(wrong) => Err(SelectorError::Values(wrong)),
+                None => Ok(()),
+            }
+        };
+        for (key, value) in selector.pairs("matchLabels") {
+            fits(key, value.as_str().unwrap_or(""))?;
+        }
+        for expression in selector.list("matchExpressions") {
+            let key = expression.text("key");
+            fits(key, "")?;
+            for value in expression.texts("values") {
+                fits(key, value)?;
+            }
+        }
         let mut result = Selector::from_map(selector.at("matchLabels"));
         for expression in selector.list("matchExpressions") {
             let values =

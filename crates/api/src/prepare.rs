@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use schema::Value;
 
-use crate::{meta, object::Object, resource::Resource, strategy::Part};
+use crate::{core::pod, meta, object::Object, resource::Resource, strategy::Part};
 
 /// Before a create: what clients may not set of any object is dropped or set. The uid is given, since
 /// chance comes from outside. What the kind adds of its own ([`create_own`]) comes after it is recorded
@@ -36,6 +36,7 @@ pub fn create(resource: &Resource, object: &mut Value, uid: &str, now: Timestamp
 
 /// Before a create: what the kind adds of its own to an object with its defaults.
 pub fn create_own(resource: &Resource, object: &mut Value, now: Timestamp) {
+    pod::gated::drop(resource, object, &Value::Null);
     resource.strategy.prepare_create(object, now);
 }
 
@@ -58,11 +59,19 @@ pub fn update(
         "deletionGracePeriodSeconds",
         "generation",
     ] {
-        // A client that sends another uid hears of it from validation.
-        if field == "uid" && metadata.get(field).is_some_and(|uid| !uid.is_null()) {
+        // A client that sends another uid, or a time of deletion that no delete gave, hears of it from
+        // validation.
+        let sent = metadata.get(field).is_some_and(|value| !value.is_null());
+        let kept = before.get(field);
+        let heard = match field {
+            "uid" | "deletionGracePeriodSeconds" => true,
+            "deletionTimestamp" => kept.is_none(),
+            _ => false,
+        };
+        if sent && heard {
             continue;
         }
-        match before.get(field) {
+        match kept {
             Some(value) => metadata.insert(field.to_owned(), value.clone()),
             None => metadata.remove(field),
         };
@@ -70,9 +79,17 @@ pub fn update(
     metadata.remove("selfLink");
     match part {
         Part::Main if resource.has_status() => object.restore("status", old),
-        Part::Status => keep_only_status(object, old),
+        Part::Status => {
+            keep_only_status(object, old);
+            if STATUS_ALONE.contains(&&*resource.gvk.kind) {
+                for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+                    object.restore(&format!("metadata.{field}"), old);
+                }
+            }
+        }
         _ => {}
     }
+    pod::gated::drop(resource, object, old);
     strategy.prepare_update(part, object, old, now);
     // The status is no wish, and neither is the node that the scheduler chose.
     if !strategy.has_generation() || matches!(part, Part::Status | Part::Sub("binding")) {
@@ -84,6 +101,23 @@ pub fn update(
         object.set("metadata.generation", meta::generation(old) + 1);
     }
 }
+
+/// Kinds whose status is written without the labels and what else of the metadata a status write may
+/// change otherwise.
+const STATUS_ALONE: [&str; 12] = [
+    "DeviceTaintRule",
+    "FlowSchema",
+    "PodCertificateRequest",
+    "PodGroup",
+    "PriorityLevelConfiguration",
+    "ResourceClaim",
+    "ResourcePoolStatusRequest",
+    "ServiceCIDR",
+    "StorageVersion",
+    "StorageVersionMigration",
+    "ValidatingAdmissionPolicy",
+    "VolumeAttachment",
+];
 
 /// Everything but the status (and what of the metadata a status write may change) comes from `old`.
 fn keep_only_status(object: &mut Value, old: &Value) {

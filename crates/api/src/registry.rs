@@ -1,13 +1,16 @@
 //! Which kind behaves how.
 
+use schema::Value;
+
 use crate::{
     apps::workloads,
-    batch::job,
+    batch::{cron_job, job},
     core::{config, endpoints, event, limits, namespace, node, pod, service, small, storage},
     custom,
     groups::{
         admission, autoscaling, certificates, coordination, devices, discovery, extensions,
-        flowcontrol, networking, policy, rbac, scheduling, storage as volumes,
+        flowcontrol, networking, node as node_class, pod_groups, policy, rbac, scheduling,
+        storage as volumes, storage_versions,
     },
     strategy::{Plain, Simple, Strategy, path_segment_name},
 };
@@ -37,7 +40,13 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("", "PersistentVolume") => &storage::Volume,
         ("", "PersistentVolumeClaim") => &storage::Claim,
         ("", "Endpoints") => {
-            simple!(default: small::endpoints, validate: endpoints::endpoints, create_on_update: true)
+            simple!(
+                default: small::endpoints,
+                validate: endpoints::endpoints,
+                result: Some(endpoints::endpoints_after),
+                warnings: endpoints::warnings,
+                create_on_update: true,
+            )
         }
         ("", "LimitRange") => simple!(
             default: small::limit_range,
@@ -45,58 +54,78 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
             create_on_update: true,
         ),
         ("", "ReplicationController") => &workloads::ReplicationController,
-        ("", "ResourceQuota") => simple!(
-            default: small::resource_quota,
-            validate: limits::quota,
-            update: limits::quota_update,
-        ),
-        ("", "Event") | ("events.k8s.io", "Event") => &event::Event,
+        ("", "ResourceQuota") => &limits::ResourceQuota,
+        ("", "Event") => &event::Event { core: true },
+        ("events.k8s.io", "Event") => &event::Event { core: false },
         ("apps", "Deployment") => &workloads::Deployment,
         ("apps", "ReplicaSet") => &workloads::ReplicaSet,
         ("apps", "DaemonSet") => &workloads::DaemonSet,
         ("apps", "ControllerRevision") => &workloads::ControllerRevision,
         ("apps", "StatefulSet") => &workloads::StatefulSet,
         ("batch", "Job") => &job::Job,
-        ("batch", "CronJob") => &job::CronJob,
+        ("batch", "CronJob") => &cron_job::CronJob,
         ("autoscaling", _) => {
-            simple!(default: autoscaling::autoscaler, validate: autoscaling::validate)
+            simple!(
+                default: autoscaling::autoscaler,
+                validate: autoscaling::validate,
+                result: Some(autoscaling::validate_after),
+                status: autoscaling::status,
+            )
         }
         ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::Binding { cluster: false },
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::Binding { cluster: true },
         ("rbac.authorization.k8s.io", "Role") => &rbac::Role { cluster: false },
         ("rbac.authorization.k8s.io", _) => &rbac::Role { cluster: true },
         ("coordination.k8s.io", "Lease") => {
-            simple!(validate: coordination::lease, create_on_update: true, unconditional_update: false)
+            simple!(
+                prepare: coordination::prepare_lease,
+                validate: coordination::lease,
+                create_on_update: true,
+                unconditional_update: false,
+            )
         }
-        ("coordination.k8s.io", _) => {
-            simple!(validate: coordination::candidate, create_on_update: true, unconditional_update: false)
-        }
+        ("coordination.k8s.io", _) => &coordination::Candidate,
         ("discovery.k8s.io", _) => simple!(
             default: discovery::endpoint_slice,
+            prepare: discovery::prepare,
             validate: discovery::validate,
+            result: Some(discovery::validate_after),
             update: discovery::update,
+            warnings: discovery::warnings,
             generation: &["endpoints", "ports", "addressType", "metadata.labels"],
         ),
         ("storage.k8s.io", kind) => storage_kind(kind),
         ("networking.k8s.io", kind) => networking_kind(kind),
         ("policy", "PodDisruptionBudget") => {
-            simple!(validate: policy::validate, generation: SPEC, name: path_segment_name, unconditional_update: false)
+            simple!(
+                validate: policy::validate,
+                result: Some(policy::validate_after),
+                status: policy::status,
+                generation: SPEC,
+                name: path_segment_name,
+                unconditional_update: false,
+            )
         }
         ("scheduling.k8s.io", "PriorityClass") => simple!(
             default: scheduling::priority_class,
-            validate: scheduling::validate,
+            validate_create: scheduling::validate,
             update: scheduling::update,
             generation: &["value"],
         ),
         ("node.k8s.io", "RuntimeClass") => {
-            simple!(create_on_update: true, unconditional_update: false)
+            simple!(
+                validate: node_class::validate,
+                update: node_class::update,
+                create_on_update: true,
+                unconditional_update: false,
+            )
         }
         ("admissionregistration.k8s.io", kind) => admission_kind(kind),
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => {
-            simple!(default: flowcontrol::flow_schema, validate: flowcontrol::validate_schema, generation: SPEC)
+            simple!(default: flowcontrol::flow_schema, validate: flowcontrol::validate_schema, status: flowcontrol::status, generation: SPEC)
         }
         ("flowcontrol.apiserver.k8s.io", _) => {
-            simple!(default: flowcontrol::priority_level, validate: flowcontrol::validate_level, generation: SPEC)
+            simple!(default: flowcontrol::priority_level, validate: flowcontrol::validate_level, status: flowcontrol::status, generation: SPEC)
         }
         ("apiextensions.k8s.io", _) => &custom::definition::Definition,
         ("apiregistration.k8s.io", _) => &extensions::ApiService,
@@ -104,17 +133,27 @@ pub fn strategy(group: &str, kind: &str) -> &'static dyn Strategy {
         ("certificates.k8s.io", "CertificateSigningRequest") => &certificates::SigningRequest,
         ("certificates.k8s.io", "ClusterTrustBundle") => simple!(
             validate: certificates::validate_bundle,
+            result: Some(certificates::validate_bundle_after),
             update: certificates::update_bundle,
             fields: &["spec.signerName"],
             name: path_segment_name,
             unconditional_update: false,
         ),
-        ("certificates.k8s.io", "PodCertificateRequest") => {
-            simple!(fields: &["spec.signerName", "spec.podName", "spec.nodeName"], unconditional_update: false)
-        }
-        ("internal.apiserver.k8s.io" | "storagemigration.k8s.io", _) => {
-            simple!(unconditional_update: false)
-        }
+        ("certificates.k8s.io", "PodCertificateRequest") => &certificates::PodRequest,
+        ("scheduling.k8s.io", "PodGroup") => &pod_groups::PodGroup,
+        ("scheduling.k8s.io", "Workload") => &pod_groups::Workload,
+        ("internal.apiserver.k8s.io", "StorageVersion") => simple!(
+            name: storage_versions::version_name,
+            validate_create: |object, errors| storage_versions::version_status(object, &Value::Null, errors),
+            status: storage_versions::version_status,
+            unconditional_update: false,
+        ),
+        ("storagemigration.k8s.io", "StorageVersionMigration") => simple!(
+            validate: storage_versions::validate_migration,
+            update: storage_versions::update_migration,
+            status: storage_versions::migration_status,
+            unconditional_update: false,
+        ),
         _ => &Plain,
     }
 }
@@ -127,21 +166,21 @@ fn storage_kind(kind: &str) -> &'static dyn Strategy {
             default: volumes::storage_class,
             validate: volumes::validate_class,
             update: volumes::update_class,
+            warnings: volumes::class_warnings,
         ),
         "VolumeAttributesClass" => {
             simple!(validate: volumes::validate_attributes, update: volumes::update_attributes)
         }
-        "CSIDriver" => simple!(
-            default: volumes::csi_driver,
-            validate: volumes::validate_driver,
-            update: volumes::update_driver,
-            generation: SPEC,
+        "CSIDriver" => &volumes::driver::Driver,
+        "CSINode" => simple!(
+            validate: volumes::driver::validate_node,
+            update: volumes::driver::update_node,
             unconditional_update: false,
         ),
-        "CSINode" => simple!(validate: volumes::validate_node, unconditional_update: false),
         "VolumeAttachment" => simple!(
-            validate: volumes::validate_attachment,
-            update: volumes::update_attachment,
+            validate: volumes::attachment::validate,
+            update: volumes::attachment::update,
+            status: volumes::attachment::update_status,
             unconditional_update: false,
         ),
         _ => simple!(
@@ -154,26 +193,22 @@ fn storage_kind(kind: &str) -> &'static dyn Strategy {
 
 fn networking_kind(kind: &str) -> &'static dyn Strategy {
     match kind {
-        "NetworkPolicy" => simple!(
-            default: networking::network_policy,
-            validate: networking::validate_policy,
-            generation: SPEC,
-        ),
-        "Ingress" => simple!(validate: networking::validate_ingress, generation: SPEC),
+        "NetworkPolicy" => &networking::NetworkPolicy,
+        "Ingress" => &networking::Ingress,
         "IngressClass" => simple!(
             default: networking::ingress_class,
             validate: networking::validate_class,
             update: networking::update_class,
             generation: SPEC,
         ),
-        "ServiceCIDR" => {
-            simple!(validate: networking::validate_cidr, update: networking::update_fixed_spec)
-        }
+        "ServiceCIDR" => simple!(
+            validate_create: networking::validate_cidr,
+            update: networking::update_cidr,
+        ),
         _ => simple!(
             validate: networking::validate_address,
-            update: networking::update_fixed_spec,
+            update: networking::update_address,
             name: networking::ip_name,
-            fields: &["spec.parentRef.group", "spec.parentRef.resource", "spec.parentRef.namespace", "spec.parentRef.name"],
         ),
     }
 }
@@ -183,19 +218,24 @@ fn admission_kind(kind: &str) -> &'static dyn Strategy {
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => simple!(
             default: admission::webhooks,
             validate: admission::validate_webhooks,
+            result: Some(admission::validate_webhooks_after),
             generation: &["webhooks"],
+            warnings: admission::warnings,
             unconditional_update: false,
         ),
         "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy" => simple!(
             default: admission::admission_policy,
             validate: admission::validate_policy,
+            status: admission::policy_status,
             generation: SPEC,
+            warnings: admission::warnings,
             unconditional_update: false,
         ),
         _ => simple!(
             default: admission::admission_policy_binding,
             validate: admission::validate_binding,
             generation: SPEC,
+            warnings: admission::warnings,
             unconditional_update: false,
         ),
     }
@@ -203,22 +243,12 @@ fn admission_kind(kind: &str) -> &'static dyn Strategy {
 
 fn device_kind(kind: &str) -> &'static dyn Strategy {
     match kind {
-        "ResourceClaim" => simple!(
-            default: devices::resource_claim,
-            validate: devices::validate_claim,
-            update: devices::update_claim,
-        ),
-        "ResourceClaimTemplate" => simple!(
-            default: devices::resource_claim_template,
-            validate: devices::validate_claim_template,
-            update: devices::update_claim,
-        ),
-        "ResourceSlice" => simple!(
-            validate: devices::validate_slice,
-            update: devices::update_slice,
-            generation: SPEC,
-            fields: &["spec.nodeName", "spec.driver"],
-        ),
+        "ResourceClaim" => &devices::Claim,
+        "ResourceClaimTemplate" => &devices::Template,
+        "ResourceSlice" => &devices::Slice,
+        "DeviceTaintRule" => &devices::TaintRule,
+        "ResourcePoolStatusRequest" => &devices::PoolRequest,
+        "DeviceClass" => simple!(validate: devices::validate_class, generation: SPEC),
         _ => simple!(generation: SPEC),
     }
 }

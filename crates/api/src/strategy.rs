@@ -50,7 +50,12 @@ pub trait Strategy: Send + Sync {
     fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
         self.validate(object, errors);
     }
-    /// Everything wrong with a change (immutable fields) beyond what `validate` says of the result,
+    /// Everything wrong with an object that was changed, where what was there before may stay although a new
+    /// object could not have it.
+    fn validate_result(&self, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+        self.validate(object, errors);
+    }
+    /// Everything wrong with a change (immutable fields) beyond what `validate_result` says,
     /// which the request path calls as well for `Part::Main`.
     fn validate_update(
         &self,
@@ -164,8 +169,19 @@ pub struct Simple {
     pub default: fn(&mut Value),
     /// See [`Strategy::validate`].
     pub validate: fn(&Value, &mut Vec<FieldError>),
+    /// See [`Strategy::validate_create`]; comes after `validate`.
+    pub validate_create: fn(&Value, &mut Vec<FieldError>),
+    /// See [`Strategy::validate_result`]; none: as `validate`.
+    pub result: Option<fn(&Value, &Value, &mut Vec<FieldError>)>,
     /// [`Strategy::validate_update`] of the object itself.
     pub update: fn(&Value, &Value, &mut Vec<FieldError>),
+    /// [`Strategy::validate_update`] of the status.
+    pub status: fn(&Value, &Value, &mut Vec<FieldError>),
+    /// See [`Strategy::warnings`].
+    pub warnings: fn(&Value) -> Vec<String>,
+    /// See [`Strategy::prepare_create`] and [`Strategy::prepare_update`], where the status is not what is
+    /// written; what was there before is null for a new object.
+    pub prepare: fn(&mut Value, &Value),
 }
 
 /// Takes DNS subdomains.
@@ -208,7 +224,12 @@ impl Simple {
         name: subdomain_name,
         default: |_| {},
         validate: |_, _| {},
+        validate_create: |_, _| {},
+        result: None,
         update: |_, _, _| {},
+        status: |_, _, _| {},
+        warnings: |_| Vec::new(),
+        prepare: |_, _| {},
     };
 }
 
@@ -226,8 +247,31 @@ impl Strategy for Simple {
         old: &Value,
         errors: &mut Vec<FieldError>,
     ) {
+        match part {
+            Part::Main => (self.update)(object, old, errors),
+            Part::Status => (self.status)(object, old, errors),
+            Part::Sub(_) => {}
+        }
+    }
+    fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        (self.validate)(object, errors);
+        (self.validate_create)(object, errors);
+    }
+    fn validate_result(&self, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+        match self.result {
+            Some(result) => result(object, old, errors),
+            None => (self.validate)(object, errors),
+        }
+    }
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        (self.warnings)(object)
+    }
+    fn prepare_create(&self, object: &mut Value, _: Timestamp) {
+        (self.prepare)(object, &crate::object::NULL);
+    }
+    fn prepare_update(&self, part: Part<'_>, object: &mut Value, old: &Value, _: Timestamp) {
         if part == Part::Main {
-            (self.update)(object, old, errors);
+            (self.prepare)(object, old);
         }
     }
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {

@@ -129,7 +129,7 @@ fn good_objects_have_no_errors() {
         json!({"apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "PriorityLevelConfiguration", "metadata": {"name": "a"}, "spec": {
             "type": "Limited", "limited": {"limitResponse": {"type": "Queue", "queuing": {}}}}}),
         json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "a"}, "spec": {
-            "request": "eA==", "usages": ["client auth"], "signerName": "kubernetes.io/kube-apiserver-client"}}),
+            "request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KZUE9PQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K", "usages": ["client auth"], "signerName": "kubernetes.io/kube-apiserver-client"}}),
         json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": "a"}, "spec": {"devices": {
             "requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]}}}),
         json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"}, "spec": {}}),
@@ -278,9 +278,9 @@ fn bad_objects_are_told_why() {
         ),
         (
             json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"}, "spec": {"maxReplicas": 0,
-                "scaleTargetRef": {"kind": "Deployment", "name": "d"}}}),
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}}),
             &[
-                "spec.maxReplicas: Invalid value: 0: must be greater than 0",
+                "spec.maxReplicas: Required value: must be set and greater than 0",
                 "spec.maxReplicas: Invalid value: 0: must be greater than or equal to `minReplicas`",
             ],
         ),

@@ -6,4 +6,5 @@ mod discovery;
 mod hostile;
 mod kinds;
 mod roundtrip;
+mod rules;
 mod strategic;

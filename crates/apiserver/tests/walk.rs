@@ -92,6 +92,26 @@ fn body(resource: &Resource) -> Value {
         ("flowcontrol.apiserver.k8s.io", _) => json!({"spec": {
             "type": "Limited", "limited": {"limitResponse": {"type": "Reject"}},
         }}),
+        ("certificates.k8s.io", "PodCertificateRequest") => json!({"spec": {
+            "signerName": "example.com/x", "podName": "p", "podUID": "1", "serviceAccountName": "s",
+            "serviceAccountUID": "2", "nodeName": "n", "nodeUID": "3", "maxExpirationSeconds": 3600,
+            "stubPKCS10Request": "eA==",
+        }}),
+        ("resource.k8s.io", "DeviceTaintRule") => {
+            json!({"spec": {"taint": {"key": "a", "effect": "NoSchedule"}}})
+        }
+        ("resource.k8s.io", "ResourcePoolStatusRequest") => {
+            json!({"spec": {"driver": "example.com"}})
+        }
+        ("scheduling.k8s.io", "PodGroup") => {
+            json!({"spec": {"schedulingPolicy": {"gang": {"minCount": 2}}}})
+        }
+        ("scheduling.k8s.io", "Workload") => json!({"spec": {
+            "podGroupTemplates": [{"name": "a", "schedulingPolicy": {"basic": {}}}],
+        }}),
+        ("storagemigration.k8s.io", _) => {
+            json!({"spec": {"resource": {"group": "apps", "resource": "deployments"}}})
+        }
         ("resource.k8s.io", "ResourceSlice") => {
             let pool = json!({"name": "p", "generation": 0, "resourceSliceCount": 1});
             json!({"spec": {"driver": "example.com", "pool": pool, "nodeName": "n"}})
@@ -135,7 +155,7 @@ fn body(resource: &Resource) -> Value {
 }
 
 /// A certificate request that nobody signs here; its form alone counts.
-const REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIZ01JR0dBZ0VBTUNReElqQWdCZ05WQkFNTUdYSmpaMlZ1SUhObGJHWWdjMmxuYm1Wa0lHTmxjblF3V1RBVApCZ2NxaGtqT1BRSUJCZ2dxaGtqT1BRTUJCd05DQUFRCi0tLS0tRU5EIENFUlRJRklDQVRFIFJFUVVFU1QtLS0tLQo=";
+const REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIZ01JR0hBZ0VBTUNReElqQWdCZ05WQkFNTUdYSmoKLS0tLS1FTkQgQ0VSVElGSUNBVEUgUkVRVUVTVC0tLS0tCg==";
 
 struct Walk<'a> {
     client: &'a Client,
@@ -221,6 +241,7 @@ impl Walk<'_> {
             "IPAddress" => "10.96.3.4",
             "CustomResourceDefinition" => "walkers.example.com",
             "APIService" => "v1.example.com",
+            "StorageVersion" => "example.com.walkers",
             _ => "walker",
         };
         let path = format!("{collection}/{name}");

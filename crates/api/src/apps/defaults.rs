@@ -59,8 +59,8 @@ pub fn stateful_set(object: &mut Value) {
     object.set_default("spec.revisionHistoryLimit", 10);
     template(object.place("spec.template"));
     for claim in object.list_mut("spec.volumeClaimTemplates") {
-        claim.set_default_text("apiVersion", "v1");
-        claim.set_default_text("kind", "PersistentVolumeClaim");
+        claim.set("apiVersion", "v1");
+        claim.set("kind", "PersistentVolumeClaim");
         crate::core::small::persistent_volume_claim(claim);
     }
 }

@@ -8,24 +8,28 @@ use super::{
     status::{Counts, counts},
 };
 use crate::{
-    core::pod::validation::template,
+    core::pod::validation::template_after,
     labels::Selector,
     meta, names,
     object::Object,
     strategy::{Part, Strategy, label_name},
     validation::checks::{
-        immutable, int_or_percent, is_zero, label_selector, not_negative, supported, wrongs,
+        immutable, int_or_percent, is_zero, label_selector_after, not_negative, supported, wrongs,
     },
 };
 
 /// The selector of a workload: present, not empty, and fit for its own template.
-fn selector(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+fn selector(spec: &Value, old: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let value = spec.at("selector");
     let own = path.field("selector");
     if value.is_null() && kind != "daemonset" {
         errors.push(FieldError::required(own, ""));
     }
-    label_selector(value, &own, errors);
+    let before = match kind {
+        "statefulset" => &Value::Null,
+        _ => old.at("selector"),
+    };
+    label_selector_after(value, before, &own, errors);
     let size =
         value.map("matchLabels").map_or(0, |map| map.len()) + value.list("matchExpressions").len();
     if size == 0 && !value.is_null() {
@@ -56,10 +60,10 @@ fn selector(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<FieldErr
 }
 
 /// A template whose pods are always restarted.
-fn always(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+fn always(spec: &Value, old: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let path = path.field("template");
     let own = spec.at("template");
-    template(own, &path, errors);
+    template_after(own, old.at("template"), &path, errors);
     let pod = path.field("spec");
     supported(own.at("spec"), "restartPolicy", &["Always"], &pod, errors);
     if own.has("spec.activeDeadlineSeconds") {
@@ -106,12 +110,27 @@ impl Strategy for Deployment {
     }
 
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        self.validate_result(object, &Value::Null, errors);
+    }
+
+    fn validate_result(&self, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         let path = Path::ROOT.field("spec");
-        let spec = object.at("spec");
+        let (spec, before) = (object.at("spec"), old.at("spec"));
         not_negative(spec, "replicas", &path, errors);
-        selector(spec, "deployment", &path, errors);
-        always(spec, "ReplicaSet", &path, errors);
+        selector(spec, before, "deployment", &path, errors);
+        always(spec, before, "ReplicaSet", &path, errors);
         deployment_strategy(spec.at("strategy"), &path.field("strategy"), errors);
+        let rollback = meta::annotation(object, "deprecated.deployment.rollback.to");
+        if let Some(revision) = rollback.and_then(|text| text.parse::<i64>().ok())
+            && revision < 0
+        {
+            let wrong = "must be greater than or equal to 0";
+            errors.push(FieldError::invalid(
+                "spec.rollback.version",
+                revision,
+                wrong,
+            ));
+        }
         numbers(
             spec,
             &[
@@ -184,6 +203,15 @@ impl Strategy for Deployment {
     }
 }
 
+/// Is it zero, or nothing that can be read as a number?
+fn no_number(value: &Value) -> bool {
+    is_zero(value)
+        || value.as_str().is_some_and(|text| {
+            text.strip_suffix('%')
+                .is_none_or(|n| n.parse::<i32>().is_err())
+        })
+}
+
 fn deployment_strategy(strategy: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let rolling = strategy.at("rollingUpdate");
     match strategy.text("type") {
@@ -207,7 +235,7 @@ fn deployment_strategy(strategy: &Value, path: &Path<'_>, errors: &mut Vec<Field
                 &path.field("maxSurge"),
                 errors,
             );
-            if is_zero(rolling.at("maxUnavailable")) && is_zero(rolling.at("maxSurge")) {
+            if no_number(rolling.at("maxUnavailable")) && no_number(rolling.at("maxSurge")) {
                 let wrong = "may not be 0 when `maxSurge` is 0";
                 let value = rolling.at("maxUnavailable").clone();
                 errors.push(FieldError::invalid(
@@ -247,11 +275,15 @@ impl Strategy for ReplicaSet {
     }
 
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        self.validate_result(object, &Value::Null, errors);
+    }
+
+    fn validate_result(&self, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         let path = Path::ROOT.field("spec");
-        let spec = object.at("spec");
+        let (spec, before) = (object.at("spec"), old.at("spec"));
         numbers(spec, &["replicas", "minReadySeconds"], &path, errors);
-        selector(spec, "deployment", &path, errors);
-        always(spec, "ReplicaSet", &path, errors);
+        selector(spec, before, "deployment", &path, errors);
+        always(spec, before, "ReplicaSet", &path, errors);
     }
 
     fn validate_update(
@@ -292,17 +324,15 @@ impl Strategy for ReplicaSet {
             _ => Vec::new(),
         }
     }
+}
 
-    fn field_names(&self) -> &'static [&'static str] {
-        &["status.replicas"]
-    }
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
-    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        vec![(
-            "status.replicas",
-            object.int("status.replicas").unwrap_or(0).to_string(),
-        )]
-    }
+/// How often the template of a DaemonSet has changed.
+fn template_generation(object: &Value) -> i64 {
+    meta::annotation(object, TEMPLATE_GENERATION)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
 }
 
 /// What DaemonSets do specially.
@@ -314,32 +344,34 @@ impl Strategy for DaemonSet {
     }
 
     fn prepare_create(&self, object: &mut Value, _now: Timestamp) {
-        crate::meta::set_annotation(object, "deprecated.daemonset.template.generation", "1");
+        let sent = template_generation(object).max(1);
+        meta::set_annotation(object, TEMPLATE_GENERATION, &sent.to_string());
     }
 
     fn prepare_update(&self, part: Part<'_>, object: &mut Value, old: &Value, _now: Timestamp) {
-        const KEY: &str = "deprecated.daemonset.template.generation";
         if part != Part::Main {
             return;
         }
         let mut wanted = object.at("spec.template").clone();
         crate::core::pod::defaults::template(&mut wanted);
-        let before: i64 = crate::meta::annotation(old, KEY)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
+        let before = template_generation(old);
         let next = if wanted == *old.at("spec.template") {
             before
         } else {
             before + 1
         };
-        crate::meta::set_annotation(object, KEY, &next.to_string());
+        meta::set_annotation(object, TEMPLATE_GENERATION, &next.to_string());
     }
 
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        self.validate_result(object, &Value::Null, errors);
+    }
+
+    fn validate_result(&self, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         let path = Path::ROOT.field("spec");
-        let spec = object.at("spec");
-        selector(spec, "daemonset", &path, errors);
-        always(spec, "DaemonSet", &path, errors);
+        let (spec, before) = (object.at("spec"), old.at("spec"));
+        selector(spec, before, "daemonset", &path, errors);
+        always(spec, before, "DaemonSet", &path, errors);
         numbers(
             spec,
             &["minReadySeconds", "revisionHistoryLimit"],
@@ -440,6 +472,9 @@ impl Strategy for DaemonSet {
     }
 }
 
+/// A field of StatefulSets that servers do not take unless they are told to.
+const MAX_UNAVAILABLE: &str = "spec.updateStrategy.rollingUpdate.maxUnavailable";
+
 /// What StatefulSets do specially.
 pub struct StatefulSet;
 
@@ -448,9 +483,24 @@ impl Strategy for StatefulSet {
         defaults::stateful_set(object);
     }
 
+    fn prepare_create(&self, object: &mut Value, _: Timestamp) {
+        object.remove(MAX_UNAVAILABLE);
+    }
+
+    fn prepare_update(&self, part: Part<'_>, object: &mut Value, old: &Value, _: Timestamp) {
+        // It is kept where it was used while it was there.
+        if part == Part::Main && !old.has(MAX_UNAVAILABLE) {
+            object.remove(MAX_UNAVAILABLE);
+        }
+    }
+
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        self.validate_result(object, &Value::Null, errors);
+    }
+
+    fn validate_result(&self, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         let path = Path::ROOT.field("spec");
-        let spec = object.at("spec");
+        let (spec, before) = (object.at("spec"), old.at("spec"));
         let policy = spec.text("podManagementPolicy");
         match policy {
             "OrderedReady" | "Parallel" => {}
@@ -491,9 +541,9 @@ impl Strategy for StatefulSet {
                 wrong,
             ));
         }
-        selector(spec, "statefulset", &path, errors);
+        selector(spec, before, "statefulset", &path, errors);
         let spec = with_claims(spec);
-        always(&spec, "StatefulSet", &path, errors);
+        always(&spec, before, "StatefulSet", &path, errors);
     }
 
     fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
@@ -556,6 +606,16 @@ impl Strategy for StatefulSet {
         ] {
             munged.restore(field, old.at("spec"));
         }
+        // What kind of objects the claims are nobody reads.
+        let before = old.list("spec.volumeClaimTemplates");
+        for (claim, before) in munged
+            .list_mut("volumeClaimTemplates")
+            .iter_mut()
+            .zip(before)
+        {
+            claim.restore("apiVersion", before);
+            claim.restore("kind", before);
+        }
         if munged != *old.at("spec") {
             let wrong = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
             errors.push(FieldError::forbidden("spec", wrong));
@@ -590,15 +650,17 @@ fn with_claims(spec: &Value) -> Value {
         .iter()
         .map(|claim| claim.text("metadata.name").to_owned())
         .collect();
-    let mut list: Vec<Value> = spec
-        .list("template.spec.volumes")
+    let mut list: Vec<Value> = claims
         .iter()
-        .filter(|volume| !claims.iter().any(|claim| claim == volume.text("name")))
-        .cloned()
+        .map(|claim| {
+            serde_json::json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}})
+        })
         .collect();
-    list.extend(claims.iter().map(
-        |claim| serde_json::json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}}),
-    ));
+    let own = spec.list("template.spec.volumes").iter();
+    list.extend(
+        own.filter(|volume| !claims.iter().any(|claim| claim == volume.text("name")))
+            .cloned(),
+    );
     if !list.is_empty() {
         spec.set("template.spec.volumes", list);
     }
@@ -658,8 +720,12 @@ impl Strategy for ReplicationController {
     }
 
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        self.validate_result(object, &Value::Null, errors);
+    }
+
+    fn validate_result(&self, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         let path = Path::ROOT.field("spec");
-        let spec = object.at("spec");
+        let (spec, before) = (object.at("spec"), old.at("spec"));
         numbers(spec, &["minReadySeconds", "replicas"], &path, errors);
         if spec
             .map("selector")
@@ -682,7 +748,7 @@ impl Strategy for ReplicationController {
                 wrong,
             ));
         }
-        always(spec, "ReplicationController", &path, errors);
+        always(spec, before, "ReplicationController", &path, errors);
     }
 
     fn validate_update(
@@ -731,6 +797,9 @@ impl Strategy for ControllerRevision {
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
         if !object.has("data") {
             errors.push(FieldError::required("data", "data is mandatory"));
+        } else if !object.at("data").is_object() {
+            let wrong = "data must be a valid JSON object";
+            errors.push(FieldError::required("data", wrong));
         }
         not_negative(object, "revision", &Path::ROOT, errors);
     }

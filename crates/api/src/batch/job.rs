@@ -1,15 +1,15 @@
-//! Jobs and CronJobs.
+//! Jobs.
 
 use jiff::Timestamp;
 use schema::{Path, Value, field_error::FieldError};
 
-use super::{defaults, rules::job_spec};
+use super::{defaults, rules::job_spec, status};
 use crate::{
     labels::Selector,
     meta,
     object::Object,
     strategy::{Part, Strategy},
-    validation::checks::{immutable, label_selector, not_negative, one_of, required},
+    validation::checks::{IMMUTABLE, immutable, label_selector_after},
 };
 
 const UID: &str = "batch.kubernetes.io/controller-uid";
@@ -37,45 +37,24 @@ impl Strategy for Job {
             (NAME, &name),
             (OLD_NAME, &name),
         ] {
-            meta::set_label(template, key, value);
+            // Who wrote another one hears of it from validation.
+            if meta::label(template, key).is_none() {
+                meta::set_label(template, key, value);
+            }
         }
-        meta::map_mut(object.place("spec.selector.matchLabels")).insert(UID.to_owned(), uid.into());
+        meta::map_mut(object.place("spec.selector.matchLabels"))
+            .entry(UID)
+            .or_insert_with(|| uid.into());
         // Upstream's defaults see these labels when they read what was stored.
         defaults::labels_of_template(object);
     }
 
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
-        let path = Path::ROOT.field("spec");
-        let spec = object.at("spec");
-        job_spec(spec, &path, errors);
-        let selector = spec.at("selector");
-        if selector.is_null() {
-            errors.push(FieldError::required(path.field("selector"), ""));
-            return;
-        }
-        label_selector(selector, &path.field("selector"), errors);
-        let matches = Selector::from_label_selector(selector)
-            .is_ok_and(|s| s.matches_object(spec.at("template")));
-        if !matches {
-            let template = path.field("template");
-            let metadata = template.field("metadata");
-            let found = spec.at("template.metadata.labels").clone();
-            let wrong = "`selector` does not match template `labels`";
-            errors.push(FieldError::invalid(metadata.field("labels"), found, wrong));
-        }
+        whole(object, &Value::Null, errors);
     }
 
-    fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
-        self.validate(object, errors);
-        let name = meta::name(object);
-        let completions = object.int("spec.completions").unwrap_or(0);
-        if object.text("spec.completionMode") == "Indexed" && completions > 0 {
-            let last = format!("{name}-{}", completions - 1);
-            if !crate::names::dns1123_label(&last).is_empty() {
-                let wrong = format!("will not able to create pod with invalid DNS label: {last}");
-                errors.push(FieldError::invalid("metadata.name", name, wrong));
-            }
-        }
+    fn validate_result(&self, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+        whole(object, old, errors);
     }
 
     fn validate_update(
@@ -85,54 +64,10 @@ impl Strategy for Job {
         old: &Value,
         errors: &mut Vec<FieldError>,
     ) {
-        if part == Part::Status {
-            let path = Path::ROOT.field("status");
-            for field in ["active", "succeeded", "failed", "ready", "terminating"] {
-                not_negative(object.at("status"), field, &path, errors);
-            }
-        }
-        if part != Part::Main {
-            return;
-        }
-        let path = Path::ROOT.field("spec");
-        let (spec, before) = (object.at("spec"), old.at("spec"));
-        let elastic = spec.text("completionMode") == "Indexed"
-            && spec.int("completions") == spec.int("parallelism");
-        if !elastic {
-            immutable(spec, before, "completions", &path, errors);
-        }
-        for field in [
-            "selector",
-            "completionMode",
-            "podFailurePolicy",
-            "backoffLimitPerIndex",
-            "managedBy",
-            "successPolicy",
-        ] {
-            immutable(spec, before, field, &path, errors);
-        }
-        let mut allowed = before.at("template").clone();
-        // A suspended job that never ran may still learn where its pods may go.
-        if before.flag("suspend") && !old.has("status.startTime") {
-            let template = spec.at("template");
-            for field in [
-                "spec.affinity",
-                "spec.nodeSelector",
-                "spec.tolerations",
-                "spec.schedulingGates",
-                "metadata.annotations",
-                "metadata.labels",
-            ] {
-                allowed.restore(field, template);
-            }
-        }
-        if *spec.at("template") != allowed {
-            let value = spec.at("template").clone();
-            errors.push(FieldError::invalid(
-                path.field("template"),
-                value,
-                "field is immutable",
-            ));
+        match part {
+            Part::Main => spec_update(object, old, errors),
+            Part::Status => status::update(object, old, errors),
+            Part::Sub(_) => {}
         }
     }
 
@@ -167,11 +102,186 @@ impl Strategy for Job {
     }
 }
 
-const NAMES_PODS: &str =
+/// Everything wrong with a Job, which may have been another before.
+fn whole(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let path = Path::ROOT.field("spec");
+    let spec = object.at("spec");
+    if !spec.flag("manualSelector") && spec.has("selector") {
+        generated(object, old, errors);
+    }
+    job_spec(spec, &path, errors);
+    let selector = spec.at("selector");
+    if selector.is_null() {
+        errors.push(FieldError::required(path.field("selector"), ""));
+    }
+    label_selector_after(
+        selector,
+        old.at("spec.selector"),
+        &path.field("selector"),
+        errors,
+    );
+    if Selector::from_label_selector(selector)
+        .is_ok_and(|selector| !selector.matches_object(spec.at("template")))
+    {
+        let template = path.field("template");
+        let metadata = template.field("metadata");
+        let found = spec.at("template.metadata.labels").clone();
+        let wrong = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid(metadata.field("labels"), found, wrong));
+    }
+    let name = meta::name(object);
+    let completions = object.int("spec.completions").unwrap_or(0);
+    if object.text("spec.completionMode") == "Indexed" && completions > 0 {
+        let last = format!("{name}-{}", completions - 1);
+        if !crate::names::dns1123_label(&last).is_empty() {
+            let wrong = format!("will not able to create pod with invalid DNS label: {last}");
+            errors.push(FieldError::invalid("metadata.name", name, wrong));
+        }
+    }
+}
+
+/// The labels that a Job's pods are told by, where its owner did not choose them. Jobs from before the
+/// newer names need those no more.
+fn generated(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let (uid, name) = (meta::uid(object), meta::name(object));
+    if uid.is_empty() {
+        errors.push(FieldError::required("metadata.uid", ""));
+    }
+    let template = object.at("spec.template");
+    let before = old.at("spec.template");
+    let newer = old.is_null()
+        || [UID, NAME]
+            .iter()
+            .all(|key| meta::label(before, key).is_some());
+    let mut expected = vec![(OLD_UID, uid), (OLD_NAME, name)];
+    if newer {
+        expected.extend([(UID, uid), (NAME, name)]);
+    }
+    let spec = Path::ROOT.field("spec");
+    let field = spec.field("template");
+    let metadata = field.field("metadata");
+    let labels = metadata.field("labels");
+    for (key, value) in &expected {
+        match meta::label(template, key) {
+            None => {
+                let wrong = format!("must be '{value}'");
+                errors.push(FieldError::required(labels.key(key), wrong));
+            }
+            Some(found) if found != *value => {
+                let wrong = format!("must be '{value}'");
+                let shown = template.at("metadata.labels").clone();
+                errors.push(FieldError::invalid(labels.key(key), shown, wrong));
+            }
+            _ => {}
+        }
+    }
+    let made: schema::Map<String, Value> = expected
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.into()))
+        .collect();
+    let made = serde_json::json!({"metadata": {"labels": made}});
+    let selector = object.at("spec.selector");
+    if Selector::from_label_selector(selector).is_ok_and(|selector| !selector.matches_object(&made))
+    {
+        let wrong = "`selector` not auto-generated";
+        errors.push(FieldError::invalid(
+            spec.field("selector"),
+            selector.clone(),
+            wrong,
+        ));
+    }
+}
+
+/// What of a Job's spec may not change.
+fn spec_update(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let path = Path::ROOT.field("spec");
+    let (spec, before) = (object.at("spec"), old.at("spec"));
+    let completions = spec.at("completions");
+    if spec.text("completionMode") != "Indexed" {
+        immutable(spec, before, "completions", &path, errors);
+    } else if completions != before.at("completions")
+        && !completions.is_null()
+        && completions != spec.at("parallelism")
+    {
+        let wrong = "can only be modified in tandem with spec.parallelism";
+        errors.push(FieldError::invalid(
+            path.field("completions"),
+            completions.clone(),
+            wrong,
+        ));
+    }
+    immutable(spec, before, "selector", &path, errors);
+    template_update(object, old, errors);
+    for field in [
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+        "successPolicy",
+    ] {
+        immutable(spec, before, field, &path, errors);
+    }
+}
+
+/// The pods of a suspended Job of which none runs may still be told where to go and what to ask for.
+fn template_update(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let path = Path::ROOT.field("spec");
+    let (template, mut allowed) = (object.at("spec.template"), old.at("spec.template").clone());
+    let suspended = old.flag("spec.suspend");
+    let rests = !old.has("status.startTime") || status::is_true(old, "Suspended");
+    let free = suspended && rests && old.int("status.active").unwrap_or(0) == 0;
+    if free {
+        for field in [
+            "spec.affinity.nodeAffinity",
+            "spec.nodeSelector",
+            "spec.tolerations",
+            "spec.schedulingGates",
+            "metadata.annotations",
+            "metadata.labels",
+        ] {
+            allowed.restore(field, template);
+        }
+        if !template.has("spec.affinity")
+            && allowed
+                .map("spec.affinity")
+                .is_none_or(|affinity| affinity.is_empty())
+        {
+            allowed.remove("spec.affinity");
+        }
+    }
+    let mut judge = |field: Path<'_>, new: &Value, allowed: &Value| {
+        if new != allowed {
+            errors.push(FieldError::invalid(field, new.clone(), IMMUTABLE));
+        }
+    };
+    if !free {
+        judge(path.field("template"), template, &allowed);
+        return;
+    }
+    for list in ["spec.containers", "spec.initContainers"] {
+        let new = template.list(list);
+        let may = allowed.list_mut(list);
+        if new.len() != may.len() {
+            continue;
+        }
+        for (may, new) in may.iter_mut().zip(new) {
+            if may.text("name") == new.text("name") {
+                may.restore("resources", new);
+            }
+        }
+    }
+    judge(
+        path.field("template.spec"),
+        template.at("spec"),
+        allowed.at("spec"),
+    );
+}
+
+pub(super) const NAMES_PODS: &str =
     "this is used in Pod names and hostnames, which can result in surprising behavior";
 
 /// What a Job's spec is warned of.
-fn job_warnings(object: &Value, path: &str, warnings: &mut Vec<String>) {
+pub(super) fn job_warnings(object: &Value, path: &str, warnings: &mut Vec<String>) {
     let spec = object.at(path);
     let number = |field: &str| spec.int(field).unwrap_or(0);
     if spec.text("completionMode") == "Indexed"
@@ -182,206 +292,4 @@ fn job_warnings(object: &Value, path: &str, warnings: &mut Vec<String>) {
     }
     let template = format!("{path}.template");
     warnings.extend(crate::core::pod::template_warnings(object, &template));
-}
-
-/// What CronJobs do specially.
-pub struct CronJob;
-
-impl Strategy for CronJob {
-    fn default(&self, object: &mut Value) {
-        defaults::cron_job(object);
-    }
-
-    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
-        let path = Path::ROOT.field("spec");
-        let spec = object.at("spec");
-        let schedule = required(spec, "schedule", &path, errors);
-        if !schedule.is_empty() {
-            if let Err(wrong) = schedule_fits(schedule) {
-                errors.push(FieldError::invalid(path.field("schedule"), schedule, wrong));
-            }
-            if schedule.contains("TZ") {
-                let wrong = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-                errors.push(FieldError::invalid(path.field("schedule"), schedule, wrong));
-            }
-        }
-        if spec.has("timeZone") {
-            let zone = spec.text("timeZone");
-            if zone.is_empty() {
-                let wrong = "timeZone must be nil or non-empty string";
-                errors.push(FieldError::invalid(path.field("timeZone"), zone, wrong));
-            } else if zone.eq_ignore_ascii_case("local") {
-                let wrong = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
-                errors.push(FieldError::invalid(path.field("timeZone"), zone, wrong));
-            }
-        }
-        for field in [
-            "startingDeadlineSeconds",
-            "successfulJobsHistoryLimit",
-            "failedJobsHistoryLimit",
-        ] {
-            not_negative(spec, field, &path, errors);
-        }
-        one_of(
-            spec,
-            "concurrencyPolicy",
-            &["Allow", "Forbid", "Replace"],
-            &path,
-            errors,
-        );
-        let template = path.field("jobTemplate");
-        let job = spec.at("jobTemplate.spec");
-        if job.flag("manualSelector") || job.has("selector") {
-            let wrong = "`selector` will be auto-generated";
-            let value = job.at("selector").clone();
-            errors.push(FieldError::invalid(
-                template.field("spec").field("selector"),
-                value,
-                wrong,
-            ));
-        }
-        job_spec(job, &template.field("spec"), errors);
-    }
-
-    fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
-        self.validate(object, errors);
-        let name = meta::name(object);
-        // Eleven more characters make the names of its jobs.
-        if name.len() > 52 {
-            errors.push(FieldError::invalid(
-                "metadata.name",
-                name,
-                "must be no more than 52 characters",
-            ));
-        }
-    }
-
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        let mut warnings = Vec::new();
-        crate::core::pod::host_name_warnings(object, NAMES_PODS, &mut warnings);
-        job_warnings(object, "spec.jobTemplate.spec", &mut warnings);
-        warnings
-    }
-
-    fn warnings_on_update(&self, part: Part<'_>, object: &Value, old: &Value) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if part == Part::Main && meta::generation(object) != meta::generation(old) {
-            job_warnings(object, "spec.jobTemplate.spec", &mut warnings);
-        }
-        warnings
-    }
-
-    fn generation(&self) -> &'static [&'static str] {
-        &["spec"]
-    }
-}
-
-/// Has a cron schedule its five fields, each made of what may stand in one?
-fn schedule_fits(schedule: &str) -> Result<(), String> {
-    let schedule = match schedule.split_once(' ') {
-        Some((zone, rest)) if zone.starts_with("TZ=") || zone.starts_with("CRON_TZ=") => {
-            rest.trim()
-        }
-        _ => schedule,
-    };
-    if let Some(name) = schedule.strip_prefix('@') {
-        let known = [
-            "yearly", "annually", "monthly", "weekly", "daily", "midnight", "hourly",
-        ];
-        return if known.contains(&name) || name.starts_with("every ") {
-            Ok(())
-        } else {
-            Err(format!("unrecognized descriptor: {schedule}"))
-        };
-    }
-    let fields: Vec<&str> = schedule.split_whitespace().collect();
-    if fields.len() != 5 {
-        return Err(format!(
-            "expected exactly 5 fields, found {}: [{}]",
-            fields.len(),
-            fields.join(" ")
-        ));
-    }
-    const BOUNDS: [(u32, u32); 5] = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)];
-    for (at, (field, (low, high))) in fields.iter().zip(BOUNDS).enumerate() {
-        for part in field.split(',') {
-            let (range, step) = part
-                .split_once('/')
-                .map_or((part, None), |(range, step)| (range, Some(step)));
-            if step.is_some_and(|step| step.parse::<u32>().map_or(true, |step| step == 0)) {
-                return Err(format!("step of range should be a positive number: {part}"));
-            }
-            if matches!(range, "*" | "?") {
-                continue;
-            }
-            let (from, to) = range.split_once('-').unwrap_or((range, range));
-            let from =
-                number(from, at).ok_or_else(|| format!("failed to parse int from {from}"))?;
-            let to = number(to, at).ok_or_else(|| format!("failed to parse int from {to}"))?;
-            if from < low {
-                return Err(format!(
-                    "beginning of range ({from}) below minimum ({low}): {part}"
-                ));
-            }
-            if to > high {
-                return Err(format!(
-                    "end of range ({to}) above maximum ({high}): {part}"
-                ));
-            }
-            if from > to {
-                return Err(format!(
-                    "beginning of range ({from}) beyond end of range ({to}): {part}"
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A number, or the name of a month or weekday.
-fn number(text: &str, field: usize) -> Option<u32> {
-    const MONTHS: [&str; 12] = [
-        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-    ];
-    const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-    let (names, first): (&[&str], usize) = match field {
-        3 => (&MONTHS, 1),
-        4 => (&DAYS, 0),
-        _ => (&[], 0),
-    };
-    let place = names
-        .iter()
-        .position(|name| name.eq_ignore_ascii_case(text));
-    place
-        .and_then(|place| u32::try_from(place + first).ok())
-        .or_else(|| text.parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn schedules() {
-        for good in [
-            "* * * * *",
-            "*/5 0-6 1,15 jan-mar MON",
-            "@daily",
-            "0 0 ? * 0",
-        ] {
-            assert_eq!(schedule_fits(good), Ok(()), "{good}");
-        }
-        for bad in [
-            "",
-            "* * * *",
-            "60 * * * *",
-            "* * 0 * *",
-            "*/0 * * * *",
-            "a * * * *",
-            "5-1 * * * *",
-            "@never",
-        ] {
-            assert!(schedule_fits(bad).is_err(), "{bad}");
-        }
-    }
 }

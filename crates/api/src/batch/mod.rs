@@ -1,5 +1,7 @@
-//! The group batch.
+//! Jobs and CronJobs.
 
-pub mod defaults;
+pub mod cron_job;
+mod defaults;
 pub mod job;
 mod rules;
+mod status;

@@ -334,9 +334,15 @@ fn succeeded_indexes(
 
 /// How many indexes `1,3-5` names, all below `completions` and in order.
 pub fn indexes(text: &str, completions: i64) -> Result<i64, String> {
-    let (mut last, mut total) = (None, 0);
+    let ranges = intervals(text, completions)?;
+    Ok(ranges.iter().map(|(from, to)| to - from + 1).sum())
+}
+
+/// First and last of each part of `1,3-5`.
+pub fn intervals(text: &str, completions: i64) -> Result<Vec<(i64, i64)>, String> {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
     if text.is_empty() {
-        return Ok(0);
+        return Ok(ranges);
     }
     for part in text.split(',') {
         let number = |text: &str| {
@@ -369,11 +375,10 @@ pub fn indexes(text: &str, completions: i64) -> Result<i64, String> {
                 ));
             }
         };
-        if let Some(last) = last.filter(|last| *last >= from) {
-            return order(last, from);
+        if let Some((_, last)) = ranges.last().filter(|(_, last)| *last >= from) {
+            return order(*last, from);
         }
-        total += to - from + 1;
-        last = Some(to);
+        ranges.push((from, to));
     }
-    Ok(total)
+    Ok(ranges)
 }

@@ -43,7 +43,7 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
         },
         ("", "ServiceAccount") => NAME_AGE,
         ("", "Secret") => Printer {
-            columns: const { &[NAME, text("Type"), super::number("Data"), AGE] },
+            columns: const { &[NAME, text("Type"), text("Data"), AGE] },
             row: |object, now| {
                 let keys = object.map("data").map_or(0, |data| data.len());
                 vec![
@@ -85,12 +85,14 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
                     text("NodeName"),
                     text("SignerName"),
                     text("State"),
+                    text("UnverifiedUserAnnotations"),
                 ]
             },
             row: |object, _| {
-                let state = ["Denied", "Failed", "Issued"]
-                    .into_iter()
-                    .find(|state| super::is_true(object, state));
+                let list = object.list("status.conditions").iter();
+                let state = list
+                    .map(|condition| condition.text("type"))
+                    .rfind(|kind| matches!(*kind, "Denied" | "Failed" | "Issued"));
                 let spec = object.at("spec");
                 vec![
                     name(object),
@@ -99,6 +101,7 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
                     spec.text("nodeName").into(),
                     spec.text("signerName").into(),
                     state.unwrap_or("Pending").into(),
+                    super::label_map(spec.at("unverifiedUserAnnotations")).into(),
                 ]
             },
         },
@@ -135,18 +138,14 @@ fn binding(object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn signing_request(object: &Value, now: Timestamp) -> Vec<Value> {
-    let mut conditions = Vec::new();
-    for known in ["Approved", "Denied", "Failed"] {
-        if object
-            .list("status.conditions")
-            .iter()
-            .any(|condition| condition.text("type") == known)
-        {
-            conditions.push(known);
-        }
-    }
-    if conditions.is_empty() {
-        conditions.push("Pending");
+    let has = |kind: &str| {
+        let mut list = object.list("status.conditions").iter();
+        list.any(|condition| condition.text("type") == kind)
+    };
+    let decided = ["Denied", "Approved"].into_iter().find(|kind| has(kind));
+    let mut conditions = vec![decided.unwrap_or("Pending")];
+    if has("Failed") {
+        conditions.push("Failed");
     }
     if !object.text("status.certificate").is_empty() {
         conditions.push("Issued");

@@ -41,7 +41,7 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
             row: event,
         },
         ("", "ConfigMap") => Printer {
-            columns: const { &[NAME, number("Data"), AGE] },
+            columns: const { &[NAME, text("Data"), AGE] },
             row: |object, now| {
                 let keys = ["data", "binaryData"]
                     .iter()
@@ -142,30 +142,29 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
         ("scheduling.k8s.io", "PodGroup") => Printer {
             columns: const { &[NAME, text("Policy"), text("Workload"), text("Status"), AGE] },
             row: |object, now| {
-                let policy = object
-                    .map("spec.schedulingPolicy")
-                    .and_then(|map| map.keys().next());
-                let status = object
-                    .list("status.conditions")
-                    .iter()
-                    .find(|c| c.text("type") == "PodGroupScheduled");
+                let policy = if object.has("spec.schedulingPolicy.gang") {
+                    "Gang"
+                } else {
+                    "Basic"
+                };
+                let reference = object.at("spec.podGroupTemplateRef");
+                let workload = if reference.is_null() {
+                    "<none>"
+                } else {
+                    reference.text("workload.workloadName")
+                };
+                let scheduled = match meta::condition(object, "PodGroupScheduled") {
+                    None => "Pending",
+                    Some(condition) if condition.text("status") == "True" => "Scheduled",
+                    Some(_) => "Unschedulable",
+                };
+                let status = meta::condition(object, "DisruptionTarget")
+                    .map_or(scheduled, |condition| condition.text("reason"));
                 vec![
                     name(object),
-                    policy.map_or("<none>", |policy| policy.as_str()).into(),
-                    or(
-                        object.text("spec.podGroupTemplateRef.workload.workloadName"),
-                        "<none>",
-                    )
-                    .into(),
-                    status
-                        .map_or("<unknown>", |status| {
-                            if status.text("status") == "True" {
-                                "Scheduled"
-                            } else {
-                                "Pending"
-                            }
-                        })
-                        .into(),
+                    policy.into(),
+                    workload.into(),
+                    status.into(),
                     age(object, now),
                 ]
             },
@@ -293,11 +292,10 @@ fn event(object: &Value, now: Timestamp) -> Vec<Value> {
         object.at("deprecatedSource")
     };
     let component = first_of("reportingComponent", "reportingController");
-    let source = match (source.text("component"), source.text("host")) {
-        ("", _) => match (component.as_str(), object.text("reportingInstance")) {
-            (component, "") => component.to_owned(),
-            (component, instance) => format!("{component}, {instance}"),
-        },
+    let source = match (
+        or(source.text("component"), &component),
+        or(source.text("host"), object.text("reportingInstance")),
+    ) {
         (component, "") => component.to_owned(),
         (component, host) => format!("{component}, {host}"),
     };

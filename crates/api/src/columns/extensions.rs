@@ -63,7 +63,8 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
                     parameter.text("name"),
                 ) {
                     (true, ..) => "<unset>".to_owned(),
-                    (false, "", name) => name.to_owned(),
+                    (false, _, "") => "<unset>".to_owned(),
+                    (false, "", name) => format!("*/{name}"),
                     (false, namespace, name) => format!("{namespace}/{name}"),
                 };
                 vec![
@@ -114,7 +115,7 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
                 &[
                     NAME,
                     text("PriorityLevel"),
-                    number("MatchingPrecedence"),
+                    text("MatchingPrecedence"),
                     text("DistinguisherMethod"),
                     AGE,
                     text("MissingPL"),
@@ -148,15 +149,10 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
             row: |object, now| {
                 let spec = object.at("spec");
                 let cell = |path: &str| spec.int(path).map_or(Value::from("<none>"), Value::from);
-                let shares = if spec.has("exempt") {
-                    "exempt"
-                } else {
-                    "limited"
-                };
                 vec![
                     name(object),
                     spec.text("type").into(),
-                    cell(&format!("{shares}.nominalConcurrencyShares")),
+                    cell("limited.nominalConcurrencyShares"),
                     cell("limited.limitResponse.queuing.queues"),
                     cell("limited.limitResponse.queuing.handSize"),
                     cell("limited.limitResponse.queuing.queueLengthLimit"),
@@ -181,13 +177,13 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
                 vec![
                     name(object),
                     or(object.text("status.commonEncodingVersion"), "<unset>").into(),
-                    versions.join(",").into(),
+                    super::some(versions).into(),
                     age(object, now),
                 ]
             },
         },
         ("storagemigration.k8s.io", _) => Printer {
-            columns: const { &[NAME, text("Resource"), text("Status")] },
+            columns: const { &[text("Name"), text("Resource"), text("Status")] },
             row: |object, _| {
                 let resource = object.at("spec.resource");
                 let resource =
@@ -195,7 +191,11 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
                 let status = ["Succeeded", "Failed", "Running"]
                     .into_iter()
                     .find(|state| super::is_true(object, state));
-                vec![name(object), resource.into(), status.unwrap_or("").into()]
+                vec![
+                    name(object),
+                    resource.into(),
+                    status.unwrap_or("Unknown").into(),
+                ]
             },
         },
         ("resource.k8s.io", "DeviceClass" | "ResourceClaimTemplate") => NAME_AGE,
@@ -214,13 +214,14 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
                 };
                 vec![
                     name(object),
-                    or(spec.text("nodeName"), all).into(),
+                    spec.at("nodeName").as_str().unwrap_or(all).into(),
                     spec.text("driver").into(),
                     spec.text("pool.name").into(),
                     age(object, now),
                 ]
             },
         },
+        ("resource.k8s.io", "ResourcePoolStatusRequest") => super::pools::PRINTER,
         ("resource.k8s.io", "DeviceTaintRule") => Printer {
             columns: const {
                 &[

@@ -5,6 +5,7 @@ mod cluster;
 mod extensions;
 mod network;
 mod pods;
+mod pools;
 mod storage;
 mod workloads;
 
@@ -188,6 +189,15 @@ fn count(object: &Value, path: &str) -> Value {
 /// A text, or what stands for none.
 fn or<'a>(text: &'a str, none: &'a str) -> &'a str {
     if text.is_empty() { none } else { text }
+}
+
+/// The first three, and how many more.
+fn some(all: Vec<String>) -> String {
+    match all.len() {
+        0 => "<unset>".to_owned(),
+        count @ 1..=3 => all[..count].join(","),
+        count => format!("{} + {} more...", all[..3].join(","), count - 3),
+    }
 }
 
 fn joined<'a>(texts: impl Iterator<Item = &'a str>) -> String {

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use schema::Value;
 
-use super::{AGE, NAME, NAME_AGE, Printer, age, joined, label_map, name, or, selector, text, wide};
+use super::{
+    AGE, NAME, NAME_AGE, Printer, age, joined, label_map, name, or, selector, some, text, wide,
+};
 use crate::object::Object;
 
 /// How the kind is shown, if it belongs here.
@@ -105,10 +107,17 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
             columns: const { &[NAME, text("ParentRef")] },
             row: |object, _| {
                 let parent = object.at("spec.parentRef");
-                let parts =
-                    ["group", "resource", "namespace", "name"].map(|field| parent.text(field));
-                let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-                vec![name(object), or(&parts.join("/"), "<none>").into()]
+                if parent.is_null() {
+                    return vec![name(object), "<none>".into()];
+                }
+                let kind = crate::resource::qualify(parent.text("resource"), parent.text("group"));
+                let mut text = kind.to_lowercase();
+                for field in ["namespace", "name"] {
+                    if field == "name" || !parent.text(field).is_empty() {
+                        text = format!("{text}/{}", parent.text(field));
+                    }
+                }
+                vec![name(object), text.into()]
             },
         },
         ("networking.k8s.io", _) => NAME_AGE,
@@ -160,13 +169,14 @@ fn external(object: &Value) -> String {
 }
 
 fn load_balancer(object: &Value) -> String {
-    joined(
-        object
-            .list("status.loadBalancer.ingress")
-            .iter()
-            .map(|ingress| or(ingress.text("ip"), ingress.text("hostname")))
-            .filter(|address| !address.is_empty()),
-    )
+    let mut all: Vec<&str> = Vec::new();
+    for ingress in object.list("status.loadBalancer.ingress") {
+        let address = or(ingress.text("ip"), ingress.text("hostname"));
+        if !address.is_empty() && !all.contains(&address) {
+            all.push(address);
+        }
+    }
+    all.join(",")
 }
 
 /// An address with a port, in brackets where it needs them.
@@ -175,15 +185,6 @@ fn host_port(ip: &str, port: i64) -> String {
         format!("[{ip}]:{port}")
     } else {
         format!("{ip}:{port}")
-    }
-}
-
-/// The first three, and how many more.
-fn some(all: Vec<String>) -> String {
-    match all.len() {
-        0 => String::new(),
-        count @ 1..=3 => all[..count].join(","),
-        count => format!("{} + {} more...", all[..3].join(","), count - 3),
     }
 }
 
@@ -208,20 +209,21 @@ fn endpoints(object: &Value) -> String {
             all.extend(addresses().map(|ip| host_port(ip, number)));
         }
     }
+    if all.is_empty() {
+        return String::new();
+    }
     some(all)
 }
 
 fn slice_ports(object: &Value) -> String {
     let ports = object.list("ports");
-    if ports.is_empty() {
-        return "<unset>".to_owned();
-    }
     some(
         ports
             .iter()
             .map(|port| {
+                let name = port.at("name").as_str().unwrap_or("*");
                 port.int("port")
-                    .map_or("*".to_owned(), |number| number.to_string())
+                    .map_or(name.to_owned(), |number| number.to_string())
             })
             .collect(),
     )
@@ -229,9 +231,6 @@ fn slice_ports(object: &Value) -> String {
 
 fn slice_addresses(object: &Value) -> String {
     let endpoints = object.list("endpoints");
-    if endpoints.is_empty() {
-        return "<unset>".to_owned();
-    }
     some(
         endpoints
             .iter()

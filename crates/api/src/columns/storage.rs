@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use schema::Value;
 
-use super::{AGE, NAME, Printer, age, name, number, or, text, truth, wide};
+use super::{AGE, Column, NAME, Printer, age, name, number, or, text, truth, wide};
 use crate::{meta, object::Object};
 
 /// How the kind is shown, if it belongs here.
@@ -79,7 +79,10 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
             columns: const {
                 &[
                     NAME,
-                    text("Attacher"),
+                    Column {
+                        format: "name",
+                        ..text("Attacher")
+                    },
                     text("PV"),
                     text("Node"),
                     truth("Attached"),

@@ -65,7 +65,7 @@ pub fn printer(group: &str, kind: &str) -> Option<Printer> {
             row: stateful_set,
         },
         ("apps", "ControllerRevision") => Printer {
-            columns: const { &[NAME, text("Controller"), number("Revision"), AGE] },
+            columns: const { &[NAME, text("Controller"), text("Revision"), AGE] },
             row: |object, now| {
                 let owner = meta::controller(object).map_or("<none>".to_owned(), |owner| {
                     let (group, _) = meta::split_api_version(owner.text("apiVersion"));
@@ -357,11 +357,13 @@ fn metric(spec: &Value, current: Option<&Value>) -> String {
     } else {
         String::new()
     };
-    if let Some(wanted) = target.int("averageUtilization") {
-        let now = now
-            .int("averageUtilization")
-            .map_or("<unknown>".to_owned(), |now| format!("{now}%"));
-        return format!("{prefix}{now}/{wanted}%");
+    if named && !target.has("averageValue") {
+        let percent = |at: &Value, none: &str| {
+            at.int("averageUtilization")
+                .map_or(none.to_owned(), |percent| format!("{percent}%"))
+        };
+        let (now, wanted) = (percent(now, "<unknown>"), percent(target, "<auto>"));
+        return format!("{prefix}{now}/{wanted}");
     }
     let (field, suffix) = if target.has("averageValue") {
         (

@@ -1,7 +1,6 @@
 //! ConfigMaps and Secrets.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use jiff::Timestamp;
 use schema::{Path, Value, field_error::FieldError};
 
 use crate::{
@@ -91,12 +90,6 @@ impl Strategy for Secret {
         super::small::secret(object);
     }
 
-    fn prepare_update(&self, _part: Part<'_>, object: &mut Value, old: &Value, _now: Timestamp) {
-        if object.text("type").is_empty() {
-            object.restore("type", old);
-        }
-    }
-
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
         let path = Path::ROOT.field("data");
         let mut size = 0;
@@ -165,6 +158,55 @@ impl Strategy for Secret {
         frozen(object, old, &["data"], errors);
     }
 
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        if object.text("type") != "kubernetes.io/tls" {
+            return Vec::new();
+        }
+        let holds = |key: &str, label: fn(&str) -> bool| {
+            let bytes = BASE64_STANDARD
+                .decode(object.at("data").get(key)?.as_str()?)
+                .ok()?;
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let labels = text.lines().filter_map(|line| {
+                line.trim_end()
+                    .strip_prefix("-----BEGIN ")?
+                    .strip_suffix("-----")
+                    .map(str::to_owned)
+            });
+            let (mut any, mut fitting) = (false, false);
+            for found in labels {
+                any = true;
+                fitting |= label(&found);
+            }
+            Some((any, fitting))
+        };
+        let is_key = |label: &str| label == "PRIVATE KEY" || label.ends_with(" PRIVATE KEY");
+        for (key, what, label) in [
+            (
+                "tls.crt",
+                "certificate",
+                (|label| label == "CERTIFICATE") as fn(&str) -> bool,
+            ),
+            ("tls.key", "key", is_key),
+        ] {
+            let (any, fitting) = holds(key, label).unwrap_or_default();
+            if !any {
+                return vec![format!("tls: failed to find any PEM data in {what} input")];
+            }
+            if !fitting {
+                return vec![format!(
+                    "tls: failed to find \"{}\" PEM block in {what} input",
+                    if what == "key" {
+                        "PRIVATE KEY"
+                    } else {
+                        "CERTIFICATE"
+                    }
+                )];
+            }
+        }
+        Vec::new()
+    }
+
     fn field_names(&self) -> &'static [&'static str] {
         &["type"]
     }
@@ -180,7 +222,7 @@ fn docker(data: &Value, key: &str, path: &Path<'_>, errors: &mut Vec<FieldError>
         .map_err(|error| error.to_string())
         .and_then(|bytes| {
             serde_json::from_slice::<schema::Map<String, Value>>(&bytes)
-                .map_err(|error| error.to_string())
+                .map_err(|error| unreadable(&bytes, &error))
         });
     if let Err(error) = parsed {
         errors.push(FieldError::invalid(
@@ -188,6 +230,21 @@ fn docker(data: &Value, key: &str, path: &Path<'_>, errors: &mut Vec<FieldError>
             "<secret contents redacted>",
             error,
         ));
+    }
+}
+
+/// Why something is no JSON, in the words of upstream's decoder.
+fn unreadable(bytes: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let first = text.trim_start().chars().next();
+    match first {
+        Some(c) if !"{[\"tfn-0123456789".contains(c) => {
+            format!("invalid character '{c}' looking for beginning of value")
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -3,7 +3,7 @@
 use schema::{Path, Value, field_error::FieldError};
 
 use crate::{
-    names,
+    meta, names,
     object::Object,
     validation::{
         addresses,
@@ -14,6 +14,11 @@ use crate::{
 /// Addresses that endpoints and external addresses may not be.
 pub fn endpoint_ip(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let Some(ip) = addresses::sloppy(text) else {
+        errors.push(FieldError::invalid(
+            path,
+            text,
+            "must be a valid IP address",
+        ));
         return;
     };
     let link_local = |v4: bool| match ip {
@@ -24,8 +29,9 @@ pub fn endpoint_ip(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         std::net::IpAddr::V4(ip) => ip.octets()[..3] == [224, 0, 0],
         std::net::IpAddr::V6(ip) => ip.segments()[0] == 0xff02,
     };
+    let unspecified = format!("unspecified ({text})");
     let checks = [
-        (ip.is_unspecified(), "unspecified"),
+        (ip.is_unspecified(), unspecified.as_str()),
         (
             ip.is_loopback(),
             "in the loopback range (127.0.0.0/8, ::1/128)",
@@ -50,6 +56,30 @@ pub fn endpoint_ip(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// The subsets of Endpoints that were others before: what did not change is not judged again.
+pub fn endpoints_after(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    if object.at("subsets") != old.at("subsets") {
+        endpoints(object, errors);
+    }
+}
+
+/// What Endpoints are warned of, but those that the controller makes.
+pub fn warnings(object: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if meta::label(object, "endpoints.kubernetes.io/managed-by") == Some("endpoint-controller") {
+        return warnings;
+    }
+    for (at, subset) in object.list("subsets").iter().enumerate() {
+        for field in ["addresses", "notReadyAddresses"] {
+            for (index, address) in subset.list(field).iter().enumerate() {
+                let path = format!("subsets[{at}].{field}[{index}].ip");
+                addresses::ip_warnings(address.text("ip"), &path, &mut warnings);
+            }
+        }
+    }
+    warnings
+}
+
 /// The subsets of Endpoints.
 pub fn endpoints(object: &Value, errors: &mut Vec<FieldError>) {
     let list = Path::ROOT.field("subsets");
@@ -67,9 +97,11 @@ pub fn endpoints(object: &Value, errors: &mut Vec<FieldError>) {
                 let path = list.index(index);
                 let ip = address.text("ip");
                 let field = path.field("ip");
-                if addresses::sloppy(ip).is_none() {
-                    let wrong = "must be a valid IP address";
-                    errors.push(FieldError::invalid(field, ip, wrong));
+                addresses::ip(ip, &field, errors);
+                let node = address.text("nodeName");
+                if address.has("nodeName") {
+                    let field = path.field("nodeName");
+                    wrongs(node, names::dns1123_subdomain(node), &field, errors);
                 }
                 endpoint_ip(ip, &field, errors);
                 let host = address.text("hostname");
@@ -103,6 +135,11 @@ pub fn endpoints(object: &Value, errors: &mut Vec<FieldError>) {
                 errors.push(FieldError::invalid(path.field("port"), number, wrong));
             }
             one_of(port, "protocol", &["SCTP", "TCP", "UDP"], &path, errors);
+            if port.has("appProtocol") {
+                let app = port.text("appProtocol");
+                let field = path.field("appProtocol");
+                wrongs(app, names::qualified_name(app), &field, errors);
+            }
         }
     }
 }

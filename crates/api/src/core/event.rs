@@ -1,16 +1,20 @@
-//! Events, of both groups.
+//! Events, of both groups. Rules name the fields of the core group's form, as upstream's do whichever
+//! form is sent.
 
-use schema::{Value, field_error::FieldError};
+use schema::{Path, Value, field_error::FieldError};
 
 use crate::{
-    meta,
+    meta, names,
     object::Object,
-    strategy::{Part, Strategy},
-    validation::checks::IMMUTABLE,
+    strategy::{Part, Strategy, path_segment_name, subdomain_name},
+    validation::checks::{IMMUTABLE, wrongs},
 };
 
 /// What events do specially.
-pub struct Event;
+pub struct Event {
+    /// Is it the core group's form, which asks for less?
+    pub core: bool,
+}
 
 /// The field of whichever group's form the event has.
 fn either<'a>(object: &'a Value, core: &str, new: &str) -> &'a Value {
@@ -35,14 +39,32 @@ const FIELDS: [&str; 11] = [
     "type",
 ];
 
-impl Strategy for Event {
-    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+/// What may not change once an event of the newer form is made: the core group's name of each field,
+/// and the newer one.
+const FIXED: [(&str, &str); 12] = [
+    ("involvedObject", "regarding"),
+    ("reason", "reason"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("type", "type"),
+    ("eventTime", "eventTime"),
+    ("action", "action"),
+    ("related", "related"),
+    ("reportingInstance", "reportingInstance"),
+];
+
+impl Event {
+    /// What holds for both forms.
+    fn common(&self, object: &Value, errors: &mut Vec<FieldError>) {
         let about = either(object, "involvedObject", "regarding");
         let (own, other) = (meta::namespace(object), about.text("namespace"));
-        let matches = if other.is_empty() {
-            matches!(own, "default" | "kube-system" | "")
-        } else {
-            own == other
+        let timed = object.has("eventTime");
+        let matches = match other {
+            "" => own == "default" || own.is_empty() || timed && own == "kube-system",
+            _ => timed || own == other,
         };
         if !matches {
             let wrong = "does not match event.namespace";
@@ -53,35 +75,91 @@ impl Strategy for Event {
             ));
         }
         // Events with a time of their own are of the newer form, which asks for more.
-        if !object.has("eventTime") {
+        if !timed {
             return;
         }
         let component = either(object, "reportingComponent", "reportingController")
             .as_str()
             .unwrap_or("");
+        let field = Path::ROOT.field(if self.core {
+            "reportingComponent"
+        } else {
+            "reportingController"
+        });
         if component.is_empty() {
-            errors.push(FieldError::required("reportingController", ""));
+            errors.push(FieldError::required(field, ""));
         }
-        for (field, max) in [("reportingInstance", 128), ("action", 128), ("reason", 128)] {
+        wrongs(component, names::qualified_name(component), &field, errors);
+        for field in ["reportingInstance", "action", "reason"] {
             let text = object.text(field);
             if text.is_empty() {
                 errors.push(FieldError::required(field, ""));
-            } else if text.len() > max {
-                let wrong = format!("can have at most {max} characters");
-                errors.push(FieldError::invalid(field, "", wrong));
             }
+            at_most(text, 128, field, errors);
         }
         let note = either(object, "message", "note").as_str().unwrap_or("");
-        if note.len() > 1024 {
-            errors.push(FieldError::invalid(
-                "message",
-                "",
-                "can have at most 1024 characters",
-            ));
+        at_most(note, 1024, "message", errors);
+    }
+
+    /// A series that tells how often and when last.
+    fn series(object: &Value, errors: &mut Vec<FieldError>) {
+        if !object.has("series") {
+            return;
+        }
+        if object.int("series.count").unwrap_or(0) < 2 {
+            let wrong = "should be at least 2";
+            errors.push(FieldError::invalid("series.count", "", wrong));
+        }
+        if !object.has("series.lastObservedTime") {
+            errors.push(FieldError::required("series.lastObservedTime", ""));
+        }
+    }
+}
+
+fn at_most(text: &str, max: usize, field: &str, errors: &mut Vec<FieldError>) {
+    if text.len() > max {
+        let wrong = format!("can have at most {max} characters");
+        errors.push(FieldError::invalid(field, "", wrong));
+    }
+}
+
+impl Strategy for Event {
+    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        self.common(object, errors);
+    }
+
+    fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        self.common(object, errors);
+        if self.core {
+            return;
+        }
+        Self::series(object, errors);
+        if !object.has("eventTime") {
+            errors.push(FieldError::required("eventTime", ""));
         }
         let kind = object.text("type");
         if !matches!(kind, "Normal" | "Warning") {
-            errors.push(FieldError::invalid("type", kind, "has invalid value: "));
+            let wrong = format!("has invalid value: {kind}");
+            errors.push(FieldError::invalid("type", "", wrong));
+        }
+        for (field, value) in [
+            ("firstTimestamp", object.at("deprecatedFirstTimestamp")),
+            ("lastTimestamp", object.at("deprecatedLastTimestamp")),
+            ("count", object.at("deprecatedCount")),
+            ("source", object.at("deprecatedSource")),
+        ] {
+            let unset = match value {
+                Value::Null => true,
+                Value::Number(number) => number.as_i64() == Some(0),
+                source => {
+                    source.is_object()
+                        && source.text("component").is_empty()
+                        && source.text("host").is_empty()
+                }
+            };
+            if !unset {
+                errors.push(FieldError::invalid(field, "", "needs to be unset"));
+            }
         }
     }
 
@@ -92,24 +170,25 @@ impl Strategy for Event {
         old: &Value,
         errors: &mut Vec<FieldError>,
     ) {
-        if !old.has("eventTime") {
+        if self.core {
             return;
         }
-        for field in [
-            "reason",
-            "action",
-            "type",
-            "eventTime",
-            "reportingInstance",
-            "related",
-        ] {
-            if object.at(field) != old.at(field) {
-                errors.push(FieldError::invalid(
-                    field,
-                    object.at(field).clone(),
-                    IMMUTABLE,
-                ));
+        if object.at("series") != old.at("series") {
+            Self::series(object, errors);
+        }
+        let component = ("reportingController", "reportingController");
+        for (core, new) in FIXED.into_iter().chain([component]) {
+            if object.at(new) != old.at(new) {
+                errors.push(FieldError::invalid(core, object.at(new).clone(), IMMUTABLE));
             }
+        }
+    }
+
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        if self.core {
+            path_segment_name(name, prefix)
+        } else {
+            subdomain_name(name, prefix)
         }
     }
 

@@ -2,13 +2,14 @@
 
 use schema::{Path, Value, field_error::FieldError};
 
-use super::pod::validation::resource_name;
+use super::pod::validation::{resource_name, standard_or_qualified, whole_amount};
 use super::resource_names;
 use crate::{
     names,
     object::Object,
     quantity::Quantity,
-    validation::checks::{quantity, wrongs},
+    strategy::{Part, Strategy},
+    validation::checks::wrongs,
 };
 
 const SCOPES: [&str; 7] = [
@@ -21,13 +22,56 @@ const SCOPES: [&str; 7] = [
     "VolumeAttributesClass",
 ];
 
-/// Resources counted in whole numbers.
-fn is_counted(name: &str) -> bool {
-    resource_names::is_counted(name) || name.starts_with("count/")
+/// Can the scope say which of these are counted?
+fn scope_fits(scope: &str, name: &str) -> bool {
+    if !resource_names::is_standard_quota(name) {
+        return true;
+    }
+    let compute = |name: &str| {
+        matches!(
+            name.trim_start_matches("limits.")
+                .trim_start_matches("requests."),
+            "cpu" | "memory"
+        )
+    };
+    match scope {
+        "BestEffort" => name == "pods",
+        "VolumeAttributesClass" => {
+            matches!(name, "persistentvolumeclaims" | "requests.storage")
+        }
+        _ if SCOPES.contains(&scope) => name == "pods" || compute(name),
+        _ => true,
+    }
+}
+
+/// What ResourceQuotas do specially.
+pub struct ResourceQuota;
+
+impl Strategy for ResourceQuota {
+    fn default(&self, object: &mut Value) {
+        super::small::resource_quota(object);
+    }
+
+    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        quota(object, errors);
+    }
+
+    fn validate_update(
+        &self,
+        part: Part<'_>,
+        object: &Value,
+        old: &Value,
+        errors: &mut Vec<FieldError>,
+    ) {
+        match part {
+            Part::Main => quota_update(object, old, errors),
+            _ => counted(object, errors),
+        }
+    }
 }
 
 /// Everything wrong with a ResourceQuota.
-pub fn quota(object: &Value, errors: &mut Vec<FieldError>) {
+fn quota(object: &Value, errors: &mut Vec<FieldError>) {
     let path = Path::ROOT.field("spec");
     let spec = object.at("spec");
     hard(spec.at("hard"), &path.field("hard"), errors);
@@ -38,23 +82,10 @@ pub fn quota(object: &Value, errors: &mut Vec<FieldError>) {
         if !SCOPES.contains(scope) {
             errors.push(FieldError::invalid(list, value(), "unsupported scope"));
         }
-        let compute =
-            |name: &str| name == "pods" || name.contains("cpu") || name.contains("memory");
         for (name, _) in spec.pairs("hard") {
-            let fits = match *scope {
-                "BestEffort" => name == "pods",
-                _ => {
-                    compute(name)
-                        || name.contains("ephemeral-storage")
-                        || !resource_names::is_quota(name)
-                }
-            };
-            if resource_names::is_quota(name) && !fits {
-                errors.push(FieldError::invalid(
-                    list,
-                    value(),
-                    "unsupported scope applied to resource",
-                ));
+            if !scope_fits(scope, name) {
+                let wrong = "unsupported scope applied to resource";
+                errors.push(FieldError::invalid(list, value(), wrong));
             }
         }
     }
@@ -76,7 +107,16 @@ pub fn quota(object: &Value, errors: &mut Vec<FieldError>) {
                 scope,
                 "unsupported scope",
             ));
-        } else if !matches!(scope, "PriorityClass" | "VolumeAttributesClass")
+        }
+        for (name, _) in spec.pairs("hard") {
+            if !scope_fits(scope, name) {
+                let wrong = "unsupported scope applied to resource";
+                let shown = spec.at("scopeSelector").clone();
+                errors.push(FieldError::invalid(expressions, shown, wrong));
+            }
+        }
+        if SCOPES.contains(&scope)
+            && !matches!(scope, "PriorityClass" | "VolumeAttributesClass")
             && operator != "Exists"
         {
             let wrong = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
@@ -112,39 +152,29 @@ pub fn quota(object: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// Amounts of what quotas count.
 fn hard(map: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     for (name, value) in map.as_object().into_iter().flatten() {
         let path = path.key(name);
-        let bad = names::qualified_name(name);
-        if !bad.is_empty() {
-            wrongs(name, bad, &path, errors);
-        } else if !name.contains('/')
-            && !resource_names::is_quota(name)
-            && !name.contains("hugepages-")
-        {
-            let wrong = "must be a standard resource type or fully qualified";
+        standard_or_qualified(name, &path, errors);
+        if !name.contains('/') && !resource_names::is_standard_quota(name) {
+            let wrong = "must be a standard resource for quota";
             errors.push(FieldError::invalid(path, name.as_str(), wrong));
-            errors.push(FieldError::invalid(
-                path,
-                name.as_str(),
-                "must be a standard resource for quota",
-            ));
         }
-        if let Some(amount) = quantity(value, &path, errors)
-            && is_counted(name)
-            && !amount.is_whole()
-        {
-            errors.push(FieldError::invalid(
-                path,
-                value.clone(),
-                "must be an integer",
-            ));
-        }
+        whole_amount(name, value, &path, errors);
+    }
+}
+
+/// What is wrong with the status of a ResourceQuota.
+fn counted(object: &Value, errors: &mut Vec<FieldError>) {
+    let path = Path::ROOT.field("status");
+    for field in ["hard", "used"] {
+        hard(object.at("status").at(field), &path.field(field), errors);
     }
 }
 
 /// What of a ResourceQuota may not change.
-pub fn quota_update(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+fn quota_update(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let sorted = |object: &Value| {
         let mut scopes: Vec<String> = object.texts("spec.scopes").map(str::to_owned).collect();
         scopes.sort_unstable();
@@ -203,14 +233,13 @@ fn limit_item(limit: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<Field
             continue;
         }
         let map_path = path.field(field);
-        for (name, value) in limit.pairs(field) {
+        for (name, _) in limit.pairs(field) {
             let path = map_path.key(name);
             if matches!(kind, "Pod" | "Container") {
                 resource_name(name, &path, errors);
             } else {
-                wrongs(name, names::qualified_name(name), &path, errors);
+                standard_or_qualified(name, &path, errors);
             }
-            quantity(value, &path, errors);
             keys.push(name);
         }
     }
@@ -269,12 +298,37 @@ fn limit_item(limit: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<Field
             ["default request", "default limit"],
         );
         ordered(minimum, default, "default", minimum, ["min", "default"]);
-        ordered(default, maximum, "default", default, ["default", "max"]);
+        ordered(default, maximum, "default", maximum, ["default", "max"]);
         if let Some(ratio) = amount("maxLimitRequestRatio").filter(|ratio| ratio.millis() < 1000) {
             let wrong = format!("ratio {ratio} is less than 1");
             errors.push(FieldError::invalid(
                 path.field("maxLimitRequestRatio").key(key),
                 ratio,
+                wrong,
+            ));
+        }
+        let ratio = amount("maxLimitRequestRatio");
+        if let (Some(ratio), Some(minimum), Some(maximum)) = (ratio, minimum, maximum) {
+            let limit = maximum.as_f64() / minimum.as_f64();
+            if ratio.as_f64() > limit {
+                let wrong = format!("ratio {ratio} is greater than max/min = {limit:.6}");
+                errors.push(FieldError::invalid(
+                    path.field("maxLimitRequestRatio").key(key),
+                    ratio,
+                    wrong,
+                ));
+            }
+        }
+        let overcommit = resource_names::is_native(key) && !key.starts_with("hugepages-");
+        if let (false, Some(default), Some(request)) = (overcommit, default, request)
+            && default != request
+        {
+            let wrong = format!(
+                "default value {default} must equal to defaultRequest value {request} in {key}"
+            );
+            errors.push(FieldError::invalid(
+                path.field("defaultRequest").key(key),
+                request,
                 wrong,
             ));
         }

@@ -1,5 +1,6 @@
 //! The core group.
 
+mod claim_sources;
 pub mod config;
 pub mod endpoints;
 pub mod event;

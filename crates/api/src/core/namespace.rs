@@ -7,7 +7,7 @@ use crate::{
     meta, names,
     object::Object,
     strategy::{Part, Strategy, label_name},
-    validation::checks::wrongs,
+    validation::{checks::wrongs, metadata},
 };
 
 /// What keeps a namespace until its content is gone.
@@ -42,11 +42,7 @@ impl Strategy for Namespace {
         let spec = Path::ROOT.field("spec");
         let path = spec.field("finalizers");
         for name in object.texts("spec.finalizers") {
-            wrongs(name, names::qualified_name(name), &path, errors);
-            if !name.contains('/') && name != FINALIZER {
-                let wrong = "name is neither a standard finalizer name nor is it fully qualified";
-                errors.push(FieldError::invalid(path, name, wrong));
-            }
+            finalizer(name, &path, errors);
         }
     }
 
@@ -57,6 +53,13 @@ impl Strategy for Namespace {
         _old: &Value,
         errors: &mut Vec<FieldError>,
     ) {
+        if part == Part::Sub("finalize") {
+            let spec = Path::ROOT.field("spec");
+            let path = spec.field("finalizers");
+            for (index, name) in object.texts("spec.finalizers").enumerate() {
+                finalizer(name, &path.index(index), errors);
+            }
+        }
         if part == Part::Status {
             let phase = object.text("status.phase");
             let (wanted, wrong) = if meta::is_terminating(object) {
@@ -83,4 +86,9 @@ impl Strategy for Namespace {
     fn field_names(&self) -> &'static [&'static str] {
         &["status.phase"]
     }
+}
+
+fn finalizer(name: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    wrongs(name, names::qualified_name(name), path, errors);
+    metadata::kube_finalizer(name, path, errors);
 }

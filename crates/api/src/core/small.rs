@@ -23,8 +23,19 @@ pub fn namespace(object: &mut Value) {
     object.set_default_text("status.phase", "Active");
 }
 
-/// Defaults of a Node.
+/// Defaults of a Node. The one range is the first of the list.
 pub fn node(object: &mut Value) {
+    let range = object.text("spec.podCIDR").to_owned();
+    let first = object.texts("spec.podCIDRs").next().map(str::to_owned);
+    match first {
+        _ if range.is_empty() => {
+            if let Some(first) = first {
+                object.set("spec.podCIDR", first);
+            }
+        }
+        Some(first) if first == range => {}
+        _ => object.set("spec.podCIDRs", vec![Value::from(range)]),
+    }
     if !object.has("status.allocatable") && object.has("status.capacity") {
         let capacity = object.at("status.capacity").clone();
         object.set("status.allocatable", capacity);

@@ -2,7 +2,7 @@
 
 use schema::{Path, Value, field_error::FieldError};
 
-use super::{pod::validation::node_selector, source};
+use super::{claim_sources, pod::validation::node_selector, source};
 use crate::{
     meta, names,
     object::Object,
@@ -123,6 +123,23 @@ impl Strategy for Claim {
 
     fn prepare_create(&self, object: &mut Value, _now: jiff::Timestamp) {
         object.set("status.phase", "Pending");
+        if let Some(spec) = object.at_mut("spec") {
+            claim_sources::prepare(spec, &Value::Null);
+        }
+    }
+
+    fn prepare_update(
+        &self,
+        part: Part<'_>,
+        object: &mut Value,
+        old: &Value,
+        _now: jiff::Timestamp,
+    ) {
+        if part == Part::Main
+            && let Some(spec) = object.at_mut("spec")
+        {
+            claim_sources::prepare(spec, old.at("spec"));
+        }
     }
 
     fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
@@ -142,7 +159,11 @@ impl Strategy for Claim {
                 let any = grouped("dataSource") || grouped("dataSourceRef");
                 let path = Path::ROOT.field("spec");
                 claim_spec_with(object.at("spec"), any, &path, errors);
-                claim_update(object, old, errors);
+                let mut old = old.clone();
+                if let Some(spec) = old.at_mut("spec") {
+                    claim_sources::normalize(spec);
+                }
+                claim_update(object, &old, errors);
             }
             Part::Status => claim_status(object, errors),
             Part::Sub(_) => {}
@@ -294,6 +315,142 @@ fn claim_resource(name: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) -> 
     true
 }
 
+/// Everything wrong with the spec of the volume `name`; a volume that only an attachment tells of has none.
+pub fn volume_spec(
+    spec: &Value,
+    name: Option<&str>,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    const INLINE: &str = "may not be specified in the context of inline volumes";
+    let inline = name.is_none();
+    if inline {
+        for field in ["claimRef", "capacity"] {
+            if spec.has(field) {
+                errors.push(FieldError::forbidden(path.field(field), INLINE));
+            }
+        }
+        if !spec.has("csi") {
+            let wrong = "has to be specified in the context of inline volumes";
+            errors.push(FieldError::required(path.field("csi"), wrong));
+        }
+    }
+    access_modes(spec, "", path, errors);
+    let capacity = path.field("capacity");
+    match spec.map("capacity") {
+        _ if inline => {}
+        None => {
+            errors.push(FieldError::required(capacity, ""));
+            let none = Value::Null;
+            errors.push(FieldError::not_supported(capacity, none, &["storage"]));
+        }
+        Some(map) => {
+            if !map.contains_key("storage") || map.len() > 1 {
+                errors.push(FieldError::not_supported(
+                    capacity,
+                    spec.at("capacity").clone(),
+                    &["storage"],
+                ));
+            }
+            for (name, value) in map {
+                let path = capacity.key(name);
+                let amount = Quantity::of(value).value();
+                if amount < 0 {
+                    let wrong = "must be a valid resource quantity";
+                    errors.push(FieldError::invalid(path, amount, wrong));
+                }
+                positive_quantity(value, &path, errors);
+            }
+        }
+    }
+    let policies = ["Delete", "Recycle", "Retain"];
+    let policy = "persistentVolumeReclaimPolicy";
+    if !inline {
+        one_of_if_set(spec, policy, &policies, path, errors);
+    } else if !matches!(spec.text(policy), "" | "Retain") {
+        let wrong = "may only be Retain in the context of inline volumes";
+        errors.push(FieldError::forbidden(path.field(policy), wrong));
+    }
+    let (mode, class) = ("volumeMode", "storageClassName");
+    if !inline {
+        one_of_if_set(spec, mode, &["Block", "Filesystem"], path, errors);
+        class_name(spec, class, path, errors);
+    } else {
+        if !spec.text(class).is_empty() {
+            errors.push(FieldError::forbidden(path.field(class), INLINE));
+        }
+        if spec.has(mode) && spec.text(mode) != "Filesystem" {
+            let wrong =
+                "may not specify volumeMode other than Filesystem in the context of inline volumes";
+            errors.push(FieldError::forbidden(path.field(mode), wrong));
+        }
+    }
+    if spec.has("volumeAttributesClassName") {
+        if spec.text("volumeAttributesClassName").is_empty() {
+            let wrong = "an empty string is disallowed";
+            let field = path.field("volumeAttributesClassName");
+            errors.push(FieldError::required(field, wrong));
+        }
+        class_name(spec, "volumeAttributesClassName", path, errors);
+        if !spec.has("csi") {
+            let wrong = "has to be specified when using volumeAttributesClassName";
+            errors.push(FieldError::required(path.field("csi"), wrong));
+        }
+    }
+    if spec.has("nodeAffinity") && inline {
+        errors.push(FieldError::forbidden(path.field("nodeAffinity"), INLINE));
+    } else if spec.has("nodeAffinity") {
+        let affinity = path.field("nodeAffinity");
+        if spec.has("nodeAffinity.required") {
+            node_selector(
+                spec.at("nodeAffinity.required"),
+                &affinity.field("required"),
+                errors,
+            );
+        } else {
+            let wrong = "must specify required node constraints";
+            errors.push(FieldError::required(affinity.field("required"), wrong));
+        }
+    } else if spec.has("local") {
+        errors.push(FieldError::required(
+            path.field("nodeAffinity"),
+            "Local volume requires node affinity",
+        ));
+    }
+    let mut kinds = SOURCES.into_iter().filter(|kind| spec.has(kind));
+    let Some(kind) = kinds.next() else {
+        errors.push(FieldError::required(path, "must specify a volume type"));
+        return;
+    };
+    let name = name.unwrap_or("");
+    let own = path.field(source::shown(kind));
+    source::source(kind, spec.at(kind), name, true, &own, errors);
+    for other in kinds {
+        if other == "flexVolume" {
+            source::source(
+                other,
+                spec.at(other),
+                name,
+                true,
+                &path.field(other),
+                errors,
+            );
+            continue;
+        }
+        errors.push(FieldError::forbidden(
+            path.field(source::shown_second(other)),
+            "may not specify more than 1 volume type",
+        ));
+    }
+    let host = spec.text("hostPath.path");
+    let root = host.starts_with('/') && host.split('/').all(|part| matches!(part, "" | "."));
+    if root && spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
+        let wrong = "may not be 'recycle' for a hostPath mount of '/'";
+        let field = path.field("persistentVolumeReclaimPolicy");
+        errors.push(FieldError::forbidden(field, wrong));
+    }
+}
+
 /// What volumes do specially.
 pub struct Volume;
 
@@ -321,102 +478,7 @@ impl Strategy for Volume {
 
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
         let path = Path::ROOT.field("spec");
-        let spec = object.at("spec");
-        access_modes(spec, "", &path, errors);
-        let capacity = path.field("capacity");
-        match spec.map("capacity") {
-            None => {
-                errors.push(FieldError::required(capacity, ""));
-                let none = Value::Null;
-                errors.push(FieldError::not_supported(capacity, none, &["storage"]));
-            }
-            Some(map) => {
-                if !map.contains_key("storage") || map.len() > 1 {
-                    errors.push(FieldError::not_supported(
-                        capacity,
-                        spec.at("capacity").clone(),
-                        &["storage"],
-                    ));
-                }
-                for (name, value) in map {
-                    let path = capacity.key(name);
-                    quantity(value, &path, errors);
-                    positive_quantity(value, &path, errors);
-                }
-            }
-        }
-        let policies = ["Delete", "Recycle", "Retain"];
-        one_of_if_set(
-            spec,
-            "persistentVolumeReclaimPolicy",
-            &policies,
-            &path,
-            errors,
-        );
-        one_of_if_set(spec, "volumeMode", &["Block", "Filesystem"], &path, errors);
-        class_name(spec, "storageClassName", &path, errors);
-        if spec.has("volumeAttributesClassName") {
-            if spec.text("volumeAttributesClassName").is_empty() {
-                let wrong = "an empty string is disallowed";
-                let field = path.field("volumeAttributesClassName");
-                errors.push(FieldError::required(field, wrong));
-            }
-            class_name(spec, "volumeAttributesClassName", &path, errors);
-            if !spec.has("csi") {
-                let wrong = "has to be specified when using volumeAttributesClassName";
-                errors.push(FieldError::required(path.field("csi"), wrong));
-            }
-        }
-        if spec.has("nodeAffinity") {
-            let affinity = path.field("nodeAffinity");
-            if spec.has("nodeAffinity.required") {
-                node_selector(
-                    spec.at("nodeAffinity.required"),
-                    &affinity.field("required"),
-                    errors,
-                );
-            } else {
-                let wrong = "must specify required node constraints";
-                errors.push(FieldError::required(affinity.field("required"), wrong));
-            }
-        } else if spec.has("local") {
-            errors.push(FieldError::required(
-                path.field("nodeAffinity"),
-                "Local volume requires node affinity",
-            ));
-        }
-        let mut kinds = SOURCES.into_iter().filter(|kind| spec.has(kind));
-        let Some(kind) = kinds.next() else {
-            errors.push(FieldError::required(path, "must specify a volume type"));
-            return;
-        };
-        let name = meta::name(object);
-        let own = path.field(source::shown(kind));
-        source::source(kind, spec.at(kind), name, true, &own, errors);
-        for other in kinds {
-            if other == "flexVolume" {
-                source::source(
-                    other,
-                    spec.at(other),
-                    name,
-                    true,
-                    &path.field(other),
-                    errors,
-                );
-                continue;
-            }
-            errors.push(FieldError::forbidden(
-                path.field(source::shown_second(other)),
-                "may not specify more than 1 volume type",
-            ));
-        }
-        let host = spec.text("hostPath.path");
-        let root = host.starts_with('/') && host.split('/').all(|part| matches!(part, "" | "."));
-        if root && spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
-            let wrong = "may not be 'recycle' for a hostPath mount of '/'";
-            let field = path.field("persistentVolumeReclaimPolicy");
-            errors.push(FieldError::forbidden(field, wrong));
-        }
+        volume_spec(object.at("spec"), Some(meta::name(object)), &path, errors);
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schema::{FieldError, Path, Value, structural};
 use serde_json::json;
 
-use super::{CLEANUP, conditions, storage_version, versions};
+use super::{CLEANUP, conditions, conversion, storage_version, versions};
 use crate::{
     meta, names,
     object::Object,
@@ -17,6 +17,16 @@ pub struct Definition;
 
 impl Strategy for Definition {
     fn default(&self, object: &mut Value) {
+        if object.list("status.storedVersions").is_empty() {
+            let versions = object.list("spec.versions").iter();
+            let first = versions
+                .filter(|version| version.flag("storage"))
+                .map(|version| version.text("name"))
+                .find(|name| !name.is_empty());
+            if let Some(first) = first.map(str::to_owned) {
+                object.set("status.storedVersions", json!([first]));
+            }
+        }
         let kind = object.text("spec.names.kind").to_owned();
         if !kind.is_empty() {
             object.set_default_text("spec.names.singular", &kind.to_lowercase());
@@ -69,28 +79,21 @@ impl Strategy for Definition {
     }
 
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
-        let path = Path::ROOT.field("spec");
-        let spec = object.at("spec");
-        group(object, &path, errors);
-        one_of(spec, "scope", &["Cluster", "Namespaced"], &path, errors);
-        versions::validate(spec, &path, errors);
-        let own = spec.at("names");
-        let names_path = path.field("names");
-        for field in ["plural", "singular", "kind", "listKind"] {
-            if own.text(field).is_empty() {
-                errors.push(FieldError::required(names_path.field(field), ""));
-            }
-        }
-        names_errors(own, &names_path, errors);
-        versions::conversion(spec, &path, errors);
-        let status = Path::ROOT.field("status");
-        let accepted = object.at("status.acceptedNames");
-        names_errors(accepted, &status.field("acceptedNames"), errors);
-        stored_versions(object, errors);
+        whole(object, None, errors);
+    }
+
+    fn validate_result(&self, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+        whole(object, Some(old), errors);
     }
 
     fn validate_create(&self, object: &Value, errors: &mut Vec<FieldError>) {
-        self.validate(object, errors);
+        let name = meta::name(object);
+        let group = object.text("spec.group");
+        if name != format!("{}.{group}", object.text("spec.names.plural")) {
+            let wrong = "must be spec.names.plural+\".\"+spec.group";
+            errors.push(FieldError::invalid("metadata.name", name, wrong));
+        }
+        whole(object, None, errors);
         versions::schemas(object, None, errors);
         approve(object, None, errors);
         if object.flag("spec.preserveUnknownFields") {
@@ -161,6 +164,29 @@ impl Strategy for Definition {
     }
 }
 
+/// Everything wrong with a definition that was another before, but for its schemas.
+fn whole(object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let path = Path::ROOT.field("spec");
+    let spec = object.at("spec");
+    group(object, &path, errors);
+    one_of(spec, "scope", &["Cluster", "Namespaced"], &path, errors);
+    versions::defaults(spec, &path, errors);
+    versions::validate(object, old, &path, errors);
+    let own = spec.at("names");
+    let names_path = path.field("names");
+    for field in ["plural", "singular", "kind", "listKind"] {
+        if own.text(field).is_empty() {
+            errors.push(FieldError::required(names_path.field(field), ""));
+        }
+    }
+    names_errors(own, &names_path, errors);
+    conversion::validate(object, old, &path, errors);
+    let status = Path::ROOT.field("status");
+    let accepted = object.at("status.acceptedNames");
+    names_errors(accepted, &status.field("acceptedNames"), errors);
+    stored_versions(object, errors);
+}
+
 fn formats(definition: &Value) -> Vec<String> {
     let versions = definition.list("spec.versions").iter();
     versions
@@ -190,11 +216,6 @@ fn group(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             let wrong = "should be a domain with at least one dot";
             errors.push(FieldError::invalid(own, group, wrong));
         }
-    }
-    let name = meta::name(object);
-    if name != format!("{}.{group}", object.text("spec.names.plural")) {
-        let wrong = "must be spec.names.plural+\".\"+spec.group";
-        errors.push(FieldError::invalid("metadata.name", name, wrong));
     }
 }
 
@@ -244,8 +265,12 @@ fn stored_versions(object: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(path, shown(), wrong));
         return;
     }
-    let storage = storage_version(object);
-    if !storage.is_empty() && !stored.contains(&storage) {
+    let versions = object.list("spec.versions").iter();
+    for storage in versions
+        .filter(|version| version.flag("storage"))
+        .map(|version| version.text("name"))
+        .filter(|storage| !stored.contains(storage))
+    {
         let wrong = format!("must have the storage version {storage}");
         errors.push(FieldError::invalid(path, shown(), wrong));
     }

@@ -3,6 +3,7 @@
 
 mod columns;
 pub mod conditions;
+mod conversion;
 pub mod definition;
 mod kind;
 mod names;

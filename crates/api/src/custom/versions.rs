@@ -1,11 +1,11 @@
-//! What is wrong with the versions of a definition, and with how objects get from one to another.
+//! What is wrong with the versions of a definition.
 //!
 //! Upstream judges definitions in an older form, in which what all versions have alike stands once,
 //! above them; its messages name those places, and so do these.
 
 use schema::{FieldError, Path, Value, structural};
 
-use super::{BASE, dotted};
+use super::BASE;
 use crate::{names, object::Object};
 
 /// Where something that each version has is named in messages: above the versions where all have it
@@ -45,7 +45,15 @@ fn places<'v>(
 }
 
 /// Everything wrong with the versions but for their schemas.
-pub(super) fn validate(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn validate(
+    object: &Value,
+    old: Option<&Value>,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let spec = object.at("spec");
+    let old_versions = old.map_or(&[][..], |old| old.list("spec.versions"));
+    let had_schemas = old_versions.iter().all(with_schema);
     let versions = spec.list("versions");
     let list = path.field("versions");
     for (at, version) in versions.iter().enumerate() {
@@ -60,9 +68,27 @@ pub(super) fn validate(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldErro
             ));
         }
         deprecation(version, &path, errors);
-        if version.at("schema.openAPIV3Schema").is_null() {
+        // What all have alike, all have.
+        if !with_schema(version) {
             let schema = path.field("schema");
-            errors.push(FieldError::required(schema.field("openAPIV3Schema"), ""));
+            let field = schema.field("openAPIV3Schema");
+            if had_schemas {
+                errors.push(FieldError::required(field, ""));
+            } else if !spec.flag("preserveUnknownFields") && version.flag("served") {
+                let wrong = "because otherwise all fields are pruned";
+                errors.push(FieldError::required(field, wrong));
+            }
+        }
+    }
+    if let Some(first) = versions.first() {
+        let name = first.text("name");
+        let wrongs = names::dns1035_label(name);
+        if !name.is_empty() && !wrongs.is_empty() {
+            errors.push(FieldError::invalid(
+                path.field("version"),
+                name,
+                wrongs.join(","),
+            ));
         }
     }
     let shown = || spec.at("versions").clone();
@@ -104,8 +130,27 @@ pub(super) fn validate(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldErro
     });
     let fields = "selectableFields";
     places(versions, fields, path, fields, |version, path| {
-        selectable(version, path, errors);
+        let as_before = old_versions.iter().any(|old| {
+            old.text("name") == version.text("name") && old.at(fields) == version.at(fields)
+        });
+        selectable(version, as_before, path, errors);
     });
+}
+
+fn with_schema(version: &Value) -> bool {
+    !version.at("schema.openAPIV3Schema").is_null()
+}
+
+/// Defaults need a schema that says all of the object.
+pub(super) fn defaults(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let mut schemas = spec.list("versions").iter();
+    if spec.flag("preserveUnknownFields")
+        && schemas.any(|version| structural::has_defaults(version.at("schema.openAPIV3Schema")))
+    {
+        let wrong = "must be false in order to use defaults in the schema";
+        let field = path.field("preserveUnknownFields");
+        errors.push(FieldError::invalid(field, true, wrong));
+    }
 }
 
 fn deprecation(version: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
@@ -176,7 +221,7 @@ fn scale(scale: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
 }
 
 const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
-const COLUMN_FORMATS: [&str; 9] = [
+const COLUMN_FORMATS: [&str; 8] = [
     "byte",
     "date",
     "date-time",
@@ -184,7 +229,6 @@ const COLUMN_FORMATS: [&str; 9] = [
     "float",
     "int32",
     "int64",
-    "name",
     "password",
 ];
 
@@ -215,7 +259,15 @@ fn column(column: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
 
 const MAX_SELECTABLE: usize = 8;
 
-fn selectable(version: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+/// The fields that lists can be narrowed by; too many may stay as they were.
+fn selectable(version: &Value, as_before: bool, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    if !with_schema(version) {
+        if !version.list("selectableFields").is_empty() {
+            let wrong = "may only be set when `version.schema.openAPIV3Schema` is not included";
+            errors.push(FieldError::invalid(path, "", wrong));
+        }
+        return;
+    }
     let mut known: Vec<&str> = Vec::new();
     for (at, field) in version.list("selectableFields").iter().enumerate() {
         let text = field.text("jsonPath");
@@ -225,8 +277,9 @@ fn selectable(version: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::required(path, ""));
             continue;
         }
-        let kind = match field_type(version.at("schema.openAPIV3Schema"), text) {
-            Ok(kind) => kind,
+        let schema = version.at("schema.openAPIV3Schema");
+        let kind = match structural::field_path(schema, text, false) {
+            Ok(field) => field.text("type"),
             Err(why) => {
                 let wrong = format!("is an invalid path: {why}");
                 errors.push(FieldError::invalid(path, text, wrong));
@@ -247,34 +300,9 @@ fn selectable(version: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             known.push(text);
         }
     }
-    if known.len() > MAX_SELECTABLE {
+    if known.len() > MAX_SELECTABLE && !as_before {
         errors.push(FieldError::too_many(path, known.len(), MAX_SELECTABLE));
     }
-}
-
-/// The type of the field at a dotted path of a schema.
-fn field_type<'s>(schema: &'s Value, path: &str) -> Result<&'s str, String> {
-    if !path.starts_with('.') {
-        return Err(format!(
-            "expected [ or . but got: {}",
-            path.chars().next().unwrap_or(' ')
-        ));
-    }
-    let mut here = schema;
-    let mut shown = String::new();
-    for name in dotted(path).split('.') {
-        if name.is_empty() {
-            return Err("unexpected end of JSON path".to_owned());
-        }
-        shown.push('.');
-        shown.push_str(name);
-        here = match here.at("properties").get(name) {
-            Some(property) => property,
-            None if shown.starts_with(".metadata") => return Ok("string"),
-            None => return Err(format!("does not refer to a valid field: {name}")),
-        };
-    }
-    Ok(here.text("type"))
 }
 
 fn has_status(version: &Value) -> bool {
@@ -327,112 +355,4 @@ pub(super) fn schemas(object: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
         let schema = version.at("schema.openAPIV3Schema");
         errors.extend(structural::check(&BASE, schema, path, options));
     });
-}
-
-/// Everything wrong with how objects get from version to version.
-pub(super) fn conversion(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let conversion = spec.at("conversion");
-    let path = path.field("conversion");
-    let strategy = conversion.text("strategy");
-    match strategy {
-        "None" | "Webhook" => {}
-        "" => errors.push(FieldError::required(path.field("strategy"), "")),
-        other => {
-            let known = ["None", "Webhook"];
-            errors.push(FieldError::not_supported(
-                path.field("strategy"),
-                other,
-                &known,
-            ));
-        }
-    }
-    let config = conversion.at("webhook.clientConfig");
-    let versions: Vec<&str> = conversion
-        .texts("webhook.conversionReviewVersions")
-        .collect();
-    let (config_path, versions_path) = (
-        path.field("webhookClientConfig"),
-        path.field("conversionReviewVersions"),
-    );
-    if strategy != "Webhook" {
-        let wrong = "should not be set when strategy is not set to Webhook";
-        if !config.is_null() {
-            errors.push(FieldError::forbidden(config_path, wrong));
-        }
-        if !versions.is_empty() {
-            errors.push(FieldError::forbidden(versions_path, wrong));
-        }
-        return;
-    }
-    if spec.flag("preserveUnknownFields") {
-        let wrong = "must be None if spec.preserveUnknownFields is true";
-        errors.push(FieldError::invalid(path.field("strategy"), strategy, wrong));
-    }
-    if config.is_null() {
-        let wrong = "required when strategy is set to Webhook";
-        errors.push(FieldError::required(config_path, wrong));
-    } else {
-        client_config(config, &config_path, errors);
-    }
-    if versions.is_empty() {
-        errors.push(FieldError::required(versions_path, ""));
-        return;
-    }
-    for (at, version) in versions.iter().enumerate() {
-        let path = versions_path.index(at);
-        if versions[..at].contains(version) {
-            errors.push(FieldError::invalid(path, *version, "duplicate version"));
-            continue;
-        }
-        for wrong in names::dns1035_label(version) {
-            errors.push(FieldError::invalid(path, *version, wrong));
-        }
-    }
-    if !versions
-        .iter()
-        .any(|version| matches!(*version, "v1" | "v1beta1"))
-    {
-        let shown = conversion.at("webhook.conversionReviewVersions").clone();
-        let wrong = "must include at least one of v1, v1beta1";
-        errors.push(FieldError::invalid(versions_path, shown, wrong));
-    }
-}
-
-fn client_config(config: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    match (config.has("url"), config.has("service")) {
-        (true, false) => {
-            let url = config.text("url");
-            let path = path.field("url");
-            if !url.starts_with("https://") {
-                let wrong =
-                    "'https' is the only allowed URL scheme; desired format: https://host[/path]";
-                errors.push(FieldError::invalid(path, url, wrong));
-            } else if url.contains(['?', '#', '@']) {
-                let wrong =
-                    "user information, query parameters and fragments are not permitted in the URL";
-                errors.push(FieldError::invalid(path, url, wrong));
-            }
-        }
-        (false, true) => {
-            let service = config.at("service");
-            let path = path.field("service");
-            for (field, wrong) in [
-                ("name", "service name is required"),
-                ("namespace", "service namespace is required"),
-            ] {
-                if service.text(field).is_empty() {
-                    errors.push(FieldError::required(path.field(field), wrong));
-                }
-            }
-            let port = service.int("port").unwrap_or(443);
-            for wrong in names::port_number(port) {
-                let wrong = format!("port is not valid: {wrong}");
-                errors.push(FieldError::invalid(path.field("port"), port, wrong));
-            }
-        }
-        _ => errors.push(FieldError::required(
-            path,
-            "exactly one of url or service is required",
-        )),
-    }
 }

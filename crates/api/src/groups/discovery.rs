@@ -4,21 +4,70 @@ use schema::{Path, Value, field_error::FieldError};
 
 use crate::{
     core::endpoints::endpoint_ip,
-    names,
+    meta, names,
     object::Object,
-    validation::checks::{immutable, one_of, wrongs},
+    validation::{
+        addresses,
+        checks::{immutable, one_of, supported, wrongs},
+    },
 };
 
 const ENDPOINTS_MAX: usize = 1000;
 const ADDRESSES_MAX: usize = 100;
 const PORTS_MAX: usize = 20_000;
 const HINTS_MAX: usize = 8;
+/// Who makes EndpointSlices out of addresses that are right.
+const MAKERS: [&str; 2] = [
+    "endpointslice-controller.k8s.io",
+    "endpointslicemirroring-controller.k8s.io",
+];
 
 /// Defaults of an EndpointSlice.
 pub fn endpoint_slice(object: &mut Value) {
     for port in object.list_mut("ports") {
         port.set_default("name", "");
         port.set_default("protocol", "TCP");
+    }
+}
+
+/// Before an EndpointSlice is written: where an endpoint is its node and zone tell.
+pub fn prepare(object: &mut Value, old: &Value) {
+    if object.at("endpoints") == old.at("endpoints") {
+        return;
+    }
+    for endpoint in object.list_mut("endpoints") {
+        endpoint.remove("deprecatedTopology");
+    }
+}
+
+/// What an EndpointSlice is warned of, but those that the controllers make.
+pub fn warnings(object: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if object.text("addressType") == "FQDN" {
+        warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+    }
+    let maker = meta::label(object, "endpointslice.kubernetes.io/managed-by");
+    if maker.is_some_and(|maker| MAKERS.contains(&maker)) {
+        return warnings;
+    }
+    for (at, endpoint) in object.list("endpoints").iter().enumerate() {
+        for (index, address) in endpoint.texts("addresses").enumerate() {
+            let path = format!("endpoints[{at}].addresses[{index}]");
+            addresses::ip_warnings(address, &path, &mut warnings);
+        }
+    }
+    warnings
+}
+
+/// Everything wrong with an EndpointSlice that was another before: endpoints that did not change are not
+/// judged again.
+pub fn validate_after(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    if object.at("endpoints") == old.at("endpoints") {
+        let mut rest = object.clone();
+        rest.remove("endpoints");
+        validate(&rest, errors);
+    } else {
+        validate(object, errors);
     }
 }
 
@@ -42,7 +91,7 @@ pub fn validate(object: &Value, errors: &mut Vec<FieldError>) {
     let kind = object.text("addressType");
     for (index, endpoint) in endpoints.iter().enumerate() {
         let path = list.index(index);
-        addresses(endpoint, kind, &path, errors);
+        endpoint_addresses(endpoint, kind, &path, errors);
         let node = endpoint.text("nodeName");
         if endpoint.has("nodeName") {
             wrongs(
@@ -87,7 +136,8 @@ fn ports(ports: &[Value], list: &Path<'_>, errors: &mut Vec<FieldError>) {
         {
             errors.push(FieldError::duplicate(path.field("name"), name));
         }
-        one_of(port, "protocol", &["SCTP", "TCP", "UDP"], &path, errors);
+        let protocols = ["SCTP", "TCP", "UDP"];
+        supported(port, "protocol", &protocols, &path, errors);
         let app = port.text("appProtocol");
         if port.has("appProtocol") {
             wrongs(
@@ -100,44 +150,66 @@ fn ports(ports: &[Value], list: &Path<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn addresses(endpoint: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+fn endpoint_addresses(endpoint: &Value, kind: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let list = path.field("addresses");
-    let addresses = endpoint.list("addresses");
-    if addresses.is_empty() {
+    let count = endpoint.list("addresses").len();
+    if count == 0 {
         errors.push(FieldError::required(
             list,
             "must contain at least 1 address",
         ));
-    } else if addresses.len() > ADDRESSES_MAX {
-        errors.push(FieldError::too_many(list, addresses.len(), ADDRESSES_MAX));
+    } else if count > ADDRESSES_MAX {
+        errors.push(FieldError::too_many(list, count, ADDRESSES_MAX));
     }
     for (index, address) in endpoint.texts("addresses").enumerate() {
         let path = list.index(index);
         match kind {
             "IPv4" | "IPv6" => {
-                match address.parse::<std::net::IpAddr>() {
-                    Err(_) => wrongs(address, names::ip(address), &path, errors),
-                    Ok(ip) if ip.is_ipv4() != (kind == "IPv4") => {
-                        let wrong = format!("must be an {kind} address");
-                        errors.push(FieldError::invalid(list, address, wrong));
-                    }
-                    Ok(_) => {}
+                let before = errors.len();
+                if kind == "IPv4" {
+                    addresses::ip(address, &path, errors);
+                } else {
+                    addresses::strict_ip(address, &path, errors);
+                }
+                if errors.len() > before {
+                    continue;
+                }
+                if addresses::is_v6(address) != (kind == "IPv6") {
+                    let wrong = format!("must be an {kind} address");
+                    errors.push(FieldError::invalid(list, address, wrong));
                 }
                 endpoint_ip(address, &path, errors);
             }
-            "FQDN" => {
-                let name = address.strip_suffix('.').unwrap_or(address);
-                let bad = names::dns1123_subdomain(name);
-                if !bad.is_empty() {
-                    errors.push(FieldError::invalid(path, address, bad.join(",")));
-                } else if !name.contains('.') {
-                    let wrong = "should be a domain with at least two segments separated by dots";
-                    errors.push(FieldError::invalid(path, address, wrong));
-                }
-            }
+            "FQDN" => domain(address, &path, errors),
             _ => {}
         }
     }
+}
+
+/// A name with a domain, without an alias.
+fn domain(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    if text.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let mut bad = |text: &str, wrongs: Vec<String>| {
+        if !wrongs.is_empty() {
+            errors.push(FieldError::invalid(path, text, wrongs.join(",")));
+        }
+        !wrongs.is_empty()
+    };
+    if bad(name, names::dns1123_subdomain(name)) {
+        return;
+    }
+    if !name.contains('.') {
+        let wrong = "should be a domain with at least two segments separated by dots";
+        errors.push(FieldError::invalid(path, name, wrong));
+        return;
+    }
+    let _ = name
+        .split('.')
+        .any(|label| bad(label, names::dns1123_label(label)));
 }
 
 fn hints(hints: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {

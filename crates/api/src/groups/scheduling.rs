@@ -22,7 +22,7 @@ pub fn priority_class(object: &mut Value) {
     object.set_default("preemptionPolicy", "PreemptLowerPriority");
 }
 
-/// Everything wrong with a PriorityClass.
+/// Everything wrong with a new PriorityClass.
 pub fn validate(object: &Value, errors: &mut Vec<FieldError>) {
     let (name, value) = (meta::name(object), object.int("value").unwrap_or(0));
     if name.starts_with("system-") {
@@ -50,7 +50,7 @@ pub fn validate(object: &Value, errors: &mut Vec<FieldError>) {
     one_of_if_set(
         object,
         "preemptionPolicy",
-        &["Never", "PreemptLowerPriority"],
+        &["PreemptLowerPriority", "Never"],
         &Path::ROOT,
         errors,
     );

@@ -1,12 +1,15 @@
-//! IP addresses and CIDRs. Fields from before the forms were strict take IPv4 with leading zeros,
-//! which `sloppy` reads as decimal, IPv4 within IPv6, and CIDRs with bits beyond their length; the
-//! strict checks are for fields that never took those.
+//! IP addresses and CIDRs. Fields from before the forms were strict may hold IPv4 with leading zeros,
+//! which `sloppy` reads as decimal, IPv4 within IPv6, and CIDRs with bits beyond their length; such
+//! values stay, but new ones are refused. The strict checks are for fields that never took those,
+//! and want the one canonical form.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use schema::{Path, field_error::FieldError};
 
 const IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+const LEADING_ZEROS: &str = "must not have leading 0s";
+const MAPPED: &str = "must not be an IPv4-mapped IPv6 address";
 const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 const INTERFACE: &str =
     "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
@@ -56,11 +59,15 @@ pub fn is_v6(text: &str) -> bool {
     sloppy(text).is_some_and(|address| address.is_ipv6())
 }
 
-/// An address in one of the forms old fields take.
+/// An address that is not ambiguous, for a field of old; it may be written in more ways than one.
 pub fn ip(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    if sloppy(text).is_none() {
-        errors.push(FieldError::invalid(path, text, IP));
-    }
+    let wrong = match (sloppy(text), text.parse::<IpAddr>()) {
+        (None, _) => IP,
+        (_, Err(_)) => LEADING_ZEROS,
+        (_, Ok(parsed)) if is_mapped(parsed) => MAPPED,
+        _ => return,
+    };
+    errors.push(FieldError::invalid(path, text, wrong));
 }
 
 /// An address in its one right form.
@@ -70,8 +77,8 @@ pub fn strict_ip(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         return;
     };
     let wrong = match text.parse::<IpAddr>() {
-        Err(_) => "must not have leading 0s".to_owned(),
-        Ok(parsed) if is_mapped(parsed) => "must not be an IPv4-mapped IPv6 address".to_owned(),
+        Err(_) => LEADING_ZEROS.to_owned(),
+        Ok(parsed) if is_mapped(parsed) => MAPPED.to_owned(),
         Ok(_) if address.to_string() != text => {
             format!("must be in canonical form (\"{address}\")")
         }
@@ -132,13 +139,32 @@ impl std::fmt::Display for Range {
     }
 }
 
-/// A CIDR in one of the forms old fields take.
+/// A CIDR that is not ambiguous, for a field of old; it may be written in more ways than one.
 pub fn cidr(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) -> Option<Range> {
     let range = Range::sloppy(text);
-    if range.is_none() {
-        errors.push(FieldError::invalid(path, text, CIDR));
+    match &range {
+        None => errors.push(FieldError::invalid(path, text, CIDR)),
+        Some(range) => {
+            if let Some(wrong) = ambiguous(text, *range) {
+                errors.push(FieldError::invalid(path, text, wrong));
+            }
+        }
     }
     range
+}
+
+/// Why not all read the same in a CIDR.
+fn ambiguous(text: &str, range: Range) -> Option<&'static str> {
+    let written = text.split_once('/').map_or(text, |(address, _)| address);
+    if !is_exact(text) {
+        Some("must not have leading 0s in IP or prefix length")
+    } else if written.parse().is_ok_and(is_mapped) {
+        Some("must not have an IPv4-mapped IPv6 address")
+    } else if range.network() != range {
+        Some("must not have bits set beyond the prefix length")
+    } else {
+        None
+    }
 }
 
 /// Is the text written without leading zeros?
@@ -155,18 +181,13 @@ pub fn strict_cidr(text: &str, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(path, text, CIDR));
         return;
     };
-    let written = text.split_once('/').map_or(text, |(address, _)| address);
     let network = range.network();
-    let wrong = if !is_exact(text) {
-        "must not have leading 0s in IP or prefix length".to_owned()
-    } else if written.parse().is_ok_and(is_mapped) {
-        "must not have an IPv4-mapped IPv6 address".to_owned()
-    } else if network != range {
-        "must not have bits set beyond the prefix length".to_owned()
-    } else if network.to_string() != text {
-        format!("must be in canonical form (\"{network}\")")
-    } else {
-        return;
+    let wrong = match ambiguous(text, range) {
+        Some(wrong) => wrong.to_owned(),
+        None if network.to_string() != text => {
+            format!("must be in canonical form (\"{network}\")")
+        }
+        None => return,
     };
     errors.push(FieldError::invalid(path, text, wrong));
 }

@@ -23,6 +23,22 @@ pub fn labels(labels: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
 
 /// A `LabelSelector`.
 pub fn label_selector(selector: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    label_selector_after(selector, &Value::Null, path, errors);
+}
+
+/// A `LabelSelector` that took the place of another: one that had a value no label can have may have such
+/// values.
+pub fn label_selector_after(
+    selector: &Value,
+    old: &Value,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let odd = |value: &str| !names::label_value(value).is_empty();
+    let any_value = old
+        .list("matchExpressions")
+        .iter()
+        .any(|expression| expression.texts("values").any(odd));
     labels(
         selector.at("matchLabels"),
         &path.field("matchLabels"),
@@ -57,6 +73,9 @@ pub fn label_selector(selector: &Value, path: &Path<'_>, errors: &mut Vec<FieldE
             errors.push(FieldError::invalid(path.field("key"), key, wrong));
         }
         for (index, value) in expression.texts("values").enumerate() {
+            if any_value {
+                break;
+            }
             for wrong in names::label_value(value) {
                 errors.push(FieldError::invalid(
                     path.field("values").index(index),
@@ -66,6 +85,65 @@ pub fn label_selector(selector: &Value, path: &Path<'_>, errors: &mut Vec<FieldE
             }
         }
     }
+}
+
+const REASON_MAX: usize = 1024;
+const MESSAGE_MAX: usize = 32 * 1024;
+
+/// Conditions of the common form.
+pub fn conditions(conditions: &[Value], list: &Path<'_>, errors: &mut Vec<FieldError>) {
+    for (index, condition) in conditions.iter().enumerate() {
+        let path = list.index(index);
+        let kind = condition.text("type");
+        if conditions[..index]
+            .iter()
+            .any(|other| other.text("type") == kind)
+        {
+            errors.push(FieldError::duplicate(path.field("type"), kind));
+        }
+        let name = path.field("type");
+        wrongs(kind, names::qualified_name(kind), &name, errors);
+        let known = ["False", "True", "Unknown"];
+        supported(condition, "status", &known, &path, errors);
+        if let Some(seen) = condition.int("observedGeneration").filter(|seen| *seen < 0) {
+            let wrong = "must be greater than or equal to zero";
+            let field = path.field("observedGeneration");
+            errors.push(FieldError::invalid(field, seen, wrong));
+        }
+        if !condition.has("lastTransitionTime") {
+            errors.push(FieldError::required(path.field("lastTransitionTime"), ""));
+        }
+        let reason = required(condition, "reason", &path, errors);
+        let field = path.field("reason");
+        if !reason.is_empty() && !is_reason(reason) {
+            let wrong = names::regex_message(
+                "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'",
+                "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?",
+                &[
+                    "my_name",
+                    "MY_NAME",
+                    "MyName",
+                    "ReasonA,ReasonB",
+                    "ReasonA:ReasonB",
+                ],
+            );
+            errors.push(FieldError::invalid(field, reason, wrong));
+        }
+        if reason.len() > REASON_MAX {
+            errors.push(FieldError::too_long(field, REASON_MAX));
+        }
+        if condition.text("message").len() > MESSAGE_MAX {
+            errors.push(FieldError::too_long(path.field("message"), MESSAGE_MAX));
+        }
+    }
+}
+
+/// Letters first, `,` and `:` not last.
+fn is_reason(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.ends_with(word)
+        && text.chars().all(|c| word(c) || matches!(c, ',' | ':'))
 }
 
 /// A number that may not be negative.
@@ -85,11 +163,41 @@ pub fn immutable(
 ) {
     let (new, old) = (object.at(field), old.at(field));
     if new != old {
-        errors.push(FieldError::invalid(
-            path.field(field),
-            new.clone(),
-            IMMUTABLE,
-        ));
+        // A text that is gone is an empty one.
+        let shown = match (new, old) {
+            (Value::Null, Value::String(_)) => Value::from(""),
+            _ => new.clone(),
+        };
+        errors.push(FieldError::invalid(path.field(field), shown, IMMUTABLE));
+    }
+}
+
+/// Says when a list is too long; its items are not looked at then.
+pub fn too_many(
+    list: &[impl Sized],
+    max: usize,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) -> bool {
+    let too_many = list.len() > max;
+    if too_many {
+        errors.push(FieldError::too_many(path, list.len(), max));
+    }
+    too_many
+}
+
+/// Each item of a list whose key came before.
+pub fn duplicates<'a>(
+    keys: impl Iterator<Item = &'a str>,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let mut seen = Vec::new();
+    for (index, key) in keys.enumerate() {
+        if seen.contains(&key) {
+            errors.push(FieldError::duplicate(path.index(index), key));
+        }
+        seen.push(key);
     }
 }
 

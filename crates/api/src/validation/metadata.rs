@@ -10,16 +10,8 @@ const METADATA: Path<'static> = Path::ROOT;
 /// Everything wrong with the metadata of a new object.
 pub fn create(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
     let path = METADATA.field("metadata");
-    let (name, generate_name) = (meta::name(object), meta::generate_name(object));
-    if !generate_name.is_empty() {
-        for wrong in resource.strategy.validate_name(generate_name, true) {
-            errors.push(FieldError::invalid(
-                path.field("generateName"),
-                generate_name,
-                wrong,
-            ));
-        }
-    }
+    let name = meta::name(object);
+    prefix(resource, object, &path, errors);
     if name.is_empty() {
         errors.push(FieldError::required(
             path.field("name"),
@@ -59,6 +51,7 @@ pub fn create(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>)
 /// Everything wrong with a change of the metadata.
 pub fn update(resource: &Resource, object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let path = METADATA.field("metadata");
+    prefix(resource, object, &path, errors);
     if knows_finalizers(resource) {
         standard_finalizers(object, &path, errors);
     }
@@ -117,6 +110,18 @@ pub fn update(resource: &Resource, object: &Value, old: &Value, errors: &mut Vec
         );
     }
     common(object, &path, errors);
+    finalizers(object, &path, errors);
+}
+
+/// What a name is to be made of.
+fn prefix(resource: &Resource, object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let text = meta::generate_name(object);
+    if text.is_empty() {
+        return;
+    }
+    for wrong in resource.strategy.validate_name(text, true) {
+        errors.push(FieldError::invalid(path.field("generateName"), text, wrong));
+    }
 }
 
 /// Labels and annotations of what is made from a template. Upstream names them without `metadata`
@@ -126,14 +131,39 @@ pub fn template(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     annotations(object, &path.field("annotations"), errors);
 }
 
+/// As [`template`], where nothing but labels and annotations may be there.
+pub fn template_alone(object: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    template(object, path, errors);
+    for (key, value) in object.pairs("metadata") {
+        let empty = value.is_null()
+            || value.as_str() == Some("")
+            || value.as_array().is_some_and(Vec::is_empty);
+        if !matches!(key, "labels" | "annotations") && !empty {
+            errors.push(FieldError::forbidden(path.field(key), "cannot be set"));
+        }
+    }
+}
+
+/// Kinds whose finalizers upstream lets have any name.
+const UNCHECKED: [&str; 4] = [
+    "PodDisruptionBudget",
+    "RuntimeClass",
+    "Lease",
+    "LeaseCandidate",
+];
+
 /// Is it one of the kinds whose finalizers upstream looks at? Definitions of custom resources are not:
-/// the finalizer that they are given themselves has no prefix.
+/// the finalizer that they are given themselves has no prefix. Events are as they ever were.
 fn knows_finalizers(resource: &Resource) -> bool {
-    resource.types.is_builtin()
-        && !matches!(
-            &*resource.gvk.group,
-            "apiextensions.k8s.io" | "apiregistration.k8s.io"
-        )
+    let gvk = &resource.gvk;
+    let is_core_event = gvk.group.is_empty() && &*gvk.kind == "Event";
+    let is_free = is_core_event
+        || UNCHECKED.contains(&&*gvk.kind)
+        || matches!(
+            &*gvk.group,
+            "apiextensions.k8s.io" | "apiregistration.k8s.io" | "admissionregistration.k8s.io"
+        );
+    resource.types.is_builtin() && !is_free
 }
 
 /// Names without a prefix are those that Kubernetes itself gave.

@@ -23,7 +23,7 @@ pub fn update(resource: &Resource, part: Part<'_>, object: &Value, old: &Value) 
     let mut errors = Vec::new();
     metadata::update(resource, object, old, &mut errors);
     if part == Part::Main {
-        resource.strategy.validate(object, &mut errors);
+        resource.strategy.validate_result(object, old, &mut errors);
     }
     resource
         .strategy

@@ -89,6 +89,13 @@ pub fn is_structural(schema: &Value) -> bool {
     invariants::unsupported(schema).is_none() && invariants::check(schema, &Path::ROOT).is_empty()
 }
 
+/// Does the schema give anything a value that nobody wrote?
+pub fn has_defaults(schema: &Value) -> bool {
+    let mut any = schema.get("default").is_some_and(|value| !value.is_null());
+    children(schema, &mut |child| any = any || has_defaults(child));
+    any
+}
+
 /// The formats a schema names that mean nothing, each once.
 pub fn unknown_formats(schema: &Value) -> Vec<String> {
     fn find(schema: &Value, found: &mut Vec<String>) {
@@ -467,6 +474,10 @@ fn rules(schema: &Value, path: &Path<'_>, errors: &mut Errors) {
         }
         if has_breaks(place) {
             let wrong = "must not contain line breaks";
+            errors.push(FieldError::invalid(path.field("fieldPath"), place, wrong));
+        }
+        if super::field_path(schema, place, true).is_err() {
+            let wrong = "must be a valid path";
             errors.push(FieldError::invalid(path.field("fieldPath"), place, wrong));
         }
     }

@@ -8,14 +8,16 @@ mod check;
 mod compile;
 mod defaults;
 mod embedded;
+mod field_path;
 mod format;
 mod invariants;
 mod lists;
 mod validate;
 
-pub use check::{Options, check, is_structural, unknown_formats};
+pub use check::{Options, check, has_defaults, is_structural, unknown_formats};
 pub use compile::{base, compile, root};
 pub use embedded::embedded;
+pub use field_path::field as field_path;
 pub use lists::validate as validate_lists;
 pub use validate::{validate, validate_part};
 

@@ -27,8 +27,21 @@ fn is_zero(value: &Value) -> bool {
     value.is_null() || value.as_str() == Some("") || value.as_i64() == Some(0)
 }
 
+/// The first address is the one that stands alone; where they differ, that one is right.
+fn addresses(pod: &mut Value) {
+    let alone = pod.text("status.podIP").to_owned();
+    let list = pod.list("status.podIPs").first();
+    let first = list.map_or("", |first| first.text("ip")).to_owned();
+    if !alone.is_empty() && alone != first {
+        pod.set("status.podIPs", json!([{"ip": alone}]));
+    } else if !first.is_empty() && alone.is_empty() {
+        pod.set("status.podIP", first);
+    }
+}
+
 /// Defaults of a pod alone, beyond those of its spec.
 pub fn pod(object: &mut Value) {
+    addresses(object);
     pod_spec(object.place("spec"));
     let spec = object.place("spec");
     for list in ["containers", "initContainers"] {

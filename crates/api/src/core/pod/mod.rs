@@ -1,6 +1,8 @@
 //! Pods.
 
+mod app_armor;
 pub mod defaults;
+pub mod gated;
 pub mod qos;
 pub mod validation;
 mod warnings;
@@ -39,11 +41,13 @@ impl Strategy for Pod {
         }
         object.set("status", status);
         match_label_keys(object);
+        app_armor::from_annotations(object);
     }
 
     fn prepare_update(&self, part: Part<'_>, object: &mut Value, old: &Value, _now: Timestamp) {
         match part {
             Part::Status => {
+                gated::drop_from_status(object, old);
                 for field in ["metadata.ownerReferences", "metadata.deletionTimestamp"] {
                     object.restore(field, old);
                 }
@@ -108,6 +112,7 @@ impl Strategy for Pod {
     fn field_names(&self) -> &'static [&'static str] {
         &[
             "spec.nodeName",
+            "spec.host",
             "spec.restartPolicy",
             "spec.schedulerName",
             "spec.serviceAccountName",
@@ -127,6 +132,7 @@ impl Strategy for Pod {
         };
         vec![
             ("spec.nodeName", spec.text("nodeName").to_owned()),
+            ("spec.host", spec.text("nodeName").to_owned()),
             ("spec.restartPolicy", spec.text("restartPolicy").to_owned()),
             ("spec.schedulerName", spec.text("schedulerName").to_owned()),
             (
@@ -248,10 +254,7 @@ fn add_expressions(term: &mut Value, labels: &Value) {
         return;
     }
     match term.place("labelSelector.matchExpressions") {
-        Value::Array(list) => {
-            expressions.retain(|expression| !list.contains(expression));
-            list.extend(expressions);
-        }
+        Value::Array(list) => list.extend(expressions),
         place => *place = Value::Array(expressions),
     }
 }

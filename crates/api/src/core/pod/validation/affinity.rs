@@ -5,7 +5,7 @@ use schema::{Path, Value, field_error::FieldError};
 use crate::{
     names,
     object::Object,
-    validation::checks::{label_selector, one_of, one_of_if_set, required, wrongs},
+    validation::checks::{label_selector, one_of, one_of_if_set, wrongs},
 };
 
 /// `spec.affinity`.
@@ -371,10 +371,8 @@ fn taint_effect(holder: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
 pub fn taints(taints: &[Value], path: &Path<'_>, errors: &mut Vec<FieldError>) {
     for (index, taint) in taints.iter().enumerate() {
         let path = path.index(index);
-        let key = required(taint, "key", &path, errors);
-        if !key.is_empty() {
-            wrongs(key, names::qualified_name(key), &path.field("key"), errors);
-        }
+        let key = taint.text("key");
+        wrongs(key, names::qualified_name(key), &path.field("key"), errors);
         let value = taint.text("value");
         let bad = names::label_value(value);
         if !bad.is_empty() {

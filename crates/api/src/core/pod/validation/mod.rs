@@ -16,6 +16,7 @@ pub use affinity::{node_selector, node_selector_term, taints, tolerations};
 pub use projected::prefixed_key;
 pub use resources::{
     amount, overhead, resource_name, resources as container_resources, standard_or_qualified,
+    whole_amount,
 };
 pub use status::status;
 pub use update::{ephemeral_containers, main as update, resize};
@@ -98,6 +99,28 @@ pub fn template(template: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>)
             spec_path.field("ephemeralContainers"),
             wrong,
         ));
+    }
+}
+
+/// A pod template that took the place of another, which may have asked for parts of huge pages when that was
+/// allowed.
+pub fn template_after(
+    template: &Value,
+    old: &Value,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    const PART: &str = "is not positive integer multiple of hugepages-";
+    let first = errors.len();
+    self::template(template, path, errors);
+    let is_part = |error: &FieldError| error.detail.contains(PART);
+    if old.is_null() || !errors[first..].iter().any(is_part) {
+        return;
+    }
+    let mut before = Vec::new();
+    self::template(old, path, &mut before);
+    if before.iter().any(is_part) {
+        errors.retain(|error| !is_part(error));
     }
 }
 

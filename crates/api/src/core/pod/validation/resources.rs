@@ -115,14 +115,25 @@ fn beside_limit(
     errors.push(FieldError::invalid(requests, request, wrong));
 }
 
-/// An amount of a resource: not negative, whole where parts make no sense, full huge pages.
-pub fn amount(name: &str, value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let Some(quantity) = quantity(value, path, errors) else {
-        return;
-    };
+/// An amount of a resource: not negative, whole where parts make no sense.
+pub fn whole_amount(
+    name: &str,
+    value: &Value,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) -> Option<Quantity> {
+    let quantity = quantity(value, path, errors)?;
     if resource_names::is_integer(name) && !quantity.is_whole() {
         errors.push(FieldError::invalid(path, quantity, "must be an integer"));
     }
+    Some(quantity)
+}
+
+/// As [`whole_amount`], and full huge pages.
+pub fn amount(name: &str, value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let Some(quantity) = whole_amount(name, value, path, errors) else {
+        return;
+    };
     if let Some(page) = name.strip_prefix("hugepages-") {
         let size = huge_page_size(page).unwrap_or(0);
         if size <= 0 || quantity.value() % size != 0 {

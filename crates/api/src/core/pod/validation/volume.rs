@@ -181,15 +181,7 @@ fn claim_template(value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) 
         return;
     }
     let own = path.field("metadata");
-    metadata::template(template, &own, errors);
-    for (key, value) in template.pairs("metadata") {
-        let empty = value.is_null()
-            || value.as_str() == Some("")
-            || value.as_array().is_some_and(Vec::is_empty);
-        if !matches!(key, "labels" | "annotations") && !empty {
-            errors.push(FieldError::forbidden(own.field(key), "cannot be set"));
-        }
-    }
+    metadata::template_alone(template, &own, errors);
     crate::core::storage::claim_spec(template.at("spec"), &path.field("spec"), errors);
 }
 

@@ -3,10 +3,9 @@
 use schema::Value;
 
 use super::fraction;
-use crate::{meta, object::Object};
+use crate::{core::pod::app_armor, meta, object::Object};
 
 const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
-const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Warnings for the containers of a pod or template, which is at `at`.
 pub fn warnings(pod: &Value, at: &str, warnings: &mut Vec<String>) {
@@ -53,22 +52,18 @@ fn profiles(pod: &Value, container: &Value, at: &str, warnings: &mut Vec<String>
     if !container.has("securityContext.seccompProfile") && meta::annotation(pod, &key).is_some() {
         warnings.push(format!("{at}metadata.annotations[{key}]: non-functional in v1.27+; use the \"seccompProfile\" field instead"));
     }
-    if at.is_empty() || container.has("securityContext.appArmorProfile") {
-        return;
-    }
-    let key = format!("{APPARMOR}{name}");
+    let key = format!("{}{name}", app_armor::PREFIX);
     let Some(annotation) = meta::annotation(pod, &key) else {
         return;
     };
-    let own = pod.at("spec.securityContext.appArmorProfile");
-    let says = match annotation {
-        "unconfined" => own.text("type") == "Unconfined",
-        "runtime/default" => own.text("type") == "RuntimeDefault",
-        other => other
-            .strip_prefix("localhost/")
-            .is_some_and(|file| own.text("localhostProfile") == file),
-    };
-    if !says {
+    let said = app_armor::profile(annotation).unwrap_or_default();
+    let (own, whole) = (
+        container.at(app_armor::FIELD),
+        pod.at("spec").at(app_armor::FIELD),
+    );
+    // A pod's own field may be what the annotation was read as.
+    let is_read = at.is_empty() && !said.is_null() && *own == said;
+    if (own.is_null() || is_read) && (said.is_null() || *whole != said) {
         warnings.push(format!("{at}metadata.annotations[{key}]: deprecated since v1.30; use the \"appArmorProfile\" field instead"));
     }
 }

@@ -1,12 +1,21 @@
-//! The group admissionregistration.k8s.io.
+//! The group admissionregistration.k8s.io: policies here, webhooks and rules apart.
+
+mod client;
+mod rules;
+mod webhooks;
 
 use schema::{Path, Value, field_error::FieldError};
 use serde_json::json;
 
+use self::rules::rules;
+pub use self::{
+    client::client_config,
+    webhooks::{validate as validate_webhooks, validate_after as validate_webhooks_after},
+};
 use crate::{
     names,
     object::Object,
-    validation::checks::{label_selector, one_of_if_set, required},
+    validation::checks::{conditions, label_selector, one_of_if_set, required},
 };
 
 fn selectors(object: &mut Value) {
@@ -53,181 +62,6 @@ pub fn admission_policy(object: &mut Value) {
 /// Defaults of both kinds of admission policy binding.
 pub fn admission_policy_binding(object: &mut Value) {
     match_resources(object.at_mut("spec.matchResources"));
-}
-
-/// Everything wrong with a configuration of webhooks.
-pub fn validate_webhooks(object: &Value, errors: &mut Vec<FieldError>) {
-    let list = Path::ROOT.field("webhooks");
-    let webhooks = object.list("webhooks");
-    for (index, webhook) in webhooks.iter().enumerate() {
-        let path = list.index(index);
-        let name = required(webhook, "name", &path, errors);
-        if !name.is_empty() {
-            let bad = names::dns1123_subdomain(name);
-            if !bad.is_empty() {
-                errors.push(FieldError::invalid(path.field("name"), name, bad.join(",")));
-            } else if name.split('.').count() < 3 {
-                let wrong = "should be a domain with at least three segments separated by dots";
-                errors.push(FieldError::invalid(path.field("name"), name, wrong));
-            }
-        }
-        if webhooks[..index]
-            .iter()
-            .any(|other| other.text("name") == name)
-        {
-            errors.push(FieldError::duplicate(path.field("name"), name));
-        }
-        webhook_body(webhook, &path, errors);
-    }
-}
-
-fn webhook_body(webhook: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    if webhook.list("admissionReviewVersions").is_empty() {
-        let wrong = "must specify one of v1, v1beta1";
-        errors.push(FieldError::required(
-            path.field("admissionReviewVersions"),
-            wrong,
-        ));
-    } else if !webhook
-        .texts("admissionReviewVersions")
-        .any(|version| matches!(version, "v1" | "v1beta1"))
-    {
-        let wrong = "must include at least one of v1, v1beta1";
-        let value = webhook.at("admissionReviewVersions").clone();
-        errors.push(FieldError::invalid(
-            path.field("admissionReviewVersions"),
-            value,
-            wrong,
-        ));
-    }
-    one_of_if_set(webhook, "failurePolicy", &["Fail", "Ignore"], path, errors);
-    one_of_if_set(
-        webhook,
-        "matchPolicy",
-        &["Equivalent", "Exact"],
-        path,
-        errors,
-    );
-    one_of_if_set(
-        webhook,
-        "reinvocationPolicy",
-        &["IfNeeded", "Never"],
-        path,
-        errors,
-    );
-    if webhook.has("sideEffects") {
-        one_of_if_set(
-            webhook,
-            "sideEffects",
-            &["None", "NoneOnDryRun"],
-            path,
-            errors,
-        );
-    } else {
-        let wrong = "must specify one of None, NoneOnDryRun";
-        errors.push(FieldError::required(path.field("sideEffects"), wrong));
-    }
-    if let Some(seconds) = webhook
-        .int("timeoutSeconds")
-        .filter(|seconds| !(1..=30).contains(seconds))
-    {
-        let wrong = "the timeout value must be between 1 and 30 seconds";
-        errors.push(FieldError::invalid(
-            path.field("timeoutSeconds"),
-            seconds,
-            wrong,
-        ));
-    }
-    label_selector(
-        webhook.at("namespaceSelector"),
-        &path.field("namespaceSelector"),
-        errors,
-    );
-    label_selector(
-        webhook.at("objectSelector"),
-        &path.field("objectSelector"),
-        errors,
-    );
-    client_config(
-        webhook.at("clientConfig"),
-        &path.field("clientConfig"),
-        errors,
-    );
-    rules(webhook.list("rules"), &path.field("rules"), errors);
-}
-
-fn rules(rules: &[Value], list: &Path<'_>, errors: &mut Vec<FieldError>) {
-    for (index, rule) in rules.iter().enumerate() {
-        let path = list.index(index);
-        for field in ["apiGroups", "apiVersions", "operations", "resources"] {
-            if rule.list(field).is_empty() {
-                errors.push(FieldError::required(path.field(field), ""));
-            } else if rule.list(field).len() > 1
-                && field != "resources"
-                && rule.texts(field).any(|text| text == "*")
-            {
-                let other = if field == "operations" {
-                    " operations"
-                } else {
-                    ""
-                };
-                let wrong = format!("if '*' is present, must not specify other{other}");
-                errors.push(FieldError::invalid(
-                    path.field(field),
-                    rule.at(field).clone(),
-                    wrong,
-                ));
-            }
-        }
-        for (at, operation) in rule.texts("operations").enumerate() {
-            let known = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
-            if !known.contains(&operation) {
-                errors.push(FieldError::not_supported(
-                    path.field("operations").index(at),
-                    operation,
-                    &known,
-                ));
-            }
-        }
-        one_of_if_set(
-            rule,
-            "scope",
-            &["*", "Cluster", "Namespaced"],
-            &path,
-            errors,
-        );
-    }
-}
-
-/// Where a webhook is.
-pub fn client_config(config: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let (url, service) = (config.text("url"), config.at("service"));
-    match (config.has("url"), !service.is_null()) {
-        (true, true) | (false, false) => {
-            errors.push(FieldError::required(
-                path,
-                "exactly one of url or service is required",
-            ));
-        }
-        (true, false) => {
-            if !url.starts_with("https://") {
-                let wrong =
-                    "'https' is the only allowed URL scheme; desired format: https://host[/path]";
-                errors.push(FieldError::invalid(path.field("url"), url, wrong));
-            }
-        }
-        (false, true) => {
-            let path = path.field("service");
-            required(service, "name", &path, errors);
-            required(service, "namespace", &path, errors);
-            if let Some(port) = service.int("port") {
-                for wrong in names::port_number(port) {
-                    let wrong = format!("port is not valid: {wrong}");
-                    errors.push(FieldError::invalid(path.field("port"), port, wrong));
-                }
-            }
-        }
-    }
 }
 
 fn param_kind(kind: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
@@ -315,7 +149,7 @@ pub fn validate_policy(object: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::required(constraints, ""));
     }
     if object.text("kind") == "MutatingAdmissionPolicy" {
-        validate_mutations(spec, &path, &resource_rules, errors);
+        validate_mutations(spec, &path, errors);
         return;
     }
     if spec.list("validations").is_empty() && spec.list("auditAnnotations").is_empty() {
@@ -336,20 +170,47 @@ pub fn validate_policy(object: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn validate_mutations(
-    spec: &Value,
-    path: &Path<'_>,
-    resource_rules: &Path<'_>,
-    errors: &mut Vec<FieldError>,
-) {
-    // There is nothing to change about what is deleted.
+/// Operations of which something can be changed; there is nothing to change about what is deleted.
+fn mutable_operations(resources: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let known = ["*", "CONNECT", "CREATE", "UPDATE"];
-    for rule in spec.list("matchConstraints.resourceRules") {
+    let rules = path.field("resourceRules");
+    for rule in resources.list("resourceRules") {
         for operation in rule.texts("operations").filter(|o| !known.contains(o)) {
-            let at = resource_rules.field("operations");
+            let at = rules.field("operations");
             errors.push(FieldError::not_supported(at, operation, &known));
         }
     }
+}
+
+/// What the names of all kinds of this group are warned of.
+pub fn warnings(object: &Value) -> Vec<String> {
+    const END: &str = ".static.k8s.io";
+    if !crate::meta::name(object).ends_with(END) {
+        return Vec::new();
+    }
+    vec![format!(
+        "metadata.name: names ending with {END:?} are reserved for static manifest-based configurations and cannot be managed via the API"
+    )]
+}
+
+/// What is wrong with the status of a policy.
+pub fn policy_status(object: &Value, _: &Value, errors: &mut Vec<FieldError>) {
+    let path = Path::ROOT.field("status");
+    let status = object.at("status");
+    let checking = path.field("typeChecking");
+    let list = checking.field("expressionWarnings");
+    let warnings = status.list("typeChecking.expressionWarnings");
+    for (index, warning) in warnings.iter().enumerate() {
+        let path = list.index(index);
+        required(warning, "warning", &path, errors);
+        required(warning, "fieldRef", &path, errors);
+    }
+    conditions(status.list("conditions"), &path.field("conditions"), errors);
+}
+
+fn validate_mutations(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    let constraints = path.field("matchConstraints");
+    mutable_operations(spec.at("matchConstraints"), &constraints, errors);
     if spec.list("mutations").is_empty() {
         let wrong = "mutations must contain at least one item";
         errors.push(FieldError::required(path.field("mutations"), wrong));
@@ -410,6 +271,8 @@ pub fn validate_binding(object: &Value, errors: &mut Vec<FieldError>) {
         );
     }
     if object.text("kind") != "ValidatingAdmissionPolicyBinding" {
+        let resources = path.field("matchResources");
+        mutable_operations(spec.at("matchResources"), &resources, errors);
         return;
     }
     let list = path.field("validationActions");

@@ -1,12 +1,15 @@
 //! The group autoscaling.
 
+mod metrics;
+
 use schema::{Path, Value, field_error::FieldError};
 use serde_json::json;
 
+use self::metrics::metrics;
 use crate::{
     names,
     object::Object,
-    validation::checks::{one_of_if_set, required, wrongs},
+    validation::checks::{not_negative, one_of_if_set, quantity, required, wrongs},
 };
 
 /// Defaults of a HorizontalPodAutoscaler, v2.
@@ -39,41 +42,53 @@ pub fn autoscaler(object: &mut Value) {
 
 /// Everything wrong with a HorizontalPodAutoscaler, of either version.
 pub fn validate(object: &Value, errors: &mut Vec<FieldError>) {
+    validate_after(object, &Value::Null, errors);
+}
+
+/// Everything wrong with a HorizontalPodAutoscaler that was another before.
+pub fn validate_after(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let path = Path::ROOT.field("spec");
-    let spec = object.at("spec");
+    let (spec, before) = (object.at("spec"), old.at("spec"));
     let minimum = spec.int("minReplicas");
-    if let Some(number) = minimum.filter(|number| *number < 1) {
+    // One that scales to nothing may go on doing so.
+    let least = i64::from(before.int("minReplicas") != Some(0));
+    if let Some(number) = minimum.filter(|number| *number < least) {
+        let wrong = format!("must be greater than or equal to {least}");
         errors.push(FieldError::invalid(
             path.field("minReplicas"),
             number,
-            "must be greater than or equal to 1",
-        ));
-    }
-    let maximum = spec.int("maxReplicas").unwrap_or(0);
-    if maximum < 1 {
-        errors.push(FieldError::invalid(
-            path.field("maxReplicas"),
-            maximum,
-            "must be greater than 0",
-        ));
-    }
-    if minimum.is_some_and(|minimum| maximum < minimum) {
-        let wrong = "must be greater than or equal to `minReplicas`";
-        errors.push(FieldError::invalid(
-            path.field("maxReplicas"),
-            maximum,
             wrong,
         ));
     }
-    reference(
-        spec.at("scaleTargetRef"),
-        &path.field("scaleTargetRef"),
-        errors,
-    );
-    let list = path.field("metrics");
-    for (index, spec) in spec.list("metrics").iter().enumerate() {
-        metric(spec, &list.index(index), errors);
+    let maximum = spec.int("maxReplicas").unwrap_or(0);
+    let field = path.field("maxReplicas");
+    if maximum == 0 {
+        errors.push(FieldError::required(
+            field,
+            "must be set and greater than 0",
+        ));
+    } else if maximum < 0 {
+        let wrong = "must be greater than or equal to 1";
+        errors.push(FieldError::invalid(field, maximum, wrong));
     }
+    if minimum.is_some_and(|minimum| maximum < minimum) {
+        let wrong = "must be greater than or equal to `minReplicas`";
+        errors.push(FieldError::invalid(field, maximum, wrong));
+    }
+    let (target, target_before) = (spec.at("scaleTargetRef"), before.at("scaleTargetRef"));
+    let same = ["apiVersion", "kind"]
+        .iter()
+        .all(|field| target.text(field) == target_before.text(field));
+    let versions = if !old.is_null() && same {
+        Versions::Any
+    } else if target.text("kind") == "ReplicationController" {
+        Versions::Parsed
+    } else {
+        Versions::OfGroups
+    };
+    let field = path.field("scaleTargetRef");
+    reference(target, versions, &field, errors);
+    metrics(spec, before, &path, errors);
     let behavior = path.field("behavior");
     for direction in ["scaleUp", "scaleDown"] {
         let rules = spec.at("behavior").at(direction);
@@ -83,80 +98,51 @@ pub fn validate(object: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn reference(reference: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+/// What is wrong with the status of a HorizontalPodAutoscaler.
+pub fn status(object: &Value, _: &Value, errors: &mut Vec<FieldError>) {
+    let path = Path::ROOT.field("status");
+    for field in ["currentReplicas", "desiredReplicas"] {
+        not_negative(object.at("status"), field, &path, errors);
+    }
+}
+
+/// Which versions of an API a reference may name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Versions {
+    /// Also what is none.
+    Any,
+    /// All that can be read.
+    Parsed,
+    /// All that can be read, but those of the core group.
+    OfGroups,
+}
+
+impl Versions {
+    /// What is wrong with a version.
+    fn wrong(self, text: &str) -> Option<String> {
+        match (self, text.matches('/').count()) {
+            (Versions::Any, _) => None,
+            (_, 2..) => Some(format!("unexpected GroupVersion string: {text}")),
+            (Versions::OfGroups, 0) => Some("apiVersion must specify API group".to_owned()),
+            (Versions::OfGroups, _) if text.starts_with('/') => {
+                Some("apiVersion must specify API group".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn reference(reference: &Value, versions: Versions, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     for field in ["kind", "name"] {
         let text = required(reference, field, path, errors);
         wrongs(text, names::path_segment(text), &path.field(field), errors);
     }
-}
-
-fn metric(spec: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let kind = spec.text("type");
-    let field = match kind {
-        "ContainerResource" => "containerResource",
-        "External" => "external",
-        "Object" => "object",
-        "Pods" => "pods",
-        "Resource" => "resource",
-        _ => {
-            if kind.is_empty() {
-                errors.push(FieldError::required(
-                    path.field("type"),
-                    "must specify a metric source type",
-                ));
-            }
-            let known = [
-                "ContainerResource",
-                "External",
-                "Object",
-                "Pods",
-                "Resource",
-            ];
-            errors.push(FieldError::not_supported(path.field("type"), kind, &known));
-            return;
-        }
-    };
-    if !spec.has(field) {
-        let wrong = "must populate information for the given metric source";
-        errors.push(FieldError::required(path.field(field), wrong));
-        return;
-    }
-    let path = path.field(field);
-    let source = spec.at(field);
-    if matches!(field, "resource" | "containerResource") {
-        required(source, "name", &path, errors);
-        if field == "containerResource" {
-            required(source, "container", &path, errors);
-        }
-    } else {
-        let metric = path.field("metric");
-        required(source.at("metric"), "name", &metric, errors);
-    }
-    if field == "object" {
-        reference(
-            source.at("describedObject"),
-            &path.field("describedObject"),
-            errors,
-        );
-    }
-    let target = source.at("target");
-    let path = path.field("target");
-    let known = ["AverageValue", "Utilization", "Value"];
-    if target.text("type").is_empty() {
-        errors.push(FieldError::required(
-            path.field("type"),
-            "must specify a metric target type",
-        ));
-    }
-    one_of_if_set(target, "type", &known, &path, errors);
-    if let Some(number) = target
-        .int("averageUtilization")
-        .filter(|number| *number < 1)
-    {
+    let version = reference.text("apiVersion");
+    if let Some(wrong) = versions.wrong(version) {
         errors.push(FieldError::invalid(
-            path.field("averageUtilization"),
-            number,
-            "must be greater than 0",
+            path.field("apiVersion"),
+            version,
+            wrong,
         ));
     }
 }
@@ -218,5 +204,8 @@ fn scaling_rules(rules: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
                 ));
             }
         }
+    }
+    if rules.has("tolerance") {
+        quantity(rules.at("tolerance"), &path.field("tolerance"), errors);
     }
 }
