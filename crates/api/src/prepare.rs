@@ -104,7 +104,8 @@ pub fn update(
 
 /// Kinds whose status is written without the labels and what else of the metadata a status write may
 /// change otherwise.
-const STATUS_ALONE: [&str; 12] = [
+const STATUS_ALONE: [&str; 13] = [
+    "APIService",
     "DeviceTaintRule",
     "FlowSchema",
     "PodCertificateRequest",

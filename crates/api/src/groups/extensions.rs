@@ -1,14 +1,14 @@
 //! The group apiregistration.k8s.io.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use schema::{Path, Value, field_error::FieldError};
-
 use serde_json::json;
 
 use crate::{
-    meta,
+    meta, names,
     object::Object,
-    strategy::{Strategy, path_segment_name},
-    validation::checks::required,
+    strategy::{Part, Strategy, path_segment_name},
+    validation::checks::{required, wrongs},
 };
 
 /// What APIServices do specially.
@@ -41,22 +41,58 @@ impl Strategy for ApiService {
     fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
         validate_service(object, errors);
     }
+
+    fn validate_update(
+        &self,
+        part: Part<'_>,
+        object: &Value,
+        _old: &Value,
+        errors: &mut Vec<FieldError>,
+    ) {
+        if part != Part::Status {
+            return;
+        }
+        let status = Path::ROOT.field("status");
+        let list = status.field("conditions");
+        for (index, condition) in object.list("status.conditions").iter().enumerate() {
+            let known = ["True", "False", "Unknown"];
+            let (is, field) = (condition.text("status"), list.index(index));
+            if !known.contains(&is) {
+                errors.push(FieldError::not_supported(field.field("status"), is, &known));
+            }
+        }
+    }
 }
 
 /// Everything wrong with an APIService.
 fn validate_service(object: &Value, errors: &mut Vec<FieldError>) {
     let path = Path::ROOT.field("spec");
     let spec = object.at("spec");
-    let expected = format!("{}.{}", spec.text("version"), spec.text("group"));
-    if meta::name(object) != expected {
-        let wrong = format!("must be `spec.version+\".\"+spec.group`: {expected:?}");
-        errors.push(FieldError::invalid(
-            "metadata.name",
-            meta::name(object),
-            wrong,
-        ));
+    let (version, group) = (spec.text("version"), spec.text("group"));
+    let expected = format!("{version}.{group}");
+    let metadata = Path::ROOT.field("metadata");
+    for (field, name) in [
+        ("generateName", meta::generate_name(object)),
+        ("name", meta::name(object)),
+    ] {
+        if !name.is_empty() && name != expected && names::path_segment(name).is_empty() {
+            let wrong = format!("must be `spec.version+\".\"+spec.group`: {expected:?}");
+            errors.push(FieldError::invalid(metadata.field(field), name, wrong));
+        }
     }
-    required(spec, "version", &path, errors);
+    let field = path.field("group");
+    if !group.is_empty() {
+        wrongs(group, names::dns1123_subdomain(group), &field, errors);
+    } else if version != "v1" {
+        let wrong = "only v1 may have an empty group and it better be legacy kube";
+        errors.push(FieldError::required(field, wrong));
+    }
+    wrongs(
+        version,
+        names::dns1035_label(version),
+        &path.field("version"),
+        errors,
+    );
     for (field, max) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1000)] {
         let number = spec.int(field).unwrap_or(0);
         if number <= 0 || number > max {
@@ -64,27 +100,33 @@ fn validate_service(object: &Value, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(path.field(field), number, wrong));
         }
     }
+    let (insecure, bundle) = ("insecureSkipTLSVerify", spec.text("caBundle"));
     let service = spec.at("service");
     if service.is_null() {
-        if spec.flag("insecureSkipTLSVerify") {
-            let wrong = "local APIServices may not specify insecureSkipTLSVerify";
-            errors.push(FieldError::invalid(
-                path.field("insecureSkipTLSVerify"),
-                true,
-                wrong,
-            ));
+        if !bundle.is_empty() {
+            let wrong = "local APIServices may not have a caBundle";
+            let size = BASE64_STANDARD
+                .decode(bundle)
+                .map_or(0, |bytes| bytes.len());
+            let shown = format!("{size} bytes");
+            errors.push(FieldError::invalid(path.field("caBundle"), shown, wrong));
+        }
+        if spec.flag(insecure) {
+            let wrong = "local APIServices may not have insecureSkipTLSVerify";
+            errors.push(FieldError::invalid(path.field(insecure), true, wrong));
         }
         return;
     }
     let own = path.field("service");
-    required(service, "name", &own, errors);
     required(service, "namespace", &own, errors);
-    if spec.flag("insecureSkipTLSVerify") && !spec.text("caBundle").is_empty() {
+    required(service, "name", &own, errors);
+    let port = service.int("port").unwrap_or(0);
+    for wrong in names::port_number(port) {
+        let wrong = format!("port is not valid: {wrong}");
+        errors.push(FieldError::invalid(own.field("port"), port, wrong));
+    }
+    if spec.flag(insecure) && !bundle.is_empty() {
         let wrong = "may not be true if caBundle is present";
-        errors.push(FieldError::invalid(
-            path.field("insecureSkipTLSVerify"),
-            true,
-            wrong,
-        ));
+        errors.push(FieldError::invalid(path.field(insecure), true, wrong));
     }
 }

@@ -120,3 +120,50 @@ fn a_status_may_come_with_metadata() {
     assert_eq!(made.at("metadata.labels"), &json!({"a": "b"}));
     assert_eq!(made.at("status.storedVersions"), &json!(["v1"]));
 }
+
+#[test]
+fn services_of_apis() {
+    let service = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {"name": "v1.a.example"}, "spec": {"group": "a.example", "version": "v1",
+            "groupPriorityMinimum": 1, "versionPriority": 1, "insecureSkipTLSVerify": true,
+            "service": {"namespace": "n", "name": "s"}}});
+    let named = |name: &str, field: &'static str, value: &str| {
+        [("metadata.name", json!(name)), (field, json!(value))]
+    };
+    on_create(
+        &service,
+        &[
+            (
+                &[("spec.service.port", json!(0))],
+                &[
+                    "spec.service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive",
+                ],
+            ),
+            (
+                &named("v2.", "spec.group", ""),
+                &[
+                    "metadata.name: Invalid value: \"v2.\": must be `spec.version+\".\"+spec.group`: \"v1.\"",
+                ],
+            ),
+            (
+                &[
+                    ("spec.service", Value::Null),
+                    ("spec.caBundle", json!("eA==")),
+                ],
+                &[
+                    "spec.caBundle: Invalid value: \"1 bytes\": local APIServices may not have a caBundle",
+                    "spec.insecureSkipTLSVerify: Invalid value: true: local APIServices may not have insecureSkipTLSVerify",
+                ],
+            ),
+        ],
+    );
+    let old = create(service).0;
+    let mut new = old.clone();
+    new.set("status.conditions", json!([{"type": "T", "status": "Odd"}]));
+    assert_eq!(
+        update(Part::Status, new, &old).1,
+        [
+            "status.conditions[0].status: Unsupported value: \"Odd\": supported values: \"True\", \"False\", \"Unknown\""
+        ]
+    );
+}
