@@ -24,11 +24,11 @@ pub struct ConnectError {
     pub source: tonic::transport::Error,
 }
 
+/// The clients of a runtime's two services.
+pub type Clients = (RuntimeServiceClient<Channel>, ImageServiceClient<Channel>);
+
 /// Connects to both services over one connection, which is made again when it breaks.
-pub fn connect(
-    socket: &Path,
-) -> BoxFuture<'_, Result<(RuntimeServiceClient<Channel>, ImageServiceClient<Channel>), ConnectError>>
-{
+pub fn connect(socket: &Path) -> BoxFuture<'_, Result<Clients, ConnectError>> {
     Box::pin(async move {
         let text = socket.to_string_lossy();
         let path = PathBuf::from(text.strip_prefix("unix://").unwrap_or(&text));
