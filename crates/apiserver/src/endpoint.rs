@@ -70,6 +70,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Does something outside the program make what is served of what rests?
+    pub fn is_converted_elsewhere(&self) -> bool {
+        self.converts && self.form.is_some()
+    }
+
     fn builtin(resource: &'static Resource) -> Endpoint {
         let group = &resource.gvk.group;
         let converts = resource.storage_version != resource.gvk.version

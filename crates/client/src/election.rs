@@ -3,12 +3,12 @@
 //! `lease`. A leader that could not renew for `renew_deadline` stops leading before others start.
 //! Clocks of different machines are never compared.
 
-use futures::FutureExt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::clock::Clock;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -153,19 +153,13 @@ impl LeaderElector {
         self.stand(shutdown, Box::new(|term| lead(term).boxed()))
     }
 
+    /// [`Self::run`] without type parameters, so that it is translated here.
     fn stand<'a>(
         &'a self,
         shutdown: CancellationToken,
         lead: Box<dyn FnOnce(CancellationToken) -> BoxFuture<'a, ()> + Send + 'a>,
     ) -> BoxFuture<'a, Ended> {
-        Box::pin(self.term(shutdown, lead))
-    }
-
-    async fn term<'a>(
-        &'a self,
-        shutdown: CancellationToken,
-        lead: Box<dyn FnOnce(CancellationToken) -> BoxFuture<'a, ()> + Send + 'a>,
-    ) -> Ended {
+        async move {
         let mut observed = None;
         let pace = Backoff {
             initial: self.config.retry,
@@ -215,6 +209,8 @@ impl LeaderElector {
             self.release().await;
         }
         ended
+            }
+        .boxed()
     }
 
     fn taken(&self, observed: Option<&Observed>) -> bool {

@@ -40,7 +40,7 @@ impl<'a> Source<'a> {
         entries: &'a [Arc<Entry>],
         made: &'a mut Vec<Value>,
     ) -> Result<Source<'a>, Status> {
-        if !endpoint.converts || endpoint.form.is_none() {
+        if !endpoint.is_converted_elsewhere() {
             return Ok(Source::Stored(endpoint, entries));
         }
         *made = serialize::live_all(endpoint, entries).await?;

@@ -318,7 +318,21 @@ impl Watch {
     async fn write(&mut self, out: &mut BytesMut, kind: &str, entry: &Entry) -> Result<(), Status> {
         let call = &self.call;
         let endpoint = &call.endpoint;
-        match (call.accept.shape, call.accept.encoding) {
+        let (shape, encoding) = (call.accept.shape, call.accept.encoding);
+        if (shape, encoding) == (Shape::Metadata, Encoding::Json)
+            && !endpoint.is_converted_elsewhere()
+            && let Some(metadata) = entry.metadata()
+        {
+            let version = call.accept.meta_version();
+            let head = format!(
+                "{{\"type\":\"{kind}\",\"object\":{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{version}\",\"metadata\":"
+            );
+            out.put_slice(head.as_bytes());
+            out.put_slice(metadata);
+            out.put_slice(b"}}\n");
+            return Ok(());
+        }
+        match (shape, encoding) {
             (Shape::Object, Encoding::Protobuf) => {
                 let raw = respond::raw(call, entry)?;
                 let gvk = &endpoint.resource.gvk;
@@ -333,19 +347,6 @@ impl Watch {
                 out.put_slice(b"\",\"object\":");
                 out.put_slice(&entry.json);
                 out.put_slice(b"}\n");
-                Ok(())
-            }
-            (Shape::Metadata, Encoding::Json)
-                if (!endpoint.converts || endpoint.form.is_none())
-                    && entry.metadata().is_some() =>
-            {
-                let version = call.accept.meta_version();
-                let head = format!(
-                    "{{\"type\":\"{kind}\",\"object\":{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{version}\",\"metadata\":"
-                );
-                out.put_slice(head.as_bytes());
-                out.put_slice(entry.metadata().unwrap_or_default());
-                out.put_slice(b"}}\n");
                 Ok(())
             }
             (shape, _) => {

@@ -2,8 +2,7 @@
 //! changes handed to whoever subscribes.
 //!
 //! [`Informers`] is the registry. An informer starts with its first user and ends with its last.
-//! A kind's cached copies have their `managedFields` dropped, and whatever else a `trim` set before
-//! the informer's start drops.
+//! A kind's cached copies have their `managedFields` dropped.
 
 mod cache;
 mod metadata;
@@ -51,8 +50,6 @@ impl Scope {
     }
 }
 
-type Trim = Arc<dyn Any + Send + Sync>;
-
 #[derive(PartialEq, Eq, Hash)]
 struct Slot {
     kind: TypeId,
@@ -64,7 +61,6 @@ struct Registry {
     client: kube::Client,
     random: Arc<dyn Random>,
     running: Mutex<HashMap<Slot, Weak<dyn Any + Send + Sync>>>,
-    trims: Mutex<HashMap<TypeId, Trim>>,
 }
 
 /// The informers of a process; clones share them.
@@ -86,19 +82,8 @@ impl Informers {
                 client,
                 random,
                 running: Mutex::default(),
-                trims: Mutex::default(),
             }),
         }
-    }
-
-    /// Sets what is dropped from cached objects of a kind beside `managedFields`. Only informers that
-    /// start afterwards heed it, so it belongs where the process is wired, not where a kind is used:
-    /// everybody shares the trimmed copy.
-    pub fn set_trim<K: Object>(&self, trim: fn(&mut K)) {
-        self.registry
-            .trims
-            .lock()
-            .insert(TypeId::of::<K>(), Arc::new(trim) as Trim);
     }
 
     /// The informer of a kind. Must be called within a tokio runtime.
@@ -140,12 +125,6 @@ impl Informers {
             return Informer { shared };
         }
         running.retain(|_, informer| informer.strong_count() > 0);
-        let trim = self
-            .registry
-            .trims
-            .lock()
-            .get(&TypeId::of::<K>())
-            .and_then(|trim| trim.downcast_ref::<fn(&mut K)>().copied());
         let shared = Arc::new(Shared {
             store: Store::new(),
             stop: CancellationToken::new(),
@@ -154,12 +133,6 @@ impl Informers {
             api,
             scope,
             store: shared.store.clone(),
-            trim: move |object: &mut K| {
-                object.meta_mut().managed_fields = None;
-                if let Some(trim) = trim {
-                    trim(object);
-                }
-            },
             backoff: Backoff::CONNECTION,
             random: self.registry.random.clone(),
             stop: shared.stop.clone(),

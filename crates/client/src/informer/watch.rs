@@ -18,30 +18,29 @@ use crate::backoff::Backoff;
 use crate::key::Key;
 use crate::random::Random;
 
-pub(super) struct Task<K, T> {
+pub(super) struct Task<K> {
     pub api: Api<K>,
     pub scope: Scope,
     pub store: Store<K>,
-    pub trim: T,
     pub backoff: Backoff,
     pub random: Arc<dyn Random>,
     pub stop: CancellationToken,
 }
 
 /// Runs until stopped.
-pub(super) async fn run<K: Object, T: FnMut(&mut K)>(mut task: Task<K, T>) {
+pub(super) async fn run<K: Object>(task: Task<K>) {
     let stop = task.stop.clone();
     let mut streaming = true;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = follow(&mut task, streaming) => streaming = false,
+            () = follow(&task, streaming) => streaming = false,
         }
     }
 }
 
 /// Follows the watch for good; returns only when the server does not stream lists.
-async fn follow<K: Object, T: FnMut(&mut K)>(task: &mut Task<K, T>, streaming: bool) {
+async fn follow<K: Object>(task: &Task<K>, streaming: bool) {
     let config = config(&task.scope, streaming);
     let mut events = std::pin::pin!(watcher::watcher(task.api.clone(), config));
     let mut listed = HashSet::new();
@@ -78,15 +77,11 @@ async fn follow<K: Object, T: FnMut(&mut K)>(task: &mut Task<K, T>, streaming: b
     }
 }
 
-fn take<K: Object, T: FnMut(&mut K)>(
-    task: &mut Task<K, T>,
-    listed: &mut HashSet<Key>,
-    event: Event<K>,
-) {
+fn take<K: Object>(task: &Task<K>, listed: &mut HashSet<Key>, event: Event<K>) {
     match event {
         Event::Init => listed.clear(),
         Event::InitApply(mut object) => {
-            (task.trim)(&mut object);
+            object.meta_mut().managed_fields = None;
             listed.insert(Key::of(&object));
             task.store.apply(object, true);
         }
@@ -96,11 +91,11 @@ fn take<K: Object, T: FnMut(&mut K)>(
             task.store.mark_synced();
         }
         Event::Apply(mut object) => {
-            (task.trim)(&mut object);
+            object.meta_mut().managed_fields = None;
             task.store.apply(object, false);
         }
         Event::Delete(mut object) => {
-            (task.trim)(&mut object);
+            object.meta_mut().managed_fields = None;
             task.store.delete(object);
         }
     }

@@ -54,7 +54,7 @@ pub(super) fn read(spec: &CronJobSpec) -> Result<Timing, Trouble> {
     Ok(Timing { schedule, zone })
 }
 
-/// Does the schedule name a zone itself, which is not supported?
+/// Does the schedule name a zone itself? It is heeded, and its author warned: `timeZone` is the place.
 pub(super) fn names_zone(spec: &CronJobSpec) -> bool {
     spec.schedule.contains("TZ")
 }
