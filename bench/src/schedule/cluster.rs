@@ -14,6 +14,13 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    api::DeleteParams,
+    runtime::wait::{await_condition, conditions},
+};
+
+use super::PHASE;
 use crate::endpoint::{Access, Body, Endpoint};
 
 type Boxed = UnsyncBoxBody<Bytes, anyhow::Error>;
@@ -209,20 +216,25 @@ impl Cluster {
         self.ensure(&path, &account).await
     }
 
-    /// Takes a namespace's pods away, and the namespace where controllers can.
+    /// Deletes a namespace and waits until it is gone with all that is in it. In this process, where
+    /// no controller empties it, the pods are deleted.
     pub async fn remove_namespace(&self, name: &str) -> Result<()> {
-        let paths = [
-            format!("/apis/apps/v1/namespaces/{name}/deployments"),
-            format!("/api/v1/namespaces/{name}/pods"),
-            format!("/api/v1/namespaces/{name}"),
-        ];
-        for path in paths {
-            let (status, answer) = self.send(Method::DELETE, &path, None).await?;
+        let path = format!("/api/v1/namespaces/{name}");
+        if self.is_here() {
+            let pods = format!("{path}/pods");
+            let (status, answer) = self.send(Method::DELETE, &pods, None).await?;
             let text = answer.collect().await?.to_bytes();
-            let good = status.is_success() || status == StatusCode::CONFLICT;
             let text = String::from_utf8_lossy(&text);
-            ensure!(good, "DELETE {path}: {status}: {text}");
+            ensure!(status.is_success(), "DELETE {pods}: {status}: {text}");
+            return Ok(());
         }
+        let api: kube::Api<Namespace> = kube::Api::all(self.client().clone());
+        let uid = api.get(name).await?.metadata.uid.unwrap_or_default();
+        api.delete(name, &DeleteParams::default()).await?;
+        let gone = await_condition(api, name, conditions::is_deleted(&uid));
+        tokio::time::timeout(PHASE, gone)
+            .await
+            .with_context(|| format!("{path} was there for more than {PHASE:?}"))??;
         Ok(())
     }
 

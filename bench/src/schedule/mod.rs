@@ -114,6 +114,9 @@ async fn measure(
         Variant::Removal => {
             return workloads::removal(arguments, cluster, &namespace, table).await;
         }
+        Variant::Standing => {
+            return workloads::standing(arguments, cluster, &namespace, table).await;
+        }
         Variant::Idle => workloads::idle(arguments, table).await,
         _ => bindings(arguments, cluster, &namespace, variant, table).await,
     };

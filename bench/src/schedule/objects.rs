@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+/// The name of the one Deployment.
+pub const DEPLOYMENT: &str = "bench";
+
 /// Less important pods on each node before preemption.
 pub const FILL: u64 = 10;
 
@@ -24,6 +27,8 @@ pub enum Variant {
     Rollout,
     /// A namespace full of them, deleted; needs controllers and kubelets.
     Removal,
+    /// A Deployment's that run and stand for a while, then go; needs controllers and kubelets.
+    Standing,
     /// None: what the control plane uses then.
     Idle,
 }
@@ -40,6 +45,7 @@ impl Variant {
             Variant::Deployment => "deployment",
             Variant::Rollout => "rollout",
             Variant::Removal => "removal",
+            Variant::Standing => "standing",
             Variant::Idle => "idle",
         }
     }
@@ -76,6 +82,7 @@ impl Variant {
             | Variant::Deployment
             | Variant::Rollout
             | Variant::Removal
+            | Variant::Standing
             | Variant::Idle => {}
             Variant::ZoneSpread => {
                 spec["topologySpreadConstraints"] = json!([{
@@ -107,7 +114,7 @@ impl Variant {
         let pod = plain("unused");
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": "bench"},
+            "metadata": {"name": DEPLOYMENT},
             "spec": {
                 "replicas": pods,
                 "selector": {"matchLabels": {"app": "bench"}},

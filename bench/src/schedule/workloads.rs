@@ -1,19 +1,20 @@
 //! What controllers and scheduler do together, against a cluster that has both: ten Deployments
-//! rolled at once, a namespace deleted with all its pods, and then nothing at all.
+//! rolled at once, a namespace deleted with all its pods, one Deployment that runs, stands and goes,
+//! and then nothing at all.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams},
-    runtime::wait::{await_condition, conditions},
+    api::{Patch, PatchParams},
+    runtime::wait::await_condition,
 };
 use serde_json::json;
 
-use super::{Arguments, PHASE, cluster::Cluster, create_and_wait, objects};
+use super::{Arguments, PHASE, cluster::Cluster, create_and_wait, deployment, objects};
 use crate::{proc, table::Table};
 
 /// Deployments that are rolled at once.
@@ -135,14 +136,43 @@ pub async fn removal(
     let pod = |n| objects::Variant::Plain.pod(n);
     create_and_wait(arguments, cluster, namespace, pods, pods, pod).await?;
     let meter = Meter::start(&arguments.pid)?;
-    let api: Api<Namespace> = Api::all(cluster.client().clone());
-    let uid = api.get(namespace).await?.metadata.uid.unwrap_or_default();
-    api.delete(namespace, &DeleteParams::default()).await?;
-    let gone = await_condition(api, namespace, conditions::is_deleted(&uid));
-    tokio::time::timeout(PHASE, gone)
-        .await
-        .with_context(|| format!("the namespace was there for more than {PHASE:?}"))??;
+    cluster.remove_namespace(namespace).await?;
     meter.report(&format!("a namespace of {pods} pods deleted"), table)
+}
+
+/// Makes one Deployment, waits until all of it runs, does nothing for a while, and deletes it with
+/// its namespace. Needs simulated kubelets.
+pub async fn standing(
+    arguments: &Arguments,
+    cluster: &Cluster,
+    namespace: &str,
+    table: &mut Table,
+) -> Result<()> {
+    let (pods, nodes) = (arguments.pods, arguments.nodes);
+    let meter = Meter::start(&arguments.pid)?;
+    let (_, _, bound, _) = deployment(arguments, cluster, namespace).await?;
+    let api: Api<Deployment> = Api::namespaced(cluster.client().clone(), namespace);
+    let wanted = i32::try_from(pods)?;
+    let available = |deployment: Option<&Deployment>| {
+        deployment
+            .and_then(|deployment| deployment.status.as_ref())
+            .is_some_and(|status| status.available_replicas == Some(wanted))
+    };
+    let running = await_condition(api, objects::DEPLOYMENT, available);
+    tokio::time::timeout(PHASE, running)
+        .await
+        .with_context(|| format!("{pods} pods did not run in {PHASE:?}"))??;
+    table.least(
+        &format!("a Deployment of {pods} on {nodes} nodes: creation to all bound"),
+        pods as f64 / bound.as_secs_f64().max(1e-3),
+        objects::Variant::Standing.budget(),
+        "pods/s",
+    );
+    meter.report("  creation to all available", table)?;
+    idle(arguments, table).await?;
+    let meter = Meter::start(&arguments.pid)?;
+    cluster.remove_namespace(namespace).await?;
+    meter.report(&format!("its namespace of {pods} pods deleted"), table)
 }
 
 /// Does nothing for a while.
