@@ -53,4 +53,5 @@ pub mod service_addresses;
 pub use self::http::local::LocalTransport;
 pub use authentication::UserInfo;
 pub use config::Config;
+pub use request::accept::WITHOUT_MANAGERS;
 pub use server::{ApiServer, StartError};

@@ -198,9 +198,15 @@ impl Client {
     }
 
     pub async fn watch(&self, path: &str) -> Watch {
-        let request = http::Request::get(path)
-            .body(Full::new(Bytes::new()))
-            .unwrap();
+        self.watch_with(path, &[]).await
+    }
+
+    pub async fn watch_with(&self, path: &str, headers: &[(&str, &str)]) -> Watch {
+        let mut request = http::Request::get(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::new())).unwrap();
         let response = self.transport.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 200);
         let stream = http_body_util::BodyDataStream::new(response.into_body());

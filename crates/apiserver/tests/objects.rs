@@ -75,6 +75,30 @@ async fn an_object_lives_from_create_to_delete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_leaves_managers_out_for_those_who_say_so() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let metadata = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+    for kind in ["application/json", metadata] {
+        let path = format!("{MAPS}?watch=1&resourceVersion=0");
+        let mut full = admin.watch_with(&path, &[("accept", kind)]).await;
+        let without = [("accept", kind), ("corten-without-managers", "true")];
+        let mut short = admin.watch_with(&path, &without).await;
+        admin.post(MAPS, &config_map("a")).await;
+        let change = json!({"metadata": {"annotations": {"a": "\"managedFields\":["}}});
+        admin.patch(&format!("{MAPS}/a"), "merge", &change).await;
+        admin.delete(&format!("{MAPS}/a")).await.ok();
+        for _ in 0..3 {
+            let mut event = full.next().await.unwrap();
+            let metadata = event["object"]["metadata"].as_object_mut().unwrap();
+            let managers = metadata.remove("managedFields").unwrap();
+            assert_eq!(managers[0]["manager"], "test");
+            assert_eq!(short.next().await.unwrap(), event);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pod_gets_its_account_and_waits_for_its_kubelet() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

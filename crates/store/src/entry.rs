@@ -18,6 +18,8 @@ pub struct Stored {
     pub bytes: Bytes,
     /// Where in `bytes` the text `"resourceVersion":"N",` goes; `u32::MAX` for nowhere.
     pub rv_at: u32,
+    /// Where the parts of its metadata lie, if the writer noted it.
+    pub marks: Option<Marks>,
     /// What selectors need to know of it.
     pub attributes: Attributes,
     /// How long the object lives when nobody writes it again; `None` for ever. It is deleted
@@ -34,10 +36,21 @@ impl Stored {
         Stored {
             bytes,
             rv_at,
+            marks: None,
             attributes,
             ttl: None,
         }
     }
+}
+
+/// Places in [`Stored::bytes`], so that parts of the object can be sent without looking for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// From where to where `"managedFields":[…],` stands in the metadata, with its comma; empty where
+    /// it has none.
+    pub managers: (u32, u32),
+    /// Behind the metadata's last bracket.
+    pub metadata_end: u32,
 }
 
 /// One version of an object, shared by everything that reads it.
@@ -56,76 +69,100 @@ pub struct Entry {
     /// The object in protobuf; filled by whoever first needs it.
     pub protobuf: OnceLock<Bytes>,
     rv_at: u32,
+    marks: Option<Marks>,
 }
 
 impl Entry {
+    /// Of an object's bytes without revision, and where that goes; see [`Stored::rv_at`].
     pub(crate) fn new(
         key: Key,
         revision: Revision,
         created: Revision,
-        bytes: &[u8],
-        rv_at: u32,
+        (bytes, rv_at): (&[u8], u32),
         attributes: Attributes,
     ) -> Self {
-        let (head, tail) = match usize::try_from(rv_at) {
-            Ok(at) if rv_at != Stored::NO_RV && at <= bytes.len() => bytes.split_at(at),
-            _ => {
-                return Entry::assemble(
-                    key,
-                    revision,
-                    created,
-                    bytes.to_vec(),
-                    u32::MAX,
-                    attributes,
-                );
+        let (json, rv_at) = match usize::try_from(rv_at) {
+            Ok(at) if rv_at != Stored::NO_RV && at <= bytes.len() => {
+                let (head, tail) = bytes.split_at(at);
+                (splice(head, tail, revision), rv_at)
             }
+            _ => (bytes.to_vec(), Stored::NO_RV),
         };
-        let json = splice(head, tail, revision);
-        Entry::assemble(key, revision, created, json, rv_at, attributes)
-    }
-
-    fn assemble(
-        key: Key,
-        revision: Revision,
-        created: Revision,
-        json: Vec<u8>,
-        rv_at: u32,
-        attributes: Attributes,
-    ) -> Self {
-        let (json, protobuf) = (json.into(), OnceLock::new());
         Entry {
             key,
             revision,
             created,
-            json,
+            json: json.into(),
             attributes,
-            protobuf,
+            protobuf: OnceLock::new(),
             rv_at,
+            marks: None,
         }
+    }
+
+    /// Of what a writer handed in.
+    pub(crate) fn of(key: Key, revision: Revision, created: Revision, stored: &Stored) -> Self {
+        let attributes = stored.attributes.clone();
+        let bytes = (&stored.bytes[..], stored.rv_at);
+        let mut entry = Entry::new(key, revision, created, bytes, attributes);
+        entry.marks = stored.marks.filter(|_| entry.rv_at != Stored::NO_RV);
+        entry
     }
 
     /// The same object showing another revision: what a watcher is sent when the object was
     /// deleted, or left its selection, at that revision.
     pub fn at(&self, revision: Revision) -> Entry {
         let (head, tail) = self.without_rv();
-        let (json, rv_at) = match tail {
-            Some(tail) => (splice(head, tail, revision), self.rv_at),
-            None => (head.to_vec(), u32::MAX),
+        let json = match tail {
+            Some(tail) => splice(head, tail, revision),
+            None => head.to_vec(),
         };
-        let (key, attributes) = (self.key.clone(), self.attributes.clone());
-        Entry::assemble(key, revision, self.created, json, rv_at, attributes)
+        Entry {
+            key: self.key.clone(),
+            revision,
+            created: self.created,
+            json: json.into(),
+            attributes: self.attributes.clone(),
+            protobuf: OnceLock::new(),
+            rv_at: self.rv_at,
+            marks: self.marks,
+        }
     }
 
     /// The object's `metadata` as it stands in `json`, where its place is known.
     pub fn metadata(&self) -> Option<&[u8]> {
         let from = usize::try_from(self.rv_at).ok()?.checked_sub(1)?;
         let rest = self.json.get(from..)?;
-        Some(&rest[..map_len(rest)?])
+        let len = match self.marks {
+            Some(marks) => self.shifted(marks.metadata_end).checked_sub(from)?,
+            None => map_len(rest)?,
+        };
+        rest.get(..len)
+    }
+
+    /// What stands in `json` before and after `managedFields`, where that is known.
+    pub fn without_managers(&self) -> Option<(&[u8], &[u8])> {
+        let (from, to) = self.marks?.managers;
+        let (from, to) = (self.shifted(from), self.shifted(to));
+        Some((self.json.get(..from)?, self.json.get(to..)?))
+    }
+
+    /// [`Entry::without_managers`] of the metadata alone.
+    pub fn metadata_without_managers(&self) -> Option<(&[u8], &[u8])> {
+        let (head, tail) = self.without_managers()?;
+        let end = self.shifted(self.marks?.metadata_end);
+        let len = end.checked_sub(self.json.len() - tail.len())?;
+        Some((head.get(self.rv_at as usize - 1..)?, tail.get(..len)?))
+    }
+
+    /// Where a place behind the revision's lies in `json`.
+    fn shifted(&self, place: u32) -> usize {
+        place as usize + RV_HEAD.len() + digits(self.revision) + RV_TAIL.len()
     }
 
     /// The object's JSON around the place where its resourceVersion stands.
     fn without_rv(&self) -> (&[u8], Option<&[u8]>) {
-        if self.rv_at == u32::MAX {
+        if self.rv_at == Stored::NO_RV {
             return (&self.json, None);
         }
         let at = self.rv_at as usize;
@@ -204,8 +241,7 @@ mod tests {
             key,
             revision,
             Revision(2),
-            bytes.as_bytes(),
-            rv_at,
+            (bytes.as_bytes(), rv_at),
             Attributes::default(),
         )
     }
@@ -238,6 +274,39 @@ mod tests {
             assert_eq!(entry.metadata(), Some(expected.as_bytes()));
         }
         assert_eq!(entry("{}", Stored::NO_RV, 5).metadata(), None);
+    }
+
+    #[test]
+    fn who_manages_what_is_left_out_at_every_revision() {
+        let head = r#"{"kind":"K","metadata":{"#;
+        let managers = r#""managedFields":[{"fieldsV1":{"f:spec":{}}}],"#;
+        let (name, spec) = (r#""name":"n"}"#, r#","spec":{"managedFields":[1]}}"#);
+        for managers in [managers, ""] {
+            let text = format!("{head}{managers}{name}{spec}");
+            let from = head.len() as u32;
+            let to = from + managers.len() as u32;
+            let mut stored = Stored::new(text.into(), from, Attributes::default());
+            stored.marks = Some(Marks {
+                managers: (from, to),
+                metadata_end: to + name.len() as u32,
+            });
+            let key = Key::of("", "pods", Some("a"), "b");
+            let first = Entry::of(key, Revision(9), Revision(9), &stored);
+            for entry in [first.at(Revision(1234)), first] {
+                let revision = entry.revision;
+                let metadata = format!(r#"{{"resourceVersion":"{revision}",{name}"#);
+                let join = |parts: Option<(&[u8], &[u8])>| {
+                    let (head, tail) = parts.unwrap();
+                    String::from_utf8([head, tail].concat()).unwrap()
+                };
+                assert_eq!(join(entry.metadata_without_managers()), metadata);
+                let whole = format!(r#"{{"kind":"K","metadata":{metadata}{spec}"#);
+                assert_eq!(join(entry.without_managers()), whole);
+                let full = format!(r#"{{"resourceVersion":"{revision}",{managers}{name}"#);
+                assert_eq!(entry.metadata(), Some(full.as_bytes()));
+            }
+        }
+        assert_eq!(entry("{}", 1, 5).without_managers(), None);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Event {
     pub previous: Option<Arc<Entry>>,
     /// The change in its natural type (added, modified or deleted) as one frame of a JSON watch.
     pub json_frame: Frame,
+    /// The same without `metadata.managedFields`.
+    pub json_frame_without_managers: Frame,
     /// The same for a protobuf watch.
     pub protobuf_frame: Frame,
     /// When it was applied here, in milliseconds of the store's clock.
@@ -76,6 +78,7 @@ impl Event {
             entry,
             previous,
             json_frame: Frame::default(),
+            json_frame_without_managers: Frame::default(),
             protobuf_frame: Frame::default(),
             seen,
         }
@@ -84,6 +87,7 @@ impl Event {
     /// Lets go of what was only made to be sent.
     pub(crate) fn let_go_of_frames(&self) {
         self.json_frame.let_go();
+        self.json_frame_without_managers.let_go();
         self.protobuf_frame.let_go();
     }
 

@@ -32,7 +32,7 @@ mod watch;
 pub use attributes::Attributes;
 pub use cache::{List, ListError, ListOptions};
 pub use engine::{Engine, Expect, OpenError};
-pub use entry::{Entry, Stored};
+pub use entry::{Entry, Marks, Stored};
 pub use event::{Event, EventKind};
 pub use key::{Key, Revision};
 pub use options::Options;

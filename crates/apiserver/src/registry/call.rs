@@ -29,6 +29,8 @@ pub struct Call {
     pub user: Arc<UserInfo>,
     /// What the client accepts.
     pub accept: Accept,
+    /// The client does not read `metadata.managedFields`.
+    pub without_managers: bool,
     /// `Content-Type` of the body; empty where none was sent.
     pub content_type: String,
     /// `User-Agent`.
@@ -111,6 +113,7 @@ impl Call {
             query: Query::default(),
             user: Arc::new(UserInfo::apiserver()),
             accept: Accept::default(),
+            without_managers: false,
             content_type: String::new(),
             user_agent: "corten-apiserver".to_owned(),
             now: server.clock.now(),

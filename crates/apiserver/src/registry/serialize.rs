@@ -8,8 +8,8 @@ use api::object::Object;
 use api::resource::Resource;
 use api::status::Status;
 use api::strategy::Strategy;
-use serde_json::Value;
-use store::{Attributes, Entry, Stored};
+use serde_json::{Map, Value};
+use store::{Attributes, Entry, Marks, Stored};
 
 use crate::endpoint::Endpoint;
 
@@ -28,49 +28,70 @@ pub fn attributes(strategy: &dyn Strategy, object: &Value) -> Attributes {
 
 /// The bytes of an object (in the version it rests in), with the place of its resourceVersion.
 pub fn stored(resource: &Resource, object: &Value) -> Result<Stored, Status> {
-    let (bytes, rv_at) = bytes(object)?;
-    Ok(Stored::new(
-        bytes.into(),
-        rv_at,
-        attributes(&*resource.strategy, object),
-    ))
+    let mut bytes = Vec::with_capacity(1024);
+    let (rv_at, marks) = write_object(&mut bytes, object)?;
+    let attributes = attributes(&*resource.strategy, object);
+    let mut stored = Stored::new(bytes.into(), rv_at, attributes);
+    stored.marks = marks;
+    Ok(stored)
 }
 
-/// JSON without `metadata.resourceVersion`, and where that belongs.
-pub fn bytes(object: &Value) -> Result<(Vec<u8>, u32), Status> {
+/// Writes JSON without `metadata.resourceVersion`; says where that belongs and where the parts of the
+/// metadata are.
+fn write_object(out: &mut Vec<u8>, object: &Value) -> Result<(u32, Option<Marks>), Status> {
     let map = object
         .as_object()
         .ok_or_else(|| Status::internal("an object is no JSON object"))?;
-    let mut out = Vec::with_capacity(1024);
-    let mut rv_at = Stored::NO_RV;
+    let (mut rv_at, mut marks) = (Stored::NO_RV, None);
     out.push(b'{');
     for (key, value) in map {
         if out.len() > 1 {
             out.push(b',');
         }
-        serde_json::to_writer(&mut out, key).map_err(Status::internal)?;
+        serde_json::to_writer(&mut *out, key).map_err(Status::internal)?;
         out.push(b':');
         match value {
             Value::Object(metadata) if key == "metadata" => {
                 out.push(b'{');
                 rv_at = out.len() as u32;
-                let mut first = true;
-                for (key, value) in metadata.iter().filter(|(k, _)| *k != "resourceVersion") {
-                    if !first {
-                        out.push(b',');
-                    }
-                    first = false;
-                    serde_json::to_writer(&mut out, key).map_err(Status::internal)?;
-                    out.push(b':');
-                    write(&mut out, value)?;
-                }
+                let managers = write_metadata(out, metadata)?;
                 out.push(b'}');
+                let metadata_end = out.len() as u32;
+                marks = managers.map(|managers| Marks {
+                    managers,
+                    metadata_end,
+                });
             }
-            value => write(&mut out, value)?,
+            value => write(out, value)?,
         }
     }
     out.push(b'}');
-    Ok((out, rv_at))
+    Ok((rv_at, marks))
+}
+
+/// Writes what stands between the brackets; says from where to where `managedFields` and the comma
+/// behind it are, nothing where no comma is.
+fn write_metadata(
+    out: &mut Vec<u8>,
+    metadata: &Map<String, Value>,
+) -> Result<Option<(u32, u32)>, Status> {
+    let (start, mut from) = (out.len(), None);
+    let mut managers = Some((start as u32, start as u32));
+    for (key, value) in metadata.iter().filter(|(k, _)| *k != "resourceVersion") {
+        if out.len() > start {
+            out.push(b',');
+        }
+        if let Some(from) = from.take() {
+            managers = Some((from, out.len() as u32));
+        }
+        if key == "managedFields" {
+            (from, managers) = (Some(out.len() as u32), None);
+        }
+        serde_json::to_writer(&mut *out, key).map_err(Status::internal)?;
+        out.push(b':');
+        write(out, value)?;
+    }
+    Ok(managers)
 }
 
 fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), Status> {

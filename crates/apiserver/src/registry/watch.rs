@@ -303,6 +303,7 @@ impl Watch {
         };
         let cell = match self.call.accept.encoding {
             Encoding::Protobuf => &event.protobuf_frame,
+            _ if self.call.without_managers => &event.json_frame_without_managers,
             _ => &event.json_frame,
         };
         if let Some(frame) = cell.get() {
@@ -321,14 +322,15 @@ impl Watch {
         let (shape, encoding) = (call.accept.shape, call.accept.encoding);
         if (shape, encoding) == (Shape::Metadata, Encoding::Json)
             && !endpoint.is_converted_elsewhere()
-            && let Some(metadata) = entry.metadata()
+            && let Some((start, end)) = metadata(entry, call.without_managers)
         {
             let version = call.accept.meta_version();
             let head = format!(
                 "{{\"type\":\"{kind}\",\"object\":{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{version}\",\"metadata\":"
             );
             out.put_slice(head.as_bytes());
-            out.put_slice(metadata);
+            out.put_slice(start);
+            out.put_slice(end);
             out.put_slice(b"}}\n");
             return Ok(());
         }
@@ -341,11 +343,16 @@ impl Watch {
                 Ok(())
             }
             (Shape::Object, Encoding::Json) if !endpoint.converts => {
-                out.reserve(entry.json.len() + 40);
+                let known = entry.without_managers();
+                let (start, end) = known
+                    .filter(|_| call.without_managers)
+                    .unwrap_or((&entry.json, b""));
+                out.reserve(start.len() + end.len() + 40);
                 out.put_slice(b"{\"type\":\"");
                 out.put_slice(kind.as_bytes());
                 out.put_slice(b"\",\"object\":");
-                out.put_slice(&entry.json);
+                out.put_slice(start);
+                out.put_slice(end);
                 out.put_slice(b"}\n");
                 Ok(())
             }
@@ -365,6 +372,14 @@ impl Watch {
             }
         }
     }
+}
+
+/// The object's metadata, in two parts.
+fn metadata(entry: &Entry, without_managers: bool) -> Option<(&[u8], &[u8])> {
+    let short = without_managers.then(|| entry.metadata_without_managers());
+    short
+        .flatten()
+        .or_else(|| entry.metadata().map(|whole| (whole, &b""[..])))
 }
 
 async fn tick(interval: &mut Option<Interval>) {

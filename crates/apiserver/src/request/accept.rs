@@ -48,6 +48,11 @@ impl Accept {
     }
 }
 
+/// A header of Corten's own: whoever sends it does not read `metadata.managedFields`, and a watch in
+/// JSON leaves them out where that costs nothing. Other servers pay it no heed.
+pub const WITHOUT_MANAGERS: http::HeaderName =
+    http::HeaderName::from_static("corten-without-managers");
+
 /// The media types an object can be answered in, as upstream lists them in a 406.
 pub const SUPPORTED: &str =
     "application/json, application/yaml, application/vnd.kubernetes.protobuf";

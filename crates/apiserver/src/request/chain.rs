@@ -252,6 +252,7 @@ impl ApiServer {
             query,
             user,
             accept,
+            without_managers: parts.headers.contains_key(accept::WITHOUT_MANAGERS),
             content_type: text(&parts.headers, header::CONTENT_TYPE).to_owned(),
             user_agent: arrival.agent.to_owned(),
             now: self.clock.now(),

@@ -16,6 +16,8 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Weak};
 
+use apiserver::WITHOUT_MANAGERS;
+use http::HeaderValue;
 use kube::core::ApiResource;
 use kube::{Api, Resource};
 use parking_lot::Mutex;
@@ -79,7 +81,7 @@ impl Informers {
     pub fn with_random(client: kube::Client, random: Arc<dyn Random>) -> Self {
         Self {
             registry: Arc::new(Registry {
-                client,
+                client: without_managers(client),
                 random,
                 running: Mutex::default(),
             }),
@@ -141,6 +143,20 @@ impl Informers {
         running.insert(slot, Arc::downgrade(&any));
         Informer { shared }
     }
+}
+
+/// The same client, telling the server that nobody here reads `managedFields`.
+fn without_managers(client: kube::Client) -> kube::Client {
+    let namespace = client.default_namespace().to_owned();
+    let tell = tower::service_fn(move |mut request: http::Request<kube::client::Body>| {
+        let client = client.clone();
+        async move {
+            let headers = request.headers_mut();
+            headers.insert(WITHOUT_MANAGERS, HeaderValue::from_static("true"));
+            client.send(request).await
+        }
+    });
+    kube::Client::new(tell, namespace)
 }
 
 struct Shared<K> {

@@ -21,7 +21,6 @@ pub use list::{List, ListError, ListOptions};
 pub(crate) use resource::{Bounds, Resource};
 pub(crate) use watchers::Watcher;
 
-use crate::attributes::Attributes;
 use crate::engine::{Change, Payload, RawValue, Sink};
 use crate::entry::Entry;
 use crate::event::Event;
@@ -61,8 +60,7 @@ impl Reader {
             key.clone(),
             revision,
             created,
-            plain,
-            rv_at,
+            (plain, rv_at),
             attributes,
         ))
     }
@@ -180,18 +178,7 @@ impl Sink for Cache {
 pub(crate) fn filed(reader: &Reader, change: &Change) -> Option<Result<Entry, String>> {
     let (key, revision, created) = (&change.key, change.revision, change.created);
     Some(match change.value.as_ref()? {
-        Payload::Stored(stored) => {
-            let attributes: Attributes = stored.attributes.clone();
-            let (bytes, rv_at) = (&stored.bytes, stored.rv_at);
-            Ok(Entry::new(
-                key.clone(),
-                revision,
-                created,
-                bytes,
-                rv_at,
-                attributes,
-            ))
-        }
+        Payload::Stored(stored) => Ok(Entry::of(key.clone(), revision, created, stored)),
         Payload::Raw(raw) => reader.raw(key, revision, created, raw),
     })
 }
