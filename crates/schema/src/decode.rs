@@ -10,6 +10,7 @@ use crate::{
 mod json;
 mod loose;
 mod normal;
+mod settled;
 mod value;
 mod yaml;
 
@@ -68,5 +69,11 @@ pub fn yaml_untyped(body: &[u8]) -> Result<Value, DecodeError> {
 
 /// Checks an object that is already in memory (after a patch, say) as if it came as a body.
 pub fn value(table: &Table, ty: TypeId, object: Value) -> Result<Decoded, DecodeError> {
+    if settled::is_settled(table, &table.kind_of(ty), &object) {
+        return Ok(Decoded {
+            value: object,
+            strict: Vec::new(),
+        });
+    }
     value::decode(table, ty, object)
 }

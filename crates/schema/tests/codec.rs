@@ -102,6 +102,21 @@ prop_compose! {
 
 proptest! {
     #[test]
+    fn an_object_in_memory_decodes_as_its_text(spec in spec(), nothing in any::<bool>(), odd in free()) {
+        let mut object = json!({"metadata": {"name": "x"}, "spec": spec});
+        for odd in [None, Some(odd)] {
+            if nothing {
+                object["spec"]["inner"] = Value::Null;
+            }
+            if let Some(odd) = odd {
+                object["spec"]["inner"] = odd;
+            }
+            let text = decode::json(&TABLE, thing(), object.to_string().as_bytes());
+            prop_assert_eq!(decode::value(&TABLE, thing(), object.clone()), text);
+        }
+    }
+
+    #[test]
     fn json_protobuf_and_yaml_agree(spec in spec()) {
         let object = json!({"metadata": {"name": "x"}, "spec": spec});
         let from_json = decode::json(&TABLE, thing(), object.to_string().as_bytes()).unwrap();
