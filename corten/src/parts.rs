@@ -8,6 +8,7 @@ use client::{Context, election};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::networks;
 use crate::settings::{ControllerSettings, PartSettings, SchedulerSettings};
 
 /// Runs the scheduler.
@@ -37,27 +38,13 @@ pub fn scheduler_configuration(file: Option<&Path>) -> Result<scheduler::Configu
         .with_context(|| format!("the scheduler's configuration {}", path.display()))
 }
 
-/// One network, or one of each address family with a comma between.
-fn node_networks(text: &str) -> Result<Vec<controllers::NodeNetwork>> {
-    let mut networks: Vec<controllers::NodeNetwork> = Vec::new();
-    for part in text.split(',') {
-        let cluster: ipnet::IpNet = part.trim().parse()?;
-        let mask = if cluster.addr().is_ipv4() { 24 } else { 64 };
-        if networks.iter().any(|n| n.mask == mask) {
-            bail!("two networks of one address family");
-        }
-        networks.push(controllers::NodeNetwork { cluster, mask });
-    }
-    Ok(networks)
-}
-
 /// Runs the controllers.
 pub async fn controller_manager(settings: ControllerSettings) -> Result<()> {
     let context = connect(&settings.part, "kube-controller-manager").await?;
     let root_ca_pem = fs::read_to_string(&settings.root_ca_file)
         .with_context(|| format!("--root-ca-file {}", settings.root_ca_file.display()))?;
-    let node_networks = node_networks(&settings.cluster_cidr)
-        .with_context(|| format!("--cluster-cidr {}", settings.cluster_cidr))?;
+    let networks = networks::pod_networks(&settings.cluster_cidr)?;
+    let node_networks = networks::node_networks(&networks, settings.shares)?;
     lead(
         &settings.part,
         context,
