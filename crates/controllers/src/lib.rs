@@ -28,6 +28,7 @@ mod protection;
 mod rbac;
 mod resource;
 mod run;
+mod scale;
 mod storage;
 #[cfg(test)]
 mod testing;

@@ -159,14 +159,15 @@ impl Reader<'_> {
         selector: Option<&LabelSelector>,
     ) -> Result<i64, String> {
         let query = text_of(selector)?.map(|text| ("metricLabelSelector", text));
-        let api_version = object.api_version.as_deref().unwrap_or("v1");
-        let group = api_version.split_once('/').map(|(group, _)| group);
+        let core = object
+            .api_version
+            .as_deref()
+            .is_none_or(|version| !version.contains('/'));
         let metric = escaped(metric);
-        let path = if object.kind == "Namespace" && group.is_none() {
+        let path = if object.kind == "Namespace" && core {
             format!("namespaces/{}/metrics/{metric}", self.namespace)
         } else {
-            let (_, plural) = super::resource_of(self.client, api_version, &object.kind).await?;
-            let resource = group.map_or(plural.clone(), |group| format!("{plural}.{group}"));
+            let resource = super::resource_of(self.client, object).await?.qualified();
             format!(
                 "namespaces/{}/{resource}/{}/{metric}",
                 self.namespace, object.name

@@ -9,7 +9,6 @@ mod calculate;
 mod conditions;
 mod evaluate;
 mod metrics;
-mod scale;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +19,8 @@ use client::controller::Requeue;
 use client::events::EventType;
 use client::{Informer, Key, Scope};
 use k8s_openapi::api::autoscaling::v2::{
-    HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus, MetricStatus,
+    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus,
+    MetricStatus,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -30,9 +30,9 @@ use self::behavior::History;
 use self::conditions::Conditions;
 use self::evaluate::Evaluation;
 use self::metrics::Reader;
-use self::scale::Target;
-use crate::error::{Error, On};
+use crate::error::Error;
 use crate::kit::Kit;
+use crate::scale::{self, Resource, Scaled};
 use crate::write;
 
 /// How often metrics are read, as upstream does.
@@ -125,7 +125,7 @@ impl Controller {
     ) {
         let spec = &autoscaler.spec;
         let client = &self.kit.client;
-        let target = match Target::read(client, &key.namespace, &spec.scale_target_ref).await {
+        let target = match scale_of(client, &key.namespace, &spec.scale_target_ref).await {
             Ok(target) => target,
             Err(why) => {
                 let message = format!(
@@ -227,7 +227,7 @@ impl Controller {
         &self,
         key: &Key,
         autoscaler: &HorizontalPodAutoscaler,
-        target: &Target,
+        target: &Scaled,
         conditions: &mut Conditions,
     ) -> Evaluation {
         let selector = match self.selector(key, autoscaler, target, conditions) {
@@ -269,7 +269,7 @@ impl Controller {
         &self,
         key: &Key,
         autoscaler: &HorizontalPodAutoscaler,
-        target: &Target,
+        target: &Scaled,
         conditions: &mut Conditions,
     ) -> Result<Selector, String> {
         let text = target.selector();
@@ -324,52 +324,28 @@ fn counts(selector: &Selector, pod: &Pod) -> bool {
     selector.matches_with(|name| labels?.get(name).map(String::as_str))
 }
 
-/// The version and resource of a kind, as discovery has it: in the version named if that is served,
-/// else in the one that its group prefers.
+/// Where the objects that an autoscaler names are served.
 async fn resource_of(
     client: &kube::Client,
-    api_version: &str,
-    kind: &str,
-) -> Result<(String, String), String> {
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let mut version = api_version.to_owned();
-    let mut found = plural(client, &version, kind).await?;
-    if found.is_none() && !group.is_empty() {
-        let groups = client.list_api_groups().await;
-        let groups = groups.on("discover", "groups", Key::default);
-        let groups = groups.map_err(|error| error.api_message())?.groups;
-        let preferred = groups
-            .into_iter()
-            .find(|known| known.name == group)
-            .and_then(|known| known.preferred_version);
-        if let Some(preferred) = preferred.filter(|one| one.group_version != api_version) {
-            version = preferred.group_version;
-            found = plural(client, &version, kind).await?;
-        }
+    object: &CrossVersionObjectReference,
+) -> Result<Resource, String> {
+    let api_version = object.api_version.as_deref().unwrap_or("v1");
+    if api_version.matches('/').count() > 1 {
+        return Err(format!("unexpected GroupVersion string: {api_version}"));
     }
-    found
-        .map(|plural| (version, plural))
-        .ok_or_else(|| format!("no matches for kind {kind:?} in group {group:?}"))
+    let found = Resource::find(client, api_version, &object.kind).await?;
+    found.ok_or_else(|| {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        format!("no matches for kind {:?} in group {group:?}", object.kind)
+    })
 }
 
-/// The resource of a kind in a group and version.
-async fn plural(
+async fn scale_of(
     client: &kube::Client,
-    api_version: &str,
-    kind: &str,
-) -> Result<Option<String>, String> {
-    let list = match api_version.split_once('/') {
-        None => client.list_core_api_resources(api_version).await,
-        Some(_) => client.list_api_group_resources(api_version).await,
-    };
-    let list = match list.on("discover", "resources", || Key::new("", api_version)) {
-        Ok(list) => list,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error.api_message()),
-    };
-    let found = list
-        .resources
-        .into_iter()
-        .find(|resource| resource.kind == kind && !resource.name.contains('/'));
-    Ok(found.map(|resource| resource.name))
+    namespace: &str,
+    target: &CrossVersionObjectReference,
+) -> Result<Scaled, String> {
+    let resource = resource_of(client, target).await?;
+    let scaled = Scaled::read(client, &resource, namespace, &target.name).await;
+    scaled.map_err(|error| scale::text(&error))
 }
