@@ -13,6 +13,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,8 +24,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::core::Selector;
+use parking_lot::Mutex;
 use serde_json::json;
 
+use self::failure::Streak;
 use self::plan::{Plan, plan};
 use crate::error::Error;
 use crate::expectations::Expectations;
@@ -79,6 +82,8 @@ struct Controller {
     /// Of the Job's own status.
     job_writes: Expectations,
     pod_writes: Expectations,
+    /// By Job and its uid, while it runs: pods that failed may be gone long before it is over.
+    streaks: Mutex<HashMap<Key, (String, Streak)>>,
 }
 
 fn is_tracked(pod: &Pod) -> bool {
@@ -129,6 +134,7 @@ pub(crate) async fn run(kit: Kit) {
         pods,
         job_writes: Expectations::default(),
         pod_writes: Expectations::default(),
+        streaks: Mutex::default(),
     });
     kit.run(queue, move |task| {
         let controller = controller.clone();
@@ -147,6 +153,7 @@ impl Controller {
         let Some(job) = self.jobs.store().get_key(key) else {
             self.job_writes.forget(key);
             self.pod_writes.forget(key);
+            self.streaks.lock().remove(key);
             return Ok(Requeue::OnChange);
         };
         let managed_by = job
@@ -168,7 +175,12 @@ impl Controller {
             return Ok(Requeue::OnChange);
         };
         let pods = owner::claimed(&self.kit, &*job, &selector, self.pods.store()).await?;
-        let plan = plan(&job, &pods, now);
+        let uid = job.metadata.uid.clone().unwrap_or_default();
+        let remembered = self.streaks.lock().get(key).cloned();
+        let streak = remembered
+            .filter(|(of, _)| *of == uid)
+            .map(|(_, streak)| streak);
+        let plan = plan(&job, &pods, streak, now);
         self.execute(key, &job, plan).await
     }
 
@@ -184,6 +196,13 @@ impl Controller {
             Ok(None) => {}
             Err(error) if error.is_not_found() => return Ok(Requeue::OnChange),
             Err(error) => return Err(error),
+        }
+        if is_finished(job) {
+            self.streaks.lock().remove(key);
+        } else {
+            let uid = job.metadata.uid.clone().unwrap_or_default();
+            let mut streaks = self.streaks.lock();
+            streaks.insert(key.clone(), (uid, plan.streak));
         }
         // Only now: what the finalizer protects is in the status.
         for pod in &plan.release {
