@@ -52,7 +52,7 @@ pub struct Cluster {
     controllers: Option<Running>,
     kubelet: JoinHandle<()>,
     server: Arc<ApiServer>,
-    pki: Pki,
+    pub pki: Pki,
     _dir: tempfile::TempDir,
 }
 
@@ -308,9 +308,11 @@ async fn fake_kubelet(client: kube::Client) {
         let status = match image.as_str() {
             "succeed" => json!({"phase": "Succeeded"}),
             "fail" => json!({"phase": "Failed"}),
-            _ => json!({"phase": "Running", "podIP": format!("10.244.0.{address}"),
+            _ => {
+                json!({"phase": "Running", "startTime": now, "podIP": format!("10.244.0.{address}"),
                 "podIPs": [{"ip": format!("10.244.0.{address}")}],
-                "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": now}]}),
+                "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": now}]})
+            }
         };
         let patch = json!({ "status": status });
         let _ = api

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unused_crate_dependencies)]
 
+mod autoscaling;
 mod calm;
 mod cleanup;
 mod cluster;

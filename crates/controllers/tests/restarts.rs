@@ -345,34 +345,30 @@ async fn garbage_collection_survives_every_kill() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cron_job_survives_every_kill() {
     let accounts = &["cronjob-controller"];
-    walk(
-        accounts,
-        &["cronjob-controller"],
-        async |stage: &mut Stage<'_>| {
-            let mut template = template("a");
-            template["spec"]["restartPolicy"] = json!("Never");
-            let spec = json!({"schedule": "@every 1s", "concurrencyPolicy": "Forbid",
+    let only = &["cronjob-controller", "garbage-collector-controller"];
+    walk(accounts, only, async |stage: &mut Stage<'_>| {
+        let mut template = template("a");
+        template["spec"]["restartPolicy"] = json!("Never");
+        let spec = json!({"schedule": "@every 1s", "concurrencyPolicy": "Forbid",
             "jobTemplate": {"spec": {"template": template}}});
-            stage
-                .create::<CronJob>(json!({"metadata": {"name": "tick"}, "spec": spec}))
-                .await;
-            let noted = |all: &[CronJob]| {
-                let status = all[0].status.clone().unwrap_or_default();
-                status.last_schedule_time.is_some()
-                    && status.active.is_some_and(|all| all.len() == 1)
-            };
-            stage.wait(noted).await;
-            let jobs = stage.wait(|jobs: &[Job]| !jobs.is_empty()).await;
-            assert_eq!(jobs.len(), 1, "the one that runs forbids others");
-            stage.delete::<Job>(name(&jobs[0].metadata)).await;
-            let missed = |all: &[CronJob]| {
-                let status = all[0].status.clone().unwrap_or_default();
-                let active = status.active.unwrap_or_default();
-                active.iter().all(|one| one.uid != jobs[0].metadata.uid)
-            };
-            stage.wait(missed).await;
-        },
-    )
+        stage
+            .create::<CronJob>(json!({"metadata": {"name": "tick"}, "spec": spec}))
+            .await;
+        let noted = |all: &[CronJob]| {
+            let status = all[0].status.clone().unwrap_or_default();
+            status.last_schedule_time.is_some() && status.active.is_some_and(|all| all.len() == 1)
+        };
+        stage.wait(noted).await;
+        let jobs = stage.wait(|jobs: &[Job]| !jobs.is_empty()).await;
+        assert_eq!(jobs.len(), 1, "the one that runs forbids others");
+        stage.delete::<Job>(name(&jobs[0].metadata)).await;
+        let missed = |all: &[CronJob]| {
+            let status = all[0].status.clone().unwrap_or_default();
+            let active = status.active.unwrap_or_default();
+            active.iter().all(|one| one.uid != jobs[0].metadata.uid)
+        };
+        stage.wait(missed).await;
+    })
     .await;
 }
 
@@ -485,30 +481,28 @@ async fn binding_volumes_survives_every_kill() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn device_claims_survive_every_kill() {
     let accounts = &["resource-claim-controller"];
-    walk(
-        accounts,
-        &["resourceclaim-controller"],
-        async |stage: &mut Stage<'_>| {
-            let template = json!({"metadata": {"name": "gpus"}, "spec": {"spec": {"devices": {}}}});
-            stage.create::<ResourceClaimTemplate>(template).await;
-            let claim = |name: &str| json!({"name": name, "resourceClaimTemplateName": "gpus"});
-            let pod = json!({"metadata": {"name": "p"}, "spec": {
+    // Whose pod is gone is garbage.
+    let only = &["resourceclaim-controller", "garbage-collector-controller"];
+    walk(accounts, only, async |stage: &mut Stage<'_>| {
+        let template = json!({"metadata": {"name": "gpus"}, "spec": {"spec": {"devices": {}}}});
+        stage.create::<ResourceClaimTemplate>(template).await;
+        let claim = |name: &str| json!({"name": name, "resourceClaimTemplateName": "gpus"});
+        let pod = json!({"metadata": {"name": "p"}, "spec": {
             "containers": [{"name": "c", "image": "unbound"}],
             "resourceClaims": [claim("a"), claim("b")]}});
-            stage.create::<Pod>(pod).await;
-            let noted = |pods: &[Pod]| {
-                let status = pods[0].status.clone().unwrap_or_default();
-                status
-                    .resource_claim_statuses
-                    .is_some_and(|all| all.len() == 2)
-            };
-            stage.wait(noted).await;
-            let claims = stage.wait(|all: &[ResourceClaim]| all.len() >= 2).await;
-            assert_eq!(claims.len(), 2, "one for each place");
-            stage.delete::<Pod>("p").await;
-            stage.wait(<[ResourceClaim]>::is_empty).await;
-        },
-    )
+        stage.create::<Pod>(pod).await;
+        let noted = |pods: &[Pod]| {
+            let status = pods[0].status.clone().unwrap_or_default();
+            status
+                .resource_claim_statuses
+                .is_some_and(|all| all.len() == 2)
+        };
+        stage.wait(noted).await;
+        let claims = stage.wait(|all: &[ResourceClaim]| all.len() >= 2).await;
+        assert_eq!(claims.len(), 2, "one for each place");
+        stage.delete::<Pod>("p").await;
+        stage.wait(<[ResourceClaim]>::is_empty).await;
+    })
     .await;
 }
 

@@ -236,8 +236,10 @@ mod tests {
     }
 
     fn template(image: &str) -> PodTemplateSpec {
-        serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "image": image}]}}))
-            .unwrap()
+        let labels = json!({"app": "web"});
+        serde_json::from_value(json!({"metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "c", "image": image}]}}))
+        .unwrap()
     }
 
     #[test]
@@ -261,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_present_template_has_the_highest_revision() {
-        let template_a = json!({"$patch": "replace", "metadata": {"creationTimestamp": null},
+        let template_a = json!({"$patch": "replace", "metadata": {"creationTimestamp": null, "labels": {"app": "web"}},
             "spec": {"containers": [{"name": "c", "image": "a", "resources": null}]}});
         let mut foreign = ControllerRevision::clone(&revision(1, "a"));
         foreign.data = Some(RawExtension(json!({"spec": {"template": template_a}})));

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use api::quantity::{Format, Quantity};
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::{
-    ContainerResourceMetricStatus, ExternalMetricStatus, HorizontalPodAutoscaler, MetricSpec,
-    MetricStatus, MetricTarget, MetricValueStatus, ObjectMetricStatus, PodsMetricStatus,
-    ResourceMetricStatus,
+    ContainerResourceMetricStatus, ExternalMetricStatus, HorizontalPodAutoscaler, MetricIdentifier,
+    MetricSpec, MetricStatus, MetricTarget, MetricValueStatus, ObjectMetricStatus,
+    PodsMetricStatus, ResourceMetricStatus,
 };
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::calculate::{self, Proposal, Tolerances};
 use super::metrics::Reader;
@@ -351,7 +353,10 @@ impl Round<'_> {
         let (proposal, current) = self.shared(read, &source.target, "object", name).await?;
         Ok(Measured {
             proposal,
-            name: format!("{} metric {name}", object.kind),
+            name: match current.average_value {
+                Some(_) => shared_name(&source.metric),
+                None => format!("{} metric {name}", object.kind),
+            },
             status: MetricStatus {
                 type_: metric.type_.clone(),
                 object: Some(ObjectMetricStatus {
@@ -376,8 +381,9 @@ impl Round<'_> {
                 .external(name, source.metric.selector.as_ref())
                 .await;
             value.map_err(|why| {
+                let selector = go_text(source.metric.selector.as_ref());
                 format!(
-                    "unable to get external metric {}/{name}: {why}",
+                    "unable to get external metric {}/{name}/{selector}: {why}",
                     self.reader.namespace
                 )
             })
@@ -385,7 +391,7 @@ impl Round<'_> {
         let (proposal, current) = self.shared(read, &source.target, "external", name).await?;
         Ok(Measured {
             proposal,
-            name: format!("external metric {name}"),
+            name: shared_name(&source.metric),
             status: MetricStatus {
                 type_: metric.type_.clone(),
                 external: Some(ExternalMetricStatus {
@@ -429,6 +435,36 @@ impl Round<'_> {
     }
 }
 
+/// How messages name a metric that replicas share.
+fn shared_name(metric: &MetricIdentifier) -> String {
+    let selector = go_text(metric.selector.as_ref());
+    format!("external metric {}({selector})", metric.name)
+}
+
+/// A selector as Go prints it, which is how upstream's messages have it.
+fn go_text(selector: Option<&LabelSelector>) -> String {
+    let Some(selector) = selector else {
+        return "nil".to_owned();
+    };
+    let labels = selector.match_labels.iter().flatten();
+    let labels: String = labels
+        .map(|(key, value)| format!("{key}: {value},"))
+        .collect();
+    let expressions = selector.match_expressions.iter().flatten();
+    let expressions: String = expressions
+        .map(|one| {
+            let values = one.values.as_deref().unwrap_or_default().join(" ");
+            format!(
+                "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{values}],}},",
+                one.key, one.operator
+            )
+        })
+        .collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
+}
+
 fn average_status(proposal: &Proposal) -> MetricValueStatus {
     MetricValueStatus {
         average_value: Some(written(proposal.value, false)),
@@ -441,6 +477,28 @@ mod tests {
     use super::*;
     use kube::client::Body;
     use serde_json::{Value, json};
+
+    #[test]
+    fn selectors_in_messages() {
+        let selector = |value: Value| serde_json::from_value::<LabelSelector>(value).unwrap();
+        let labelled = selector(json!({"matchLabels": {"a": "b", "c": "d"}}));
+        let required = selector(json!({"matchExpressions": [
+            {"key": "a", "operator": "In", "values": ["x", "y"]}]}));
+        let cases = [
+            (None, "nil"),
+            (
+                Some(&labelled),
+                "&LabelSelector{MatchLabels:map[string]string{a: b,c: d,},MatchExpressions:[]LabelSelectorRequirement{},}",
+            ),
+            (
+                Some(&required),
+                "&LabelSelector{MatchLabels:map[string]string{},MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:a,Operator:In,Values:[x y],},},}",
+            ),
+        ];
+        for (selector, expected) in cases {
+            assert_eq!(go_text(selector), expected);
+        }
+    }
 
     /// An API with metrics of the pods a and b, of which each uses so much CPU, and no others.
     fn serving(usage: &'static str) -> kube::Client {
