@@ -4,7 +4,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
-use client::{Context, election};
+use client::{Context, Fence, election};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -14,10 +14,10 @@ use crate::settings::{ControllerSettings, PartSettings, SchedulerSettings};
 /// Runs the scheduler.
 pub async fn scheduler(settings: SchedulerSettings) -> Result<()> {
     let configuration = scheduler_configuration(settings.config.as_deref())?;
-    let context = connect(&settings.part, "default-scheduler").await?;
+    let candidate = connect(&settings.part, "default-scheduler").await?;
     lead(
         &settings.part,
-        context,
+        candidate,
         "kube-scheduler",
         |context, shutdown| async move {
             scheduler::run_with(context, configuration, shutdown).await;
@@ -40,14 +40,14 @@ pub fn scheduler_configuration(file: Option<&Path>) -> Result<scheduler::Configu
 
 /// Runs the controllers.
 pub async fn controller_manager(settings: ControllerSettings) -> Result<()> {
-    let context = connect(&settings.part, "kube-controller-manager").await?;
+    let candidate = connect(&settings.part, "kube-controller-manager").await?;
     let root_ca_pem = fs::read_to_string(&settings.root_ca_file)
         .with_context(|| format!("--root-ca-file {}", settings.root_ca_file.display()))?;
     let networks = networks::pod_networks(&settings.cluster_cidr)?;
     let node_networks = networks::node_networks(&networks, settings.shares)?;
     lead(
         &settings.part,
-        context,
+        candidate,
         "kube-controller-manager",
         |context, shutdown| async move {
             let client = context.client.clone();
@@ -67,14 +67,33 @@ pub async fn controller_manager(settings: ControllerSettings) -> Result<()> {
     .await
 }
 
-async fn connect(settings: &PartSettings, component: &str) -> Result<Context> {
+/// Who may come to lead.
+struct Candidate {
+    /// What the leader works with: it writes only while it leads.
+    context: Context,
+    fence: Fence,
+    /// For the Lease.
+    client: kube::Client,
+}
+
+async fn connect(settings: &PartSettings, component: &str) -> Result<Candidate> {
     let client = client::from_kubeconfig(&settings.kubeconfig)
         .await
         .with_context(|| format!("--kubeconfig {}", settings.kubeconfig.display()))?;
-    Ok(Context::new(client, component))
+    let fence = Fence::default();
+    Ok(Candidate {
+        context: Context::new(fence.guard(client.clone()), component),
+        fence,
+        client,
+    })
 }
 
-async fn lead<F, W>(settings: &PartSettings, context: Context, name: &str, work: F) -> Result<()>
+async fn lead<F, W>(
+    settings: &PartSettings,
+    candidate: Candidate,
+    name: &str,
+    work: F,
+) -> Result<()>
 where
     F: FnOnce(Context, CancellationToken) -> W + Send,
     W: Future<Output = Result<()>> + Send,
@@ -91,15 +110,21 @@ where
     };
     println!("{name}: standing for election as {identity}");
     let config = election::Config::new("kube-system", name, &identity);
-    let candidate = election::LeaderElector::new(
+    let Candidate {
+        context,
+        fence,
+        client,
+    } = candidate;
+    let elector = election::LeaderElector::new(
         config,
-        context.client.clone(),
+        client,
+        fence,
         context.clock.clone(),
         context.random.clone(),
         context.metrics.clone(),
     );
     let mut outcome = Ok(());
-    let ended = candidate.run(shutdown, |term| {
+    let ended = elector.run(shutdown, |term| {
         let work = work(context.clone(), term);
         let outcome = &mut outcome;
         async move { *outcome = work.await }

@@ -7,6 +7,7 @@ mod autoscaling;
 mod calm;
 mod cleanup;
 mod cluster;
+mod election;
 mod endpoints;
 mod mortal;
 mod nodes;
