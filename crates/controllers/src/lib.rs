@@ -19,6 +19,7 @@ mod gc;
 mod hash;
 mod kinds;
 mod kit;
+mod measure;
 mod networking;
 mod node;
 mod owner;

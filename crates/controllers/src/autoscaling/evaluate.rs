@@ -5,17 +5,19 @@ use std::sync::Arc;
 use api::quantity::{Format, Quantity};
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::{
-    ContainerResourceMetricStatus, ExternalMetricStatus, HorizontalPodAutoscaler, MetricIdentifier,
-    MetricSpec, MetricStatus, MetricTarget, MetricValueStatus, ObjectMetricStatus,
-    PodsMetricStatus, ResourceMetricStatus,
+    ContainerResourceMetricStatus, ExternalMetricStatus, HorizontalPodAutoscaler, MetricSpec,
+    MetricStatus, MetricTarget, MetricValueStatus, ObjectMetricStatus, PodsMetricStatus,
+    ResourceMetricStatus,
 };
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use tokio::time::Instant;
 
 use super::calculate::{self, Proposal, Tolerances};
+use super::counts::{Came, Counted};
 use super::metrics::Reader;
+use super::words::{described, go_text, shared_name};
 
 /// What the metrics come to.
 pub(super) struct Evaluation {
@@ -79,6 +81,7 @@ pub(super) async fn evaluate(
     status_replicas: i32,
     pods: &[Arc<Pod>],
     reader: &Reader<'_>,
+    counted: &Counted,
     now: Timestamp,
 ) -> Evaluation {
     let metrics = autoscaler.spec.metrics.as_deref().unwrap_or_default();
@@ -95,7 +98,12 @@ pub(super) async fn evaluate(
     let mut failures: Vec<(&'static str, String)> = Vec::new();
     let mut first_failed = String::new();
     for metric in metrics {
+        let began = Instant::now();
         let (reason, measured) = round.measure(metric).await;
+        let came = measured.as_ref().map_or(Came::FAILED, |measured| {
+            Came::to(current, measured.proposal.replicas)
+        });
+        counted.computed(&metric.type_, came, began);
         match measured {
             Ok(measured) => {
                 let replicas = measured.proposal.replicas;
@@ -141,28 +149,6 @@ pub(super) async fn evaluate(
         outcome,
         active: Some(active),
         warnings: failures,
-    }
-}
-
-/// How the sum of failures names a metric.
-fn described(metric: &MetricSpec) -> String {
-    let of = |name: &str, kind: &str| format!("failed to get {name} {kind} metric value: ");
-    let resource = metric.resource.as_ref();
-    let container = metric.container_resource.as_ref();
-    let external = metric.external.as_ref();
-    match metric.type_.as_str() {
-        "Object" => "failed to get object metric value: ".to_owned(),
-        "Pods" => "failed to get pods metric value: ".to_owned(),
-        "Resource" => of(resource.map_or("", |source| &source.name), "resource"),
-        "ContainerResource" => of(
-            container.map_or("", |source| &source.container),
-            "container",
-        ),
-        "External" => of(
-            external.map_or("", |source| &source.metric.name),
-            "external",
-        ),
-        _ => String::new(),
     }
 }
 
@@ -435,36 +421,6 @@ impl Round<'_> {
     }
 }
 
-/// How messages name a metric that replicas share.
-fn shared_name(metric: &MetricIdentifier) -> String {
-    let selector = go_text(metric.selector.as_ref());
-    format!("external metric {}({selector})", metric.name)
-}
-
-/// A selector as Go prints it, which is how upstream's messages have it.
-fn go_text(selector: Option<&LabelSelector>) -> String {
-    let Some(selector) = selector else {
-        return "nil".to_owned();
-    };
-    let labels = selector.match_labels.iter().flatten();
-    let labels: String = labels
-        .map(|(key, value)| format!("{key}: {value},"))
-        .collect();
-    let expressions = selector.match_expressions.iter().flatten();
-    let expressions: String = expressions
-        .map(|one| {
-            let values = one.values.as_deref().unwrap_or_default().join(" ");
-            format!(
-                "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{values}],}},",
-                one.key, one.operator
-            )
-        })
-        .collect();
-    format!(
-        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
-    )
-}
-
 fn average_status(proposal: &Proposal) -> MetricValueStatus {
     MetricValueStatus {
         average_value: Some(written(proposal.value, false)),
@@ -477,28 +433,6 @@ mod tests {
     use super::*;
     use kube::client::Body;
     use serde_json::{Value, json};
-
-    #[test]
-    fn selectors_in_messages() {
-        let selector = |value: Value| serde_json::from_value::<LabelSelector>(value).unwrap();
-        let labelled = selector(json!({"matchLabels": {"a": "b", "c": "d"}}));
-        let required = selector(json!({"matchExpressions": [
-            {"key": "a", "operator": "In", "values": ["x", "y"]}]}));
-        let cases = [
-            (None, "nil"),
-            (
-                Some(&labelled),
-                "&LabelSelector{MatchLabels:map[string]string{a: b,c: d,},MatchExpressions:[]LabelSelectorRequirement{},}",
-            ),
-            (
-                Some(&required),
-                "&LabelSelector{MatchLabels:map[string]string{},MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:a,Operator:In,Values:[x y],},},}",
-            ),
-        ];
-        for (selector, expected) in cases {
-            assert_eq!(go_text(selector), expected);
-        }
-    }
 
     /// An API with metrics of the pods a and b, of which each uses so much CPU, and no others.
     fn serving(usage: &'static str) -> kube::Client {
@@ -579,7 +513,8 @@ mod tests {
                 selector: "app=web",
             };
             let now = Timestamp::from_second(1000).unwrap();
-            let found = evaluate(&scaler, 2, 2, &pods, &reader, now).await;
+            let counted = Counted::new(&client::metrics::Metrics::new());
+            let found = evaluate(&scaler, 2, 2, &pods, &reader, &counted, now).await;
             let about = format!("{usage} {metrics:?} {:?}", found.outcome);
             let replicas = found.outcome.ok().map(|(replicas, _)| replicas);
             assert_eq!(replicas, expected, "{about}");

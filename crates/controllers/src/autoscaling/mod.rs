@@ -7,8 +7,10 @@
 mod behavior;
 mod calculate;
 mod conditions;
+mod counts;
 mod evaluate;
 mod metrics;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,9 +27,11 @@ use k8s_openapi::api::autoscaling::v2::{
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use self::behavior::History;
 use self::conditions::Conditions;
+use self::counts::{Came, Counted};
 use self::evaluate::Evaluation;
 use self::metrics::Reader;
 use crate::error::Error;
@@ -47,6 +51,7 @@ struct Controller {
     histories: Mutex<HashMap<Key, History>>,
     /// Which pods each autoscaler counts, to find those that two of them want.
     selectors: Mutex<HashMap<Key, Selector>>,
+    counted: Counted,
 }
 
 /// Runs until the shutdown.
@@ -74,6 +79,7 @@ pub(crate) async fn run(kit: Kit) {
         pods,
         histories: Mutex::default(),
         selectors: Mutex::default(),
+        counted: Counted::new(&kit.metrics),
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -92,8 +98,11 @@ impl Controller {
         let old = autoscaler.status.clone().unwrap_or_default();
         let mut status = old.clone();
         let mut conditions = Conditions::new(&old, self.kit.time());
-        self.autoscale(key, &autoscaler, &mut conditions, &mut status)
+        let began = Instant::now();
+        let came = self
+            .autoscale(key, &autoscaler, &mut conditions, &mut status)
             .await;
+        self.counted.looked(came, began);
         status.conditions = conditions.into_list();
         let api: Api<HorizontalPodAutoscaler> =
             Api::namespaced(self.kit.client.clone(), &key.namespace);
@@ -122,7 +131,7 @@ impl Controller {
         autoscaler: &HorizontalPodAutoscaler,
         conditions: &mut Conditions,
         status: &mut HorizontalPodAutoscalerStatus,
-    ) {
+    ) -> Came {
         let spec = &autoscaler.spec;
         let client = &self.kit.client;
         let target = match scale_of(client, &key.namespace, &spec.scale_target_ref).await {
@@ -132,7 +141,8 @@ impl Controller {
                     "the HPA controller was unable to get the target's current scale: {why}"
                 );
                 conditions.set("AbleToScale", false, "FailedGetScale", message);
-                return self.warn(autoscaler, "FailedGetScale", why);
+                self.warn(autoscaler, "FailedGetScale", why);
+                return Came::FAILED;
             }
         };
         conditions.set(
@@ -166,7 +176,8 @@ impl Controller {
                     self.histories.lock().insert(key.clone(), history);
                     status.current_replicas = Some(current);
                     status.current_metrics = measured;
-                    return self.warn(autoscaler, "FailedComputeMetricsReplicas", why);
+                    self.warn(autoscaler, "FailedComputeMetricsReplicas", why);
+                    return Came::FAILED;
                 }
                 Ok((replicas, metric)) => {
                     if replicas > current {
@@ -221,6 +232,11 @@ impl Controller {
         if rescaled {
             status.last_scale_time = Some(self.kit.time());
         }
+        if rescaled || wanted == current {
+            Came::to(current, wanted)
+        } else {
+            Came::FAILED
+        }
     }
 
     async fn evaluate(
@@ -252,6 +268,7 @@ impl Controller {
             target.status_replicas(),
             &pods,
             &reader,
+            &self.counted,
             self.kit.now(),
         )
         .await;

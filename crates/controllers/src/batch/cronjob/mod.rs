@@ -18,6 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
 use kube::api::{PostParams, PropagationPolicy};
 use parking_lot::Mutex;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use self::plan::Plan;
 use self::timing::{Timing, Trouble};
@@ -39,6 +40,8 @@ struct Controller {
     /// The schedule and time zone each CronJob was last seen with, and since when if it had others
     /// before.
     schedules: Mutex<HashMap<Key, Seen>>,
+    /// How long after its time a Job was made.
+    skew: Histogram,
 }
 
 type Seen = ((String, Option<String>), Option<Timestamp>);
@@ -57,6 +60,14 @@ pub(crate) async fn run(kit: Kit) {
         let owner = controller_of(&job.metadata).filter(|owner| refers_to::<CronJob>(owner))?;
         Some(Key::new(job.metadata.namespace.as_deref()?, &owner.name))
     });
+    let skew = Histogram::new(exponential_buckets(1.0, 2.0, 10));
+    kit.metrics.register(|registry| {
+        registry.register(
+            "cronjob_controller_job_creation_skew_duration_seconds",
+            "How long after its time a Job of a CronJob was made",
+            skew.clone(),
+        );
+    });
     let controller = Arc::new(Controller {
         kit: kit.clone(),
         crons,
@@ -64,6 +75,7 @@ pub(crate) async fn run(kit: Kit) {
         job_writes: Expectations::default(),
         own_writes: Expectations::default(),
         schedules: Mutex::default(),
+        skew,
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -201,6 +213,9 @@ impl Controller {
             .on("create", "job", job_key);
         let made = match created {
             Ok(created) => {
+                if let Some(made) = &created.metadata.creation_timestamp {
+                    self.skew.observe(made.0.duration_since(due).as_secs_f64());
+                }
                 let message = format!("Created job {name}");
                 self.kit
                     .recorder

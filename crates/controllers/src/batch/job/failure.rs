@@ -45,23 +45,27 @@ pub(super) enum Judgement {
 }
 
 pub(super) fn judge(policy: Option<&PodFailurePolicy>, pod: &Pod) -> Judgement {
-    let rules = policy
-        .map(|policy| policy.rules.as_slice())
-        .unwrap_or_default();
-    for (at, rule) in rules.iter().enumerate() {
-        let Some(matched) = matches(rule, pod) else {
-            continue;
-        };
-        return match rule.action.as_str() {
-            "Ignore" => Judgement::Ignore,
-            "FailIndex" => Judgement::FailIndex,
-            "FailJob" => {
-                Judgement::FailJob(format!("{matched} matching FailJob rule at index {at}"))
-            }
-            _ => Judgement::Count,
-        };
+    let Some((at, action, matched)) = rule(policy, pod) else {
+        return Judgement::Count;
+    };
+    match action {
+        "Ignore" => Judgement::Ignore,
+        "FailIndex" => Judgement::FailIndex,
+        "FailJob" => Judgement::FailJob(format!("{matched} matching FailJob rule at index {at}")),
+        _ => Judgement::Count,
     }
-    Judgement::Count
+}
+
+/// The action of the rule that matches the failed pod, if one does.
+pub(super) fn action(policy: Option<&PodFailurePolicy>, pod: &Pod) -> Option<String> {
+    rule(policy, pod).map(|(_, action, _)| action.to_owned())
+}
+
+/// The first rule that matches: its place, its action, and what of the pod it matches.
+fn rule<'p>(policy: Option<&'p PodFailurePolicy>, pod: &Pod) -> Option<(usize, &'p str, String)> {
+    let rules = policy.map(|policy| policy.rules.as_slice());
+    let mut rules = rules.unwrap_or_default().iter().enumerate();
+    rules.find_map(|(at, rule)| Some((at, rule.action.as_str(), matches(rule, pod)?)))
 }
 
 fn matches(rule: &PodFailurePolicyRule, pod: &Pod) -> Option<String> {

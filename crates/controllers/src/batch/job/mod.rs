@@ -8,6 +8,7 @@ mod failure;
 mod index_failures;
 mod indexes;
 mod manage;
+mod metrics;
 mod plan;
 mod template;
 #[cfg(test)]
@@ -26,8 +27,10 @@ use kube::Api;
 use kube::core::Selector;
 use parking_lot::Mutex;
 use serde_json::json;
+use tokio::time::Instant;
 
 use self::failure::Streak;
+use self::metrics::Counted;
 use self::plan::{Plan, plan};
 use crate::error::Error;
 use crate::expectations::Expectations;
@@ -84,6 +87,7 @@ struct Controller {
     pod_writes: Expectations,
     /// By Job and its uid, while it runs: pods that failed may be gone long before it is over.
     streaks: Mutex<HashMap<Key, (String, Streak)>>,
+    counted: Arc<Counted>,
 }
 
 fn is_tracked(pod: &Pod) -> bool {
@@ -118,7 +122,10 @@ pub(crate) async fn run(kit: Kit) {
             .collect::<Vec<_>>()
     });
     let owners = jobs.store().clone();
+    let counted = Arc::new(Counted::new(&kit.metrics));
+    let counts = counted.clone();
     kit.follow(&pods, &queue, move |change: Change<Pod>| {
+        counts.saw(&change);
         let mut tasks: Vec<_> = owner::owners_of(&change, &owners)
             .into_iter()
             .map(Task::Job)
@@ -135,6 +142,7 @@ pub(crate) async fn run(kit: Kit) {
         job_writes: Expectations::default(),
         pod_writes: Expectations::default(),
         streaks: Mutex::default(),
+        counted,
     });
     kit.run(queue, move |task| {
         let controller = controller.clone();
@@ -180,8 +188,14 @@ impl Controller {
         let streak = remembered
             .filter(|(of, _)| *of == uid)
             .map(|(_, streak)| streak);
+        let began = Instant::now();
         let plan = plan(&job, &pods, streak, now);
-        self.execute(key, &job, plan).await
+        let action = plan.action();
+        let result = self.execute(key, &job, plan).await;
+        if !is_finished(&job) {
+            self.counted.synced(&job, action, result.is_err(), began);
+        }
+        result
     }
 
     async fn execute(&self, key: &Key, job: &Job, plan: Plan) -> Result<Requeue, Error> {
@@ -189,6 +203,7 @@ impl Controller {
         match write::status(&api, job, &job.status, &Some(plan.status)).await {
             Ok(Some(written)) => {
                 self.job_writes.wrote(key, &written, self.kit.now());
+                self.counted.wrote(job, &written);
                 for (kind, reason, message) in plan.events {
                     self.kit.recorder.on(job, kind, reason, message);
                 }
@@ -197,6 +212,7 @@ impl Controller {
             Err(error) if error.is_not_found() => return Ok(Requeue::OnChange),
             Err(error) => return Err(error),
         }
+        self.counted.handled(&plan.handled);
         if is_finished(job) {
             self.streaks.lock().remove(key);
         } else {

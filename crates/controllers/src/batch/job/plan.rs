@@ -32,6 +32,20 @@ pub(super) struct Plan {
     pub again: Option<Duration>,
     /// To remember once the status is written.
     pub streak: Streak,
+    /// Of the failed pods that are newly noted: the actions of the rules that matched.
+    pub handled: Vec<String>,
+}
+
+impl Plan {
+    /// What kind of step it is, for those who count them.
+    pub fn action(&self) -> &'static str {
+        match (self.create.is_empty(), self.release_deleted) {
+            (false, _) => "pods_created",
+            (true, true) => "pods_deleted",
+            (true, false) if self.delete.is_empty() => "tracking",
+            (true, false) => "reconciling",
+        }
+    }
 }
 
 /// What a Job has come to, counting the pods whose end is not yet in the status.
@@ -318,12 +332,12 @@ impl Round<'_> {
                     None if !known => succeeded.push(uid),
                     None => {}
                 }
-            } else if (has_failed || failing)
-                && !known
-                && self.is_valid(pod)
-                && self.judge(pod) != Judgement::Ignore
-            {
-                failed.push(uid);
+            } else if (has_failed || failing) && !known && self.is_valid(pod) {
+                let policy = self.spec.pod_failure_policy.as_ref();
+                self.plan.handled.extend(failure::action(policy, pod));
+                if self.judge(pod) != Judgement::Ignore {
+                    failed.push(uid);
+                }
             }
         }
         let status = &mut self.plan.status;

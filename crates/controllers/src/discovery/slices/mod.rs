@@ -1,5 +1,6 @@
 //! EndpointSlices of Services with a selector.
 
+mod metrics;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 
+use self::metrics::Counted;
 use super::packing::Action;
 use super::trigger::Triggers;
 use super::{Slices, services_of_slice, slice_label, topology};
@@ -28,6 +30,7 @@ struct Controller {
     slices: Informer<EndpointSlice>,
     expectations: Expectations,
     triggers: Triggers,
+    counted: Counted,
 }
 
 /// Runs until the shutdown.
@@ -74,6 +77,7 @@ pub(crate) async fn run(kit: Kit) {
         slices,
         expectations: Expectations::default(),
         triggers: Triggers::default(),
+        counted: Counted::new(&kit.metrics),
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -88,6 +92,7 @@ impl Controller {
             // The garbage collector takes the slices.
             self.expectations.forget(key);
             self.triggers.forget(key);
+            self.counted.forget(key);
             return Ok(Requeue::OnChange);
         };
         let has_selector = service
@@ -95,6 +100,7 @@ impl Controller {
             .as_ref()
             .is_some_and(|spec| spec.selector.is_some());
         if !has_selector || discovery::backends::is_external_name(&service) {
+            self.counted.forget(key);
             return Ok(Requeue::OnChange);
         }
         if let Some(wait) = self
@@ -148,7 +154,12 @@ impl Controller {
                 false => BTreeMap::new(),
             },
         };
-        let (actions, notices) = plan::plan(&service, &pods, &existing, &nodes);
+        let plan::Plan {
+            actions,
+            notices,
+            change,
+        } = plan::plan(&service, &pods, &existing, &nodes);
+        self.counted.looked(key, change);
         for notice in notices {
             let recorder = &self.kit.recorder;
             recorder.on(&*service, notice.kind, notice.reason, notice.message);
