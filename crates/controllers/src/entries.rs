@@ -228,6 +228,13 @@ pub(crate) const ENTRIES: &[Entry] = &[
         start: |kit, _| Box::pin(certificates::clean::run(kit)),
     },
     Entry {
+        name: "podcertificaterequest-cleaner-controller",
+        queue: "podcertificaterequestcleaner",
+        account: "podcertificaterequestcleaner",
+        component: "podcertificaterequestcleaner",
+        start: |kit, _| Box::pin(certificates::clean_pods::run(kit)),
+    },
+    Entry {
         name: "clusterrole-aggregation-controller",
         queue: "ClusterRoleAggregator",
         account: "clusterrole-aggregation-controller",

@@ -265,6 +265,18 @@ async fn metrics_of_every_type_come_from_the_servers_that_registered_them() {
         current("external-average", "external")["averageValue"],
         "30"
     );
+    let counted = cluster.metrics();
+    let prefix = "horizontal_pod_autoscaler_controller_";
+    for line in [
+        format!("{prefix}reconciliations_total{{action=\"scale_up\",error=\"none\"}} 8\n"),
+        format!(
+            "{prefix}metric_computation_total{{action=\"scale_up\",error=\"none\",metric_type=\"External\"}}"
+        ),
+        "workqueue_adds_total{name=\"horizontalpodautoscaler\"}".to_owned(),
+        "workqueue_adds_total{name=\"deployment\"}".to_owned(),
+    ] {
+        assert!(counted.contains(&line), "{line} in {counted}");
+    }
     let asked = asked.lock().unwrap().clone();
     let account = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
     let mut measured = asked

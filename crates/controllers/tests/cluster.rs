@@ -29,6 +29,7 @@ pub struct Running {
     shutdown: CancellationToken,
     handle: JoinHandle<Result<(), controllers::RunError>>,
     mortal: bool,
+    metrics: client::metrics::Metrics,
 }
 
 impl Running {
@@ -121,8 +122,10 @@ impl Cluster {
         };
         let manager = sign_in("", "system:kube-controller-manager", &[]);
         let shutdown = CancellationToken::new();
+        let context = Context::new(manager, "controller-manager");
+        let metrics = context.metrics.clone();
         let config = controllers::Config {
-            context: Context::new(manager, "controller-manager"),
+            context,
             clients: Arc::new(move |account: &str| {
                 let name = format!("system:serviceaccount:kube-system:{account}");
                 sign_in(
@@ -156,6 +159,7 @@ impl Cluster {
             handle: tokio::spawn(controllers::run(config, shutdown.clone())),
             shutdown,
             mortal: life.is_some(),
+            metrics,
         }
     }
 
@@ -236,6 +240,12 @@ impl Cluster {
                 seen()
             ),
         }
+    }
+
+    /// What the controllers count, as text.
+    pub fn metrics(&self) -> String {
+        let running = self.controllers.as_ref().unwrap();
+        running.metrics.encode().unwrap()
     }
 
     pub async fn stop(mut self) {
