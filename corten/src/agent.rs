@@ -4,7 +4,6 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use client::{Context, Informers};
-use ipnet::IpNet;
 use kubelet::ServerTls;
 use network::proxy;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +62,7 @@ pub async fn proxy(settings: ProxySettings) -> Result<()> {
     let config = proxy::Config {
         instance: addresses.instance.clone(),
         node_name: addresses.node_name.clone(),
-        cluster_cidrs: vec![IpNet::V4(addresses.cluster_cidr)],
+        cluster_cidrs: addresses.cluster_cidrs.clone(),
         ..proxy::Config::default()
     };
     let shutdown = CancellationToken::new();

@@ -10,6 +10,7 @@ mod facts;
 mod images;
 mod join;
 mod lock;
+mod networks;
 mod node_sim;
 mod parts;
 mod reset;

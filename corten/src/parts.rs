@@ -4,19 +4,20 @@
 use std::{fs, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
-use client::{Context, election};
+use client::{Context, Fence, election};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::networks;
 use crate::settings::{ControllerSettings, PartSettings, SchedulerSettings};
 
 /// Runs the scheduler.
 pub async fn scheduler(settings: SchedulerSettings) -> Result<()> {
     let configuration = scheduler_configuration(settings.config.as_deref())?;
-    let context = connect(&settings.part, "default-scheduler").await?;
+    let candidate = connect(&settings.part, "default-scheduler").await?;
     lead(
         &settings.part,
-        context,
+        candidate,
         "kube-scheduler",
         |context, shutdown| async move {
             scheduler::run_with(context, configuration, shutdown).await;
@@ -37,30 +38,16 @@ pub fn scheduler_configuration(file: Option<&Path>) -> Result<scheduler::Configu
         .with_context(|| format!("the scheduler's configuration {}", path.display()))
 }
 
-/// One network, or one of each address family with a comma between.
-fn node_networks(text: &str) -> Result<Vec<controllers::NodeNetwork>> {
-    let mut networks: Vec<controllers::NodeNetwork> = Vec::new();
-    for part in text.split(',') {
-        let cluster: ipnet::IpNet = part.trim().parse()?;
-        let mask = if cluster.addr().is_ipv4() { 24 } else { 64 };
-        if networks.iter().any(|n| n.mask == mask) {
-            bail!("two networks of one address family");
-        }
-        networks.push(controllers::NodeNetwork { cluster, mask });
-    }
-    Ok(networks)
-}
-
 /// Runs the controllers.
 pub async fn controller_manager(settings: ControllerSettings) -> Result<()> {
-    let context = connect(&settings.part, "kube-controller-manager").await?;
+    let candidate = connect(&settings.part, "kube-controller-manager").await?;
     let root_ca_pem = fs::read_to_string(&settings.root_ca_file)
         .with_context(|| format!("--root-ca-file {}", settings.root_ca_file.display()))?;
-    let node_networks = node_networks(&settings.cluster_cidr)
-        .with_context(|| format!("--cluster-cidr {}", settings.cluster_cidr))?;
+    let networks = networks::pod_networks(&settings.cluster_cidr)?;
+    let node_networks = networks::node_networks(&networks, settings.shares)?;
     lead(
         &settings.part,
-        context,
+        candidate,
         "kube-controller-manager",
         |context, shutdown| async move {
             let client = context.client.clone();
@@ -80,14 +67,33 @@ pub async fn controller_manager(settings: ControllerSettings) -> Result<()> {
     .await
 }
 
-async fn connect(settings: &PartSettings, component: &str) -> Result<Context> {
+/// Who may come to lead.
+struct Candidate {
+    /// What the leader works with: it writes only while it leads.
+    context: Context,
+    fence: Fence,
+    /// For the Lease.
+    client: kube::Client,
+}
+
+async fn connect(settings: &PartSettings, component: &str) -> Result<Candidate> {
     let client = client::from_kubeconfig(&settings.kubeconfig)
         .await
         .with_context(|| format!("--kubeconfig {}", settings.kubeconfig.display()))?;
-    Ok(Context::new(client, component))
+    let fence = Fence::default();
+    Ok(Candidate {
+        context: Context::new(fence.guard(client.clone()), component),
+        fence,
+        client,
+    })
 }
 
-async fn lead<F, W>(settings: &PartSettings, context: Context, name: &str, work: F) -> Result<()>
+async fn lead<F, W>(
+    settings: &PartSettings,
+    candidate: Candidate,
+    name: &str,
+    work: F,
+) -> Result<()>
 where
     F: FnOnce(Context, CancellationToken) -> W + Send,
     W: Future<Output = Result<()>> + Send,
@@ -104,15 +110,21 @@ where
     };
     println!("{name}: standing for election as {identity}");
     let config = election::Config::new("kube-system", name, &identity);
-    let candidate = election::LeaderElector::new(
+    let Candidate {
+        context,
+        fence,
+        client,
+    } = candidate;
+    let elector = election::LeaderElector::new(
         config,
-        context.client.clone(),
+        client,
+        fence,
         context.clock.clone(),
         context.random.clone(),
         context.metrics.clone(),
     );
     let mut outcome = Ok(());
-    let ended = candidate.run(shutdown, |term| {
+    let ended = elector.run(shutdown, |term| {
         let work = work(context.clone(), term);
         let outcome = &mut outcome;
         async move { *outcome = work.await }

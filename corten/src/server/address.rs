@@ -6,9 +6,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
-use crate::settings::cluster::ServerSettings;
+use crate::{
+    networks,
+    settings::cluster::{Part, ServerSettings},
+};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -17,8 +20,8 @@ pub struct Addresses {
     pub node_name: String,
     /// The node's address.
     pub node_ip: IpAddr,
-    /// Where pods get their addresses from.
-    pub cluster_cidr: Ipv4Net,
+    /// Where pods get their addresses from: one network of each address family at the most.
+    pub cluster_cidrs: Vec<IpNet>,
     /// Where Services get their addresses from.
     pub service_cidr: Ipv4Net,
     /// The `kubernetes` Service: the first address.
@@ -34,26 +37,24 @@ pub struct Addresses {
 impl Addresses {
     /// Works them out, and refuses what cannot be.
     pub fn new(settings: &ServerSettings) -> Result<Addresses> {
-        let cidr = |flag: &str, text: &str| -> Result<Ipv4Net> {
-            let net: Ipv4Net = text.parse().with_context(|| {
-                format!("--{flag} {text}: not an IPv4 network such as 10.244.0.0/16")
-            })?;
-            Ok(net.trunc())
-        };
-        let cluster_cidr = cidr("cluster-cidr", &settings.cluster_cidr)?;
-        let service_cidr = cidr("service-cidr", &settings.service_cidr)?;
+        let cluster_cidrs = networks::pod_networks(&settings.cluster_cidr)?;
+        let service_cidr: Ipv4Net = settings.service_cidr.parse().with_context(|| {
+            format!(
+                "--service-cidr {}: not an IPv4 network such as 10.96.0.0/16 (there are no Services of IPv6)",
+                settings.service_cidr
+            )
+        })?;
+        let service_cidr = service_cidr.trunc();
         if service_cidr.prefix_len() > 27 {
             bail!(
                 "--service-cidr {service_cidr}: too small; /27 is the smallest that holds DNS and some Services"
             );
         }
-        if cluster_cidr.prefix_len() > 24 {
-            bail!("--cluster-cidr {cluster_cidr}: too small; each node takes a /24 of it");
-        }
-        if cluster_cidr.contains(&service_cidr.network())
-            || service_cidr.contains(&cluster_cidr.network())
-        {
-            bail!("--cluster-cidr {cluster_cidr} and --service-cidr {service_cidr} overlap");
+        for cluster in &cluster_cidrs {
+            let services = IpNet::V4(service_cidr);
+            if cluster.contains(&services) || services.contains(cluster) {
+                bail!("--cluster-cidr {cluster} and --service-cidr {service_cidr} overlap");
+            }
         }
         let nth = |n: u32| Ipv4Addr::from(u32::from(service_cidr.network()) + n);
         let node_name = match &settings.node_name {
@@ -71,7 +72,7 @@ impl Addresses {
         Ok(Addresses {
             node_ip: settings.node_ip.unwrap_or_else(own_address),
             node_name,
-            cluster_cidr,
+            cluster_cidrs,
             service_cidr,
             kubernetes: nth(1),
             dns: nth(10),
@@ -79,6 +80,30 @@ impl Addresses {
             instance: instance(&settings.data.data_dir),
         })
     }
+}
+
+/// Refuses pods' addresses that this machine's node could not give out.
+pub fn refuse_what_pods_cannot_have(
+    settings: &ServerSettings,
+    addresses: &Addresses,
+) -> Result<()> {
+    let flag = &settings.cluster_cidr;
+    if addresses.cluster_cidrs.iter().all(|n| n.addr().is_ipv6()) {
+        bail!(
+            "--cluster-cidr {flag}: no IPv4 network; Services have IPv4 addresses, and pods of IPv6 alone cannot serve them"
+        );
+    }
+    let own = settings.cni_conf_dir.is_none() && settings.container_runtime_endpoint.is_none();
+    let six = addresses.cluster_cidrs.iter().find(|n| n.addr().is_ipv6());
+    if let Some(network) = six
+        && own
+        && settings.runs(Part::Kubelet)
+    {
+        bail!(
+            "--cluster-cidr {flag}: Corten's own pod network serves IPv4 alone; give pods addresses of {network} by CNI plugins (--cni-conf-dir)"
+        );
+    }
+    Ok(())
 }
 
 fn node_ports(text: &str) -> Result<(u16, u16)> {
@@ -154,7 +179,7 @@ pub fn machine_lacks() -> Vec<String> {
 mod tests {
     use clap::{FromArgMatches, Subcommand};
 
-    use super::{Addresses, instance};
+    use super::{Addresses, instance, refuse_what_pods_cannot_have};
     use crate::settings::{Command, cluster::ServerSettings};
 
     fn settings(arguments: &[&str]) -> ServerSettings {
@@ -183,16 +208,36 @@ mod tests {
     fn what_cannot_be_is_refused_with_the_flag_to_change() {
         for (arguments, want) in [
             (["--cluster-cidr", "10.96.0.0/12"], "overlap"),
-            (["--cluster-cidr", "10.1.0.0/25"], "--cluster-cidr"),
+            (["--cluster-cidr", "10.1.0.0"], "--cluster-cidr"),
+            (["--cluster-cidr", "fd00::/48"], "no IPv4 network"),
+            (["--cluster-cidr", "10.1.0.0/16,fd00::/48"], "IPv4 alone"),
             (["--service-cidr", "x"], "--service-cidr x"),
+            (["--service-cidr", "fd00::/112"], "no Services of IPv6"),
             (
                 ["--service-node-port-range", "9-1"],
                 "--service-node-port-range",
             ),
             (["--node-name", "Not_A_Name"], "--node-name"),
         ] {
-            let message = format!("{:#}", Addresses::new(&settings(&arguments)).unwrap_err());
+            let settings = settings(&arguments);
+            let refused = Addresses::new(&settings)
+                .and_then(|found| refuse_what_pods_cannot_have(&settings, &found));
+            let message = format!("{:#}", refused.unwrap_err());
             assert!(message.contains(want), "{arguments:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_network_is_for_cni_plugins_and_for_servers_without_a_node() {
+        for further in [
+            ["--cni-conf-dir", "/etc/cni/net.d"],
+            ["--disable", "kubelet"],
+        ] {
+            let arguments = [&["--cluster-cidr", "10.1.0.0/16,fd00::/48"], &further[..]].concat();
+            let settings = settings(&arguments);
+            let addresses = Addresses::new(&settings).unwrap();
+            assert_eq!(addresses.cluster_cidrs.len(), 2);
+            refuse_what_pods_cannot_have(&settings, &addresses).unwrap();
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
     Process,
     identities::{Identities, as_service_account, as_user},
 };
-use crate::{facts, settings::cluster::Part};
+use crate::{facts, networks::node_networks, settings::cluster::Part};
 
 /// What the node needs of the control plane.
 pub struct ControlPlane {
@@ -98,10 +98,7 @@ pub async fn start(
         let config = controllers::Config {
             context: context.clone(),
             clients: Arc::new(move |account| as_service_account(&clients, account)),
-            node_networks: vec![controllers::NodeNetwork {
-                cluster: addresses.cluster_cidr.into(),
-                mask: 24,
-            }],
+            node_networks: node_networks(&addresses.cluster_cidrs, settings.shares)?,
             root_ca_pem: identities.pki.ca_pem().to_owned(),
             signer: Some(controllers::Signer {
                 certificate_pem: identities.pki.ca_pem().to_owned(),

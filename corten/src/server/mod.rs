@@ -28,6 +28,7 @@ pub use self::address::{cgroup_root, instance};
 use self::{identities::Identities, report::Report};
 use crate::{
     lock,
+    networks::node_networks,
     settings::cluster::{Part, ServerSettings},
 };
 
@@ -99,8 +100,10 @@ impl Signals {
 impl Process {
     /// A process with these settings, in which nothing runs yet.
     pub fn new(settings: ServerSettings) -> Result<Process> {
+        let addresses = Addresses::new(&settings)?;
+        address::refuse_what_pods_cannot_have(&settings, &addresses)?;
         Ok(Process {
-            addresses: Addresses::new(&settings)?,
+            addresses,
             settings,
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -171,7 +174,11 @@ pub async fn run(settings: ServerSettings) -> Result<()> {
         needs_root()?;
     }
     // What is wrong with the settings is said before anything is made.
-    Addresses::new(&settings)?;
+    let addresses = Addresses::new(&settings)?;
+    address::refuse_what_pods_cannot_have(&settings, &addresses)?;
+    if settings.runs(Part::ControllerManager) {
+        node_networks(&addresses.cluster_cidrs, settings.shares)?;
+    }
     let data = settings.data.data_dir.clone();
     let _lock = lock::take(&data)?;
     let listener = bind(&settings).await?;

@@ -60,7 +60,7 @@ pub async fn prepare(process: &Arc<Process>) -> Result<Option<Prepared>> {
                 instance: instance.clone(),
                 state_dir: data.join("run/network"),
                 pod_cidrs: Vec::new(),
-                cluster_cidrs: vec![IpNet::V4(process.addresses.cluster_cidr)],
+                cluster_cidrs: process.addresses.cluster_cidrs.clone(),
                 service_cidrs: vec![IpNet::V4(process.addresses.service_cidr)],
                 mtu: None,
             };
@@ -179,7 +179,7 @@ pub async fn start(process: &Arc<Process>, access: Access, prepared: Prepared) -
         let config = proxy::Config {
             instance: addresses.instance.clone(),
             node_name: addresses.node_name.clone(),
-            cluster_cidrs: vec![IpNet::V4(addresses.cluster_cidr)],
+            cluster_cidrs: addresses.cluster_cidrs.clone(),
             ..proxy::Config::default()
         };
         let informers = access.informers.clone();

@@ -108,12 +108,12 @@ pub struct ProxySettings {
     /// The node's name; the machine's name unless given.
     #[arg(long, env = "CORTEN_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Addresses pods get theirs from.
+    /// Addresses pods get theirs from; an IPv6 network may stand beside the IPv4 one after a comma.
     #[arg(
         long,
         env = "CORTEN_CLUSTER_CIDR",
         default_value = "10.244.0.0/16",
-        value_name = "CIDR"
+        value_name = "CIDR[,CIDR]"
     )]
     pub cluster_cidr: String,
 }

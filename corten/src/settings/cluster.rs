@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::DataDir;
+use super::{DataDir, ShareSizes};
 
 /// Parts that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -69,7 +69,7 @@ pub struct ServerSettings {
         help_heading = "API"
     )]
     pub tls_san: Vec<String>,
-    /// Addresses Services get theirs from.
+    /// Addresses Services get theirs from: an IPv4 network. There are no Services of IPv6.
     #[arg(
         long,
         env = "CORTEN_SERVICE_CIDR",
@@ -207,15 +207,20 @@ pub struct ServerSettings {
     )]
     pub resolv_conf: PathBuf,
 
-    /// Addresses pods get theirs from.
+    /// Addresses pods get theirs from: an IPv4 network. With --cni-conf-dir or another container
+    /// runtime an IPv6 network may stand beside it after a comma; Corten's own pod network serves
+    /// IPv4 alone.
     #[arg(
         long,
         env = "CORTEN_CLUSTER_CIDR",
         default_value = "10.244.0.0/16",
-        value_name = "CIDR",
+        value_name = "CIDR[,CIDR]",
         help_heading = "Network"
     )]
     pub cluster_cidr: String,
+    /// How large a node's part is.
+    #[command(flatten)]
+    pub shares: ShareSizes,
     /// Domain of Services.
     #[arg(
         long,

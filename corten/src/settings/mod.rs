@@ -127,20 +127,47 @@ pub struct SchedulerSettings {
     pub config: Option<PathBuf>,
 }
 
+/// How large a node's part of the pods' networks is.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ShareSizes {
+    /// Prefix length of a node's part of the pods' IPv4 network.
+    #[arg(
+        long,
+        env = "CORTEN_NODE_CIDR_MASK_SIZE_IPV4",
+        default_value_t = 24,
+        value_name = "BITS",
+        help_heading = "Network"
+    )]
+    pub node_cidr_mask_size_ipv4: u8,
+    /// Prefix length of a node's part of the pods' IPv6 network.
+    #[arg(
+        long,
+        env = "CORTEN_NODE_CIDR_MASK_SIZE_IPV6",
+        default_value_t = 64,
+        value_name = "BITS",
+        help_heading = "Network"
+    )]
+    pub node_cidr_mask_size_ipv6: u8,
+}
+
 /// The controllers run alone.
 #[derive(Clone, Debug, Args)]
 pub struct ControllerSettings {
     /// What every part takes.
     #[command(flatten)]
     pub part: PartSettings,
-    /// Addresses pods get theirs from, out of which each node is given a part.
+    /// Addresses pods get theirs from, out of which each node is given a part: an IPv4 network, an
+    /// IPv6 network, or one of each with a comma between.
     #[arg(
         long,
         env = "CORTEN_CLUSTER_CIDR",
         default_value = "10.244.0.0/16",
-        value_name = "CIDR"
+        value_name = "CIDR[,CIDR]"
     )]
     pub cluster_cidr: String,
+    /// How large a node's part is.
+    #[command(flatten)]
+    pub shares: ShareSizes,
     /// Certificate authority that pods should trust, published in every namespace.
     #[arg(long, env = "CORTEN_ROOT_CA_FILE", value_name = "FILE")]
     pub root_ca_file: PathBuf,

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
+use crate::fence::Fence;
 use crate::metrics::Metrics;
 use crate::random::Random;
 
@@ -54,6 +55,15 @@ impl Config {
     }
 }
 
+impl Config {
+    /// How long a holder may be silent.
+    fn their_lease(&self, held: &LeaseSpec) -> Duration {
+        held.lease_duration_seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map_or(self.lease, Duration::from_secs)
+    }
+}
+
 /// How a term ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -72,6 +82,7 @@ pub struct LeaderElector {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     metrics: Metrics,
+    fence: Fence,
 }
 
 /// What a candidate last saw of the Lease, and when by its own clock.
@@ -98,11 +109,7 @@ pub fn claim(
 ) -> Claim {
     let holder = current.holder_identity.as_deref().unwrap_or_default();
     let mine = holder == config.identity;
-    let their_lease = current
-        .lease_duration_seconds
-        .and_then(|seconds| u64::try_from(seconds).ok())
-        .map_or(config.lease, Duration::from_secs);
-    if !mine && !holder.is_empty() && unrenewed_for < their_lease {
+    if !mine && !holder.is_empty() && unrenewed_for < config.their_lease(current) {
         return Claim::Held;
     }
     let (acquired, transitions) = if mine {
@@ -125,10 +132,11 @@ pub fn claim(
 }
 
 impl LeaderElector {
-    /// A candidate that reaches the Lease through this client.
+    /// A candidate that reaches the Lease through this client, which is not behind the fence itself.
     pub fn new(
         config: Config,
         client: kube::Client,
+        fence: Fence,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         metrics: Metrics,
@@ -140,11 +148,14 @@ impl LeaderElector {
             clock,
             random,
             metrics,
+            fence,
         }
     }
 
-    /// Waits for the Lease, then runs `lead` with a token that is cancelled when the term ends.
-    /// Returns when `lead` has; a process that lost should exit or stand again with fresh state.
+    /// Waits for the Lease, then runs `lead` with a token that is cancelled when the term ends. After a
+    /// shutdown it returns when `lead` has. When the Lease is lost it drops what `lead` is doing:
+    /// somebody else is about to begin. A process that lost should exit or stand again with fresh
+    /// state.
     pub fn run<'a, F, Fut>(&'a self, shutdown: CancellationToken, lead: F) -> BoxFuture<'a, Ended>
     where
         F: FnOnce(CancellationToken) -> Fut + Send + 'a,
@@ -168,9 +179,12 @@ impl LeaderElector {
             jitter: 1.2,
         };
         while !self.try_hold(&mut observed).await {
+            let pause = pace.delay(0, &*self.random);
+            // Not later than the Lease runs out.
+            let pause = self.left(observed.as_ref()).map_or(pause, |left| pause.min(left));
             tokio::select! {
                 () = shutdown.cancelled() => return Ended::Shutdown,
-                () = tokio::time::sleep(pace.delay(0, &*self.random)) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
         info!(
@@ -186,6 +200,7 @@ impl LeaderElector {
         let ended = loop {
             tokio::select! {
                 () = &mut work => {
+                    self.fence.close();
                     self.release().await;
                     leading.set(0);
                     return Ended::Finished;
@@ -203,14 +218,29 @@ impl LeaderElector {
             }
         };
         leading.set(0);
+        if ended == Ended::Lost {
+            self.fence.close();
+        }
         term.cancel();
-        work.await;
         if ended == Ended::Shutdown {
+            work.await;
+            self.fence.close();
             self.release().await;
         }
         ended
             }
         .boxed()
+    }
+
+    /// How long somebody else's Lease still runs, as far as this candidate has seen; none once it is
+    /// over.
+    fn left(&self, observed: Option<&Observed>) -> Option<Duration> {
+        let seen = observed?;
+        let left = self
+            .config
+            .their_lease(&seen.spec)
+            .checked_sub(seen.at.elapsed());
+        left.filter(|left| !left.is_zero())
     }
 
     fn taken(&self, observed: Option<&Observed>) -> bool {
@@ -222,8 +252,14 @@ impl LeaderElector {
 
     /// Takes or renews the Lease; false when someone else holds it or the API did not answer.
     async fn try_hold(&self, observed: &mut Option<Observed>) -> bool {
+        let began = Instant::now();
         match self.hold(observed).await {
-            Ok(held) => held,
+            Ok(held) => {
+                if held {
+                    self.fence.open(began + self.config.renew_deadline);
+                }
+                held
+            }
             Err(failure) => {
                 debug!(lease = self.config.name, "lease: {failure}");
                 false

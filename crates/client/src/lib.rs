@@ -12,6 +12,7 @@ mod context;
 pub mod controller;
 pub mod election;
 pub mod events;
+mod fence;
 pub mod informer;
 mod key;
 pub mod metrics;
@@ -20,6 +21,7 @@ pub mod random;
 mod transport;
 
 pub use context::Context;
+pub use fence::{Closed, Fence};
 pub use informer::{Change, Informer, Informers, Scope, Subscription};
 pub use key::{Key, revision_of};
 pub use transport::{TransportError, from_kubeconfig, in_process};

@@ -68,8 +68,11 @@ impl Error {
 
     /// What the API said, as an event should repeat it.
     pub fn api_message(&self) -> String {
-        self.status()
-            .map_or_else(|| self.to_string(), |status| status.message.clone())
+        match (self, self.status()) {
+            (_, Some(status)) => status.message.clone(),
+            (Self::Unusable { what, .. }, _) => what.clone(),
+            _ => self.to_string(),
+        }
     }
 }
 

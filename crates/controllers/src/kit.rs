@@ -30,6 +30,8 @@ const RESYNC: Duration = Duration::from_secs(10 * 3600);
 #[derive(Clone)]
 pub(crate) struct Kit {
     pub name: &'static str,
+    /// Its queue's name.
+    pub queue: &'static str,
     pub client: kube::Client,
     pub informers: Informers,
     pub recorder: Recorder,
@@ -55,7 +57,7 @@ impl Kit {
     where
         Q: Clone + Eq + Hash + Debug + Send + Sync + 'static,
     {
-        WorkQueue::new(self.name, &self.metrics, self.random.clone())
+        WorkQueue::new(self.queue, &self.metrics, self.random.clone())
     }
 
     /// Feeds the queue from an informer's changes.

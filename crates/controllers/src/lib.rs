@@ -19,6 +19,7 @@ mod gc;
 mod hash;
 mod kinds;
 mod kit;
+mod measure;
 mod networking;
 mod node;
 mod owner;
@@ -28,6 +29,7 @@ mod protection;
 mod rbac;
 mod resource;
 mod run;
+mod scale;
 mod storage;
 #[cfg(test)]
 mod testing;

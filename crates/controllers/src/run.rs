@@ -85,6 +85,7 @@ pub fn run(
         {
             let kit = Kit {
                 name: entry.name,
+                queue: entry.queue,
                 client: (config.clients)(entry.account),
                 informers: config.context.informers.clone(),
                 recorder: config.context.recorder.with_component(entry.component),

@@ -29,6 +29,7 @@ pub struct Running {
     shutdown: CancellationToken,
     handle: JoinHandle<Result<(), controllers::RunError>>,
     mortal: bool,
+    metrics: client::metrics::Metrics,
 }
 
 impl Running {
@@ -52,7 +53,7 @@ pub struct Cluster {
     controllers: Option<Running>,
     kubelet: JoinHandle<()>,
     server: Arc<ApiServer>,
-    pki: Pki,
+    pub pki: Pki,
     _dir: tempfile::TempDir,
 }
 
@@ -121,8 +122,10 @@ impl Cluster {
         };
         let manager = sign_in("", "system:kube-controller-manager", &[]);
         let shutdown = CancellationToken::new();
+        let context = Context::new(manager, "controller-manager");
+        let metrics = context.metrics.clone();
         let config = controllers::Config {
-            context: Context::new(manager, "controller-manager"),
+            context,
             clients: Arc::new(move |account: &str| {
                 let name = format!("system:serviceaccount:kube-system:{account}");
                 sign_in(
@@ -156,6 +159,7 @@ impl Cluster {
             handle: tokio::spawn(controllers::run(config, shutdown.clone())),
             shutdown,
             mortal: life.is_some(),
+            metrics,
         }
     }
 
@@ -238,6 +242,12 @@ impl Cluster {
         }
     }
 
+    /// What the controllers count, as text.
+    pub fn metrics(&self) -> String {
+        let running = self.controllers.as_ref().unwrap();
+        running.metrics.encode().unwrap()
+    }
+
     pub async fn stop(mut self) {
         if let Some(running) = self.controllers.take() {
             running.stop().await;
@@ -308,9 +318,11 @@ async fn fake_kubelet(client: kube::Client) {
         let status = match image.as_str() {
             "succeed" => json!({"phase": "Succeeded"}),
             "fail" => json!({"phase": "Failed"}),
-            _ => json!({"phase": "Running", "podIP": format!("10.244.0.{address}"),
+            _ => {
+                json!({"phase": "Running", "startTime": now, "podIP": format!("10.244.0.{address}"),
                 "podIPs": [{"ip": format!("10.244.0.{address}")}],
-                "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": now}]}),
+                "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": now}]})
+            }
         };
         let patch = json!({ "status": status });
         let _ = api

@@ -113,3 +113,44 @@ async fn endpoints_follow_the_pods_of_a_service() {
         .await;
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn a_service_on_its_way_out_still_has_its_endpoints_told() {
+    const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+    let cluster = Cluster::start().await;
+    let service = json!({"metadata": {"name": "web", "finalizers": ["example.com/hold"]}, "spec": {
+        "selector": {"app": "web"}, "ports": [{"port": 80}]}});
+    let pod = |name: &str| json!({"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}});
+    cluster.create::<Service>("default", service).await;
+    cluster.create::<Pod>("default", pod("first")).await;
+    let sliced = |count: usize| {
+        move |all: &[EndpointSlice]| {
+            let sizes = all.iter().filter_map(|slice| slice.endpoints.as_ref());
+            sizes.map(Vec::len).sum::<usize>() == count
+        }
+    };
+    let listed = |count: usize| {
+        move |all: &[Endpoints]| {
+            let subsets = all.iter().flat_map(|one| one.subsets.iter().flatten());
+            let sizes = subsets.filter_map(|subset| subset.addresses.as_ref());
+            sizes.map(Vec::len).sum::<usize>() == count
+        }
+    };
+    cluster.wait("default", sliced(1)).await;
+    cluster.wait("default", listed(1)).await;
+    let services = cluster.api::<Service>("default");
+    services.delete("web", &Default::default()).await.unwrap();
+    cluster
+        .wait::<Service>("default", |all| {
+            let deleted = |one: &Service| one.metadata.deletion_timestamp.is_some();
+            all.iter().any(deleted)
+        })
+        .await;
+    cluster.create::<Pod>("default", pod("second")).await;
+    let slices = cluster.wait("default", sliced(2)).await;
+    let lists = cluster.wait("default", listed(2)).await;
+    let slice = slices[0].metadata.annotations.as_ref().unwrap();
+    let list = lists[0].metadata.annotations.as_ref().unwrap();
+    assert!(slice.contains_key(TRIGGER) && list.contains_key(TRIGGER));
+    cluster.stop().await;
+}

@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unused_crate_dependencies)]
 
+mod autoscaling;
 mod calm;
 mod cleanup;
 mod cluster;
+mod election;
 mod endpoints;
 mod mortal;
 mod nodes;

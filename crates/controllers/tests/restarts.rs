@@ -5,10 +5,13 @@
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Namespace, PersistentVolumeClaim, Pod, ServiceAccount,
+    ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Service, ServiceAccount,
 };
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimTemplate};
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use serde_json::{Value, json};
 
@@ -33,14 +36,34 @@ impl Stage<'_> {
     where
         K: client::informer::Object + kube::Resource<DynamicType = ()>,
     {
+        let namespace = self.namespace.clone();
+        self.wait_in(&namespace, wanted).await
+    }
+
+    /// The same of another namespace, or of those that are in none.
+    async fn wait_in<K>(&mut self, namespace: &str, wanted: impl Fn(&[K]) -> bool) -> Vec<K>
+    where
+        K: client::informer::Object + kube::Resource<DynamicType = ()>,
+    {
         if !self.life.over.is_cancelled() {
             tokio::select! {
-                all = self.cluster.wait(&self.namespace, &wanted) => return all,
+                all = self.cluster.wait(namespace, &wanted) => return all,
                 () = self.life.over.cancelled() => {}
             }
         }
         self.revive().await;
-        self.cluster.wait(&self.namespace, wanted).await
+        self.cluster.wait(namespace, wanted).await
+    }
+
+    async fn delete<K>(&self, name: &str)
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        let api = self.cluster.api::<K>(&self.namespace);
+        api.delete(name, &DeleteParams::default()).await.unwrap();
     }
 
     async fn revive(&mut self) {
@@ -316,5 +339,198 @@ async fn garbage_collection_survives_every_kill() {
         assert_eq!(names, ["orphan-0", "orphan-1"]);
         assert!(left.iter().all(|one| one.metadata.owner_references.is_none()));
     })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cron_job_survives_every_kill() {
+    let accounts = &["cronjob-controller"];
+    let only = &["cronjob-controller", "garbage-collector-controller"];
+    walk(accounts, only, async |stage: &mut Stage<'_>| {
+        let mut template = template("a");
+        template["spec"]["restartPolicy"] = json!("Never");
+        let spec = json!({"schedule": "@every 1s", "concurrencyPolicy": "Forbid",
+            "jobTemplate": {"spec": {"template": template}}});
+        stage
+            .create::<CronJob>(json!({"metadata": {"name": "tick"}, "spec": spec}))
+            .await;
+        let noted = |all: &[CronJob]| {
+            let status = all[0].status.clone().unwrap_or_default();
+            status.last_schedule_time.is_some() && status.active.is_some_and(|all| all.len() == 1)
+        };
+        stage.wait(noted).await;
+        let jobs = stage.wait(|jobs: &[Job]| !jobs.is_empty()).await;
+        assert_eq!(jobs.len(), 1, "the one that runs forbids others");
+        stage.delete::<Job>(name(&jobs[0].metadata)).await;
+        let missed = |all: &[CronJob]| {
+            let status = all[0].status.clone().unwrap_or_default();
+            let active = status.active.unwrap_or_default();
+            active.iter().all(|one| one.uid != jobs[0].metadata.uid)
+        };
+        stage.wait(missed).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoint_slices_survive_every_kill() {
+    let accounts = &["endpointslice-controller"];
+    let only = &["endpointslice-controller"];
+    walk(accounts, only, async |stage: &mut Stage<'_>| {
+        let spec = json!({"selector": {"app": "web"}, "ports": [{"port": 80}]});
+        stage
+            .create::<Service>(json!({"metadata": {"name": "web"}, "spec": spec}))
+            .await;
+        for name in ["a", "b"] {
+            let mut pod = template("a");
+            pod["metadata"]["name"] = json!(name);
+            stage.create::<Pod>(pod).await;
+        }
+        let ready = |count: usize| {
+            move |all: &[EndpointSlice]| {
+                let all = all
+                    .iter()
+                    .flat_map(|slice| slice.endpoints.iter().flatten());
+                let conditions = all.filter_map(|one| one.conditions.as_ref());
+                conditions.filter(|one| one.ready == Some(true)).count() == count
+            }
+        };
+        stage.wait(ready(2)).await;
+        stage.delete::<Pod>("a").await;
+        let slices = stage.wait(ready(1)).await;
+        assert_eq!(slices.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn adoption_survives_every_kill() {
+    let accounts = &["replicaset-controller"];
+    walk(accounts, &["replicaset-controller"], async |stage: &mut Stage<'_>| {
+        let mut stray = template("a");
+        stray["metadata"]["name"] = json!("stray");
+        stage.create::<Pod>(stray).await;
+        let spec = json!({"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template("a")});
+        stage
+            .create::<ReplicaSet>(json!({"metadata": {"name": "web"}, "spec": spec}))
+            .await;
+        let owned = |count: usize| {
+            move |pods: &[Pod]| {
+                let owned = |pod: &&Pod| pod.metadata.owner_references.is_some();
+                pods.iter().filter(owned).count() == count
+            }
+        };
+        let pods = stage.wait(owned(2)).await;
+        assert_eq!(pods.len(), 2);
+        stage
+            .patch::<Pod>("stray", json!({"metadata": {"labels": {"app": "debug"}}}))
+            .await;
+        let released = |pods: &[Pod]| pods.len() == 3 && owned(2)(pods);
+        let pods = stage.wait(released).await;
+        let stray = pods.iter().find(|pod| name(&pod.metadata) == "stray").unwrap();
+        assert!(stray.metadata.owner_references.is_none());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn binding_volumes_survives_every_kill() {
+    let accounts = &["persistent-volume-binder"];
+    let only = &[
+        "persistentvolume-binder-controller",
+        "persistentvolumeclaim-protection-controller",
+    ];
+    walk(accounts, only, async |stage: &mut Stage<'_>| {
+        // Volumes are in no namespace: each round has a class of its own.
+        let class = stage.namespace.clone();
+        let volume = json!({"metadata": {"name": class}, "spec": {"storageClassName": class,
+            "capacity": {"storage": "2Gi"}, "accessModes": ["ReadWriteOnce"],
+            "hostPath": {"path": "/nowhere"}}});
+        stage.cluster.create::<PersistentVolume>("", volume).await;
+        let claim = json!({"metadata": {"name": "data"}, "spec": {"storageClassName": class,
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+        stage.create::<PersistentVolumeClaim>(claim).await;
+        let bound = |all: &[PersistentVolumeClaim]| {
+            let phase = all[0]
+                .status
+                .as_ref()
+                .and_then(|status| status.phase.as_deref());
+            phase == Some("Bound")
+        };
+        let claims = stage.wait(bound).await;
+        let volume_is = |wanted: &'static str| {
+            let class = class.clone();
+            move |all: &[PersistentVolume]| {
+                let mut own = all.iter().filter(|one| name(&one.metadata) == class);
+                own.any(|one| one.status.as_ref().unwrap().phase.as_deref() == Some(wanted))
+            }
+        };
+        let volumes = stage.wait_in("", volume_is("Bound")).await;
+        let own = volumes
+            .iter()
+            .find(|one| name(&one.metadata) == class)
+            .unwrap();
+        let reference = own.spec.as_ref().unwrap().claim_ref.clone().unwrap();
+        assert_eq!(reference.uid, claims[0].metadata.uid);
+        stage.delete::<PersistentVolumeClaim>("data").await;
+        stage.wait_in("", volume_is("Released")).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn device_claims_survive_every_kill() {
+    let accounts = &["resource-claim-controller"];
+    // Whose pod is gone is garbage.
+    let only = &["resourceclaim-controller", "garbage-collector-controller"];
+    walk(accounts, only, async |stage: &mut Stage<'_>| {
+        let template = json!({"metadata": {"name": "gpus"}, "spec": {"spec": {"devices": {}}}});
+        stage.create::<ResourceClaimTemplate>(template).await;
+        let claim = |name: &str| json!({"name": name, "resourceClaimTemplateName": "gpus"});
+        let pod = json!({"metadata": {"name": "p"}, "spec": {
+            "containers": [{"name": "c", "image": "unbound"}],
+            "resourceClaims": [claim("a"), claim("b")]}});
+        stage.create::<Pod>(pod).await;
+        let noted = |pods: &[Pod]| {
+            let status = pods[0].status.clone().unwrap_or_default();
+            status
+                .resource_claim_statuses
+                .is_some_and(|all| all.len() == 2)
+        };
+        stage.wait(noted).await;
+        let claims = stage.wait(|all: &[ResourceClaim]| all.len() >= 2).await;
+        assert_eq!(claims.len(), 2, "one for each place");
+        stage.delete::<Pod>("p").await;
+        stage.wait(<[ResourceClaim]>::is_empty).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_namespace_survives_every_kill() {
+    let accounts = &["namespace-controller"];
+    walk(
+        accounts,
+        &["namespace-controller"],
+        async |stage: &mut Stage<'_>| {
+            for name in ["a", "b"] {
+                let object = json!({"metadata": {"name": name}});
+                stage.create::<ConfigMap>(object).await;
+            }
+            let mut pod = template("a");
+            pod["metadata"]["name"] = json!("p");
+            stage.create::<Pod>(pod).await;
+            let own = stage.namespace.clone();
+            let namespaces: Api<Namespace> = Api::all(stage.cluster.client.clone());
+            namespaces
+                .delete(&own, &DeleteParams::default())
+                .await
+                .unwrap();
+            let gone = |all: &[Namespace]| all.iter().all(|one| name(&one.metadata) != own);
+            stage.wait_in("", gone).await;
+            let left = stage.cluster.wait(&own, |_: &[ConfigMap]| true).await;
+            assert!(left.is_empty());
+        },
+    )
     .await;
 }

@@ -352,6 +352,38 @@ async fn a_stateful_set_comes_up_in_order_and_rolls_over() {
 }
 
 #[tokio::test]
+async fn a_stateful_set_takes_only_pods_with_its_names() {
+    let cluster = Cluster::start().await;
+    let pod = |name: &str| json!({"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}});
+    for name in ["stray", "db-0"] {
+        cluster.create::<Pod>("default", pod(name)).await;
+    }
+    let set = json!({"metadata": {"name": "db"}, "spec": {"replicas": 2, "serviceName": "db",
+        "selector": {"matchLabels": {"app": "web"}}, "template": template("a")}});
+    cluster.create::<StatefulSet>("default", set).await;
+    cluster
+        .wait::<StatefulSet>("default", |all| {
+            let status = all[0].status.clone().unwrap_or_default();
+            status.ready_replicas == Some(2)
+        })
+        .await;
+    let owned: Vec<_> = cluster
+        .wait::<Pod>("default", |all| all.len() == 3)
+        .await
+        .into_iter()
+        .filter(|pod| pod.metadata.owner_references.is_some())
+        .filter_map(|pod| pod.metadata.name)
+        .collect();
+    assert_eq!(owned, ["db-0", "db-1"]);
+    let revisions = cluster
+        .wait::<ControllerRevision>("default", |all| !all.is_empty())
+        .await;
+    let labels = revisions[0].metadata.labels.as_ref().unwrap();
+    assert!(labels.contains_key("controller.kubernetes.io/hash"));
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_cron_job_makes_a_job_when_it_is_time() {
     let cluster = Cluster::start().await;
     let cron = json!({

@@ -9,6 +9,7 @@ use api::meta;
 use api::object::Object;
 use api::status::Status;
 use futures::{StreamExt, TryStreamExt};
+use schema::field_error::FieldError;
 use serde_json::{Value, json};
 
 use super::networks;
@@ -29,6 +30,8 @@ pub(super) enum Fault {
     Full,
     /// This one cannot be had.
     Refused(Ipv4Addr, String),
+    /// It asks for address families that cannot be had.
+    Families(Vec<FieldError>),
     /// The object that takes it cannot be written.
     Store(Status),
 }

@@ -6,6 +6,7 @@
 //! [`ports`].
 
 mod allocator;
+mod families;
 mod networks;
 mod ports;
 
@@ -208,6 +209,7 @@ fn refusal(fault: Fault, about: About<'_>, object: &Value) -> Status {
             let error = FieldError::invalid("spec.clusterIPs", shown, why);
             Status::invalid(about, name, vec![error])
         }
+        Fault::Families(errors) => Status::invalid(about, name, errors),
         Fault::Store(status) => status,
     }
 }
@@ -316,10 +318,7 @@ async fn address(
             .to_owned(),
         ip => ip.to_owned(),
     };
-    if service.list("spec.ipFamilies").is_empty() {
-        service.set("spec.ipFamilies", json!(["IPv4"]));
-    }
-    service.set_default_text("spec.ipFamilyPolicy", "SingleStack");
+    families::settle(service, old).map_err(Fault::Families)?;
     let (address, taken) = match wanted.as_str() {
         "None" => {
             service.set("spec.clusterIP", "None");

@@ -23,16 +23,22 @@ use crate::kit::Kit;
 use crate::owner::{self, Owner, controller_ref};
 use crate::write;
 
-/// The label of pods and revisions that names the revision.
+/// The label of pods that names the revision.
 pub(crate) const HASH_LABEL: &str = "controller-revision-hash";
 
-/// The revision's hash, as pods carry it: what follows the owner's name.
-pub(crate) fn hash_of(revision: &ControllerRevision) -> Option<&str> {
+/// A kind whose templates are kept.
+pub(crate) trait Revised: Owner {
+    /// The label of a revision with its hash.
+    const LABEL: &'static str;
+}
+
+/// The revision's hash: what follows the owner's name.
+pub(crate) fn hash_of<K: Revised>(revision: &ControllerRevision) -> Option<&str> {
     revision
         .metadata
         .labels
         .as_ref()?
-        .get(HASH_LABEL)
+        .get(K::LABEL)
         .map(String::as_str)
 }
 
@@ -48,6 +54,18 @@ fn hash(data: &Value, collisions: Option<i32>) -> String {
         text.push_str(&collisions.to_string());
     }
     hash::short(&text)
+}
+
+/// Does the revision hold this data? Others write a template's empty fields, which say nothing.
+fn holds(revision: &ControllerRevision, wanted: &Value) -> bool {
+    let Some(RawExtension(held)) = &revision.data else {
+        return false;
+    };
+    let template = || {
+        let template = held.pointer("/spec/template")?;
+        serde_json::from_value::<PodTemplateSpec>(template.clone()).ok()
+    };
+    held == wanted || template().is_some_and(|template| data(&template) == *wanted)
 }
 
 /// What is known of an owner's revisions.
@@ -75,12 +93,7 @@ fn step(revisions: &[Arc<ControllerRevision>], wanted: &Value) -> Step {
         .map(|revision| revision.revision)
         .max()
         .unwrap_or_default();
-    let same = |revision: &ControllerRevision| {
-        revision
-            .data
-            .as_ref()
-            .is_some_and(|RawExtension(data)| data == wanted)
-    };
+    let same = |revision: &ControllerRevision| holds(revision, wanted);
     match revisions
         .iter()
         .filter(|revision| same(revision))
@@ -93,7 +106,7 @@ fn step(revisions: &[Arc<ControllerRevision>], wanted: &Value) -> Step {
 }
 
 /// Brings the revisions in line with the template; none if the owner has to be looked at again.
-pub(crate) async fn sync<K: Owner>(
+pub(crate) async fn sync<K: Revised>(
     kit: &Kit,
     owner: &K,
     selector: &Selector,
@@ -123,7 +136,7 @@ pub(crate) async fn sync<K: Owner>(
                 .as_ref()
                 .and_then(|meta| meta.labels.clone())
                 .unwrap_or_default();
-            labels.insert(HASH_LABEL.to_owned(), hash);
+            labels.insert(K::LABEL.to_owned(), hash);
             let body = ControllerRevision {
                 metadata: ObjectMeta {
                     name: Some(name.clone()),
@@ -156,12 +169,7 @@ pub(crate) async fn sync<K: Owner>(
                             .on("get", "controllerrevision", revision_key)?;
                     let ours = owner::controller_of(&live.metadata)
                         .is_some_and(|reference| Some(&reference.uid) == owner.meta().uid.as_ref());
-                    if ours
-                        && live
-                            .data
-                            .as_ref()
-                            .is_some_and(|RawExtension(data)| *data == wanted)
-                    {
+                    if ours && holds(&live, &wanted) {
                         expectations.wrote(&key, &live, kit.now());
                     } else {
                         raised = Some(collisions.unwrap_or_default().saturating_add(1));
@@ -228,8 +236,10 @@ mod tests {
     }
 
     fn template(image: &str) -> PodTemplateSpec {
-        serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "image": image}]}}))
-            .unwrap()
+        let labels = json!({"app": "web"});
+        serde_json::from_value(json!({"metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "c", "image": image}]}}))
+        .unwrap()
     }
 
     #[test]
@@ -253,10 +263,16 @@ mod tests {
 
     #[test]
     fn the_present_template_has_the_highest_revision() {
+        let template_a = json!({"$patch": "replace", "metadata": {"creationTimestamp": null, "labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "image": "a", "resources": null}]}});
+        let mut foreign = ControllerRevision::clone(&revision(1, "a"));
+        foreign.data = Some(RawExtension(json!({"spec": {"template": template_a}})));
+        let foreign = Arc::new(foreign);
         let cases = [
             (vec![], "a", "create 1"),
             (vec![revision(1, "a")], "a", "keep 1"),
             (vec![revision(1, "a")], "b", "create 2"),
+            (vec![foreign], "a", "keep 1"),
             (
                 vec![revision(1, "a"), revision(2, "b")],
                 "a",

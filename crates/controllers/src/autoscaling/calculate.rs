@@ -191,15 +191,8 @@ pub(super) fn by_average(
     tolerances: Tolerances,
     now: Timestamp,
 ) -> Result<Proposal, String> {
-    per_pod(
-        pods,
-        samples,
-        &Goal::Average(target),
-        current,
-        cpu,
-        tolerances,
-        now,
-    )
+    let measured = measured(pods, samples, cpu, now)?;
+    per_pod(measured, &Goal::Average(target), current, tolerances)
 }
 
 /// Replicas for a metric that is a percentage of what pods request.
@@ -212,28 +205,19 @@ pub(super) fn by_utilization(
     tolerances: Tolerances,
     now: Timestamp,
 ) -> Result<Proposal, String> {
+    let measured = measured(pods, samples, resource == "cpu", now)?;
     let requests = requests(pods, resource, container)?;
     let goal = Goal::Utilization(target, &requests);
-    per_pod(
-        pods,
-        samples,
-        &goal,
-        current,
-        resource == "cpu",
-        tolerances,
-        now,
-    )
+    per_pod(measured, &goal, current, tolerances)
 }
 
-fn per_pod(
+/// Sorts the pods by what is known of them, and keeps the samples that count.
+fn measured(
     pods: &[Arc<Pod>],
     mut samples: Samples,
-    goal: &Goal<'_>,
-    current: i32,
     cpu: bool,
-    tolerances: Tolerances,
     now: Timestamp,
-) -> Result<Proposal, String> {
+) -> Result<(Groups, Samples), String> {
     if pods.is_empty() {
         return Err("no pods returned by selector while calculating replica count".to_owned());
     }
@@ -242,6 +226,15 @@ fn per_pod(
     if samples.is_empty() {
         return Err("did not receive metrics for targeted pods (pods might be unready)".to_owned());
     }
+    Ok((groups, samples))
+}
+
+fn per_pod(
+    (groups, mut samples): (Groups, Samples),
+    goal: &Goal<'_>,
+    current: i32,
+    tolerances: Tolerances,
+) -> Result<Proposal, String> {
     let usage = goal.usage(&samples)?;
     let proposal = |replicas| {
         Ok(Proposal {

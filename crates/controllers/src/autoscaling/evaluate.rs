@@ -12,8 +12,12 @@ use k8s_openapi::api::autoscaling::v2::{
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
 
+use tokio::time::Instant;
+
 use super::calculate::{self, Proposal, Tolerances};
+use super::counts::{Came, Counted};
 use super::metrics::Reader;
+use super::words::{described, go_text, shared_name};
 
 /// What the metrics come to.
 pub(super) struct Evaluation {
@@ -77,6 +81,7 @@ pub(super) async fn evaluate(
     status_replicas: i32,
     pods: &[Arc<Pod>],
     reader: &Reader<'_>,
+    counted: &Counted,
     now: Timestamp,
 ) -> Evaluation {
     let metrics = autoscaler.spec.metrics.as_deref().unwrap_or_default();
@@ -93,7 +98,12 @@ pub(super) async fn evaluate(
     let mut failures: Vec<(&'static str, String)> = Vec::new();
     let mut first_failed = String::new();
     for metric in metrics {
+        let began = Instant::now();
         let (reason, measured) = round.measure(metric).await;
+        let came = measured.as_ref().map_or(Came::FAILED, |measured| {
+            Came::to(current, measured.proposal.replicas)
+        });
+        counted.computed(&metric.type_, came, began);
         match measured {
             Ok(measured) => {
                 let replicas = measured.proposal.replicas;
@@ -139,28 +149,6 @@ pub(super) async fn evaluate(
         outcome,
         active: Some(active),
         warnings: failures,
-    }
-}
-
-/// How the sum of failures names a metric.
-fn described(metric: &MetricSpec) -> String {
-    let of = |name: &str, kind: &str| format!("failed to get {name} {kind} metric value: ");
-    let resource = metric.resource.as_ref();
-    let container = metric.container_resource.as_ref();
-    let external = metric.external.as_ref();
-    match metric.type_.as_str() {
-        "Object" => "failed to get object metric value: ".to_owned(),
-        "Pods" => "failed to get pods metric value: ".to_owned(),
-        "Resource" => of(resource.map_or("", |source| &source.name), "resource"),
-        "ContainerResource" => of(
-            container.map_or("", |source| &source.container),
-            "container",
-        ),
-        "External" => of(
-            external.map_or("", |source| &source.metric.name),
-            "external",
-        ),
-        _ => String::new(),
     }
 }
 
@@ -351,7 +339,10 @@ impl Round<'_> {
         let (proposal, current) = self.shared(read, &source.target, "object", name).await?;
         Ok(Measured {
             proposal,
-            name: format!("{} metric {name}", object.kind),
+            name: match current.average_value {
+                Some(_) => shared_name(&source.metric),
+                None => format!("{} metric {name}", object.kind),
+            },
             status: MetricStatus {
                 type_: metric.type_.clone(),
                 object: Some(ObjectMetricStatus {
@@ -376,8 +367,9 @@ impl Round<'_> {
                 .external(name, source.metric.selector.as_ref())
                 .await;
             value.map_err(|why| {
+                let selector = go_text(source.metric.selector.as_ref());
                 format!(
-                    "unable to get external metric {}/{name}: {why}",
+                    "unable to get external metric {}/{name}/{selector}: {why}",
                     self.reader.namespace
                 )
             })
@@ -385,7 +377,7 @@ impl Round<'_> {
         let (proposal, current) = self.shared(read, &source.target, "external", name).await?;
         Ok(Measured {
             proposal,
-            name: format!("external metric {name}"),
+            name: shared_name(&source.metric),
             status: MetricStatus {
                 type_: metric.type_.clone(),
                 external: Some(ExternalMetricStatus {
@@ -521,7 +513,8 @@ mod tests {
                 selector: "app=web",
             };
             let now = Timestamp::from_second(1000).unwrap();
-            let found = evaluate(&scaler, 2, 2, &pods, &reader, now).await;
+            let counted = Counted::new(&client::metrics::Metrics::new());
+            let found = evaluate(&scaler, 2, 2, &pods, &reader, &counted, now).await;
             let about = format!("{usage} {metrics:?} {:?}", found.outcome);
             let replicas = found.outcome.ok().map(|(replicas, _)| replicas);
             assert_eq!(replicas, expected, "{about}");

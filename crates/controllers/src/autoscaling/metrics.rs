@@ -116,7 +116,7 @@ impl Reader<'_> {
             query: vec![("labelSelector", self.selector.to_owned())],
         };
         let list = self.get(&source).await?;
-        let samples = resource_samples(&list, resource, container);
+        let samples = resource_samples(&list, resource, container)?;
         samples.ok_or_else(|| "no metrics returned from resource metrics API".to_owned())
     }
 
@@ -159,14 +159,15 @@ impl Reader<'_> {
         selector: Option<&LabelSelector>,
     ) -> Result<i64, String> {
         let query = text_of(selector)?.map(|text| ("metricLabelSelector", text));
-        let api_version = object.api_version.as_deref().unwrap_or("v1");
-        let group = api_version.split_once('/').map(|(group, _)| group);
+        let core = object
+            .api_version
+            .as_deref()
+            .is_none_or(|version| !version.contains('/'));
         let metric = escaped(metric);
-        let path = if object.kind == "Namespace" && group.is_none() {
+        let path = if object.kind == "Namespace" && core {
             format!("namespaces/{}/metrics/{metric}", self.namespace)
         } else {
-            let (_, plural) = super::resource_of(self.client, api_version, &object.kind).await?;
-            let resource = group.map_or(plural.clone(), |group| format!("{plural}.{group}"));
+            let resource = super::resource_of(self.client, object).await?.qualified();
             format!(
                 "namespaces/{}/{resource}/{}/{metric}",
                 self.namespace, object.name
@@ -234,9 +235,29 @@ impl Reader<'_> {
 }
 
 /// The samples in a list of PodMetrics; none if the list is empty. A pod of which a container says
-/// nothing is left out.
-fn resource_samples(list: &Value, resource: &str, container: Option<&str>) -> Option<Samples> {
-    let items = list["items"].as_array().filter(|items| !items.is_empty())?;
+/// nothing is left out; one that lacks the container asked for is an error.
+fn resource_samples(
+    list: &Value,
+    resource: &str,
+    container: Option<&str>,
+) -> Result<Option<Samples>, String> {
+    let Some(items) = list["items"].as_array().filter(|items| !items.is_empty()) else {
+        return Ok(None);
+    };
+    if let Some(only) = container {
+        let lacks = |item: &&Value| {
+            let mut containers = item["containers"].as_array().into_iter().flatten();
+            !containers.any(|one| one["name"] == only)
+        };
+        if let Some(item) = items.iter().find(lacks) {
+            let meta = |name: &str| item["metadata"][name].as_str().unwrap_or_default();
+            return Err(format!(
+                "failed to get container metrics: container {only} not present in metrics for pod {}/{}",
+                meta("namespace"),
+                meta("name")
+            ));
+        }
+    }
     let sample = |item: &Value| {
         let name = item["metadata"]["name"].as_str()?.to_owned();
         let containers = item["containers"].as_array()?;
@@ -256,7 +277,7 @@ fn resource_samples(list: &Value, resource: &str, container: Option<&str>) -> Op
         };
         Some((name, sample))
     };
-    Some(items.iter().filter_map(sample).collect())
+    Ok(Some(items.iter().filter_map(sample).collect()))
 }
 
 #[cfg(test)]
@@ -267,16 +288,17 @@ mod tests {
     #[test]
     fn samples_of_pods_and_containers() {
         let pod = |name: &str, containers: Value| {
-            json!({"metadata": {"name": name}, "timestamp": "2026-01-01T00:00:00Z",
+            json!({"metadata": {"name": name, "namespace": "ns"}, "timestamp": "2026-01-01T00:00:00Z",
                 "window": "30s", "containers": containers})
         };
-        let list = json!({"items": [
+        let mut list = json!({"items": [
             pod("a", json!([{"name": "main", "usage": {"cpu": "100m"}}, {"name": "side", "usage": {"cpu": "1500u"}}])),
             pod("b", json!([{"name": "main", "usage": {"memory": "1Ki"}}])),
-            pod("c", json!([])),
         ]});
         let values = |resource, container| -> Vec<_> {
-            let samples = resource_samples(&list, resource, container).unwrap();
+            let samples = resource_samples(&list, resource, container)
+                .unwrap()
+                .unwrap();
             samples
                 .into_iter()
                 .map(|(name, sample)| (name, sample.value))
@@ -288,9 +310,17 @@ mod tests {
             values("memory", Some("main")),
             [("b".to_owned(), 1_024_000)]
         );
-        assert_eq!(resource_samples(&json!({"items": []}), "cpu", None), None);
-        let sample = resource_samples(&list, "cpu", None).unwrap()["a"];
+        assert_eq!(
+            resource_samples(&json!({"items": []}), "cpu", None),
+            Ok(None)
+        );
+        let sample = resource_samples(&list, "cpu", None).unwrap().unwrap()["a"];
         assert_eq!(sample.window.as_secs(), 30);
+        list["items"][1]["containers"] = json!([]);
+        let of_all = resource_samples(&list, "cpu", None).unwrap().unwrap();
+        assert_eq!(of_all.len(), 1, "a pod without containers is left out");
+        let why = resource_samples(&list, "cpu", Some("main")).unwrap_err();
+        assert!(why.ends_with("container main not present in metrics for pod ns/b"));
     }
 
     #[test]

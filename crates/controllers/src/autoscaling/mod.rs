@@ -7,9 +7,10 @@
 mod behavior;
 mod calculate;
 mod conditions;
+mod counts;
 mod evaluate;
 mod metrics;
-mod scale;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,19 +21,22 @@ use client::controller::Requeue;
 use client::events::EventType;
 use client::{Informer, Key, Scope};
 use k8s_openapi::api::autoscaling::v2::{
-    HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus, MetricStatus,
+    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus,
+    MetricStatus,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use self::behavior::History;
 use self::conditions::Conditions;
+use self::counts::{Came, Counted};
 use self::evaluate::Evaluation;
 use self::metrics::Reader;
-use self::scale::Target;
-use crate::error::{Error, On};
+use crate::error::Error;
 use crate::kit::Kit;
+use crate::scale::{self, Resource, Scaled};
 use crate::write;
 
 /// How often metrics are read, as upstream does.
@@ -47,6 +51,7 @@ struct Controller {
     histories: Mutex<HashMap<Key, History>>,
     /// Which pods each autoscaler counts, to find those that two of them want.
     selectors: Mutex<HashMap<Key, Selector>>,
+    counted: Counted,
 }
 
 /// Runs until the shutdown.
@@ -74,6 +79,7 @@ pub(crate) async fn run(kit: Kit) {
         pods,
         histories: Mutex::default(),
         selectors: Mutex::default(),
+        counted: Counted::new(&kit.metrics),
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -92,8 +98,11 @@ impl Controller {
         let old = autoscaler.status.clone().unwrap_or_default();
         let mut status = old.clone();
         let mut conditions = Conditions::new(&old, self.kit.time());
-        self.autoscale(key, &autoscaler, &mut conditions, &mut status)
+        let began = Instant::now();
+        let came = self
+            .autoscale(key, &autoscaler, &mut conditions, &mut status)
             .await;
+        self.counted.looked(came, began);
         status.conditions = conditions.into_list();
         let api: Api<HorizontalPodAutoscaler> =
             Api::namespaced(self.kit.client.clone(), &key.namespace);
@@ -122,17 +131,18 @@ impl Controller {
         autoscaler: &HorizontalPodAutoscaler,
         conditions: &mut Conditions,
         status: &mut HorizontalPodAutoscalerStatus,
-    ) {
+    ) -> Came {
         let spec = &autoscaler.spec;
         let client = &self.kit.client;
-        let target = match Target::read(client, &key.namespace, &spec.scale_target_ref).await {
+        let target = match scale_of(client, &key.namespace, &spec.scale_target_ref).await {
             Ok(target) => target,
             Err(why) => {
                 let message = format!(
                     "the HPA controller was unable to get the target's current scale: {why}"
                 );
                 conditions.set("AbleToScale", false, "FailedGetScale", message);
-                return self.warn(autoscaler, "FailedGetScale", why);
+                self.warn(autoscaler, "FailedGetScale", why);
+                return Came::FAILED;
             }
         };
         conditions.set(
@@ -166,7 +176,8 @@ impl Controller {
                     self.histories.lock().insert(key.clone(), history);
                     status.current_replicas = Some(current);
                     status.current_metrics = measured;
-                    return self.warn(autoscaler, "FailedComputeMetricsReplicas", why);
+                    self.warn(autoscaler, "FailedComputeMetricsReplicas", why);
+                    return Came::FAILED;
                 }
                 Ok((replicas, metric)) => {
                     if replicas > current {
@@ -221,13 +232,18 @@ impl Controller {
         if rescaled {
             status.last_scale_time = Some(self.kit.time());
         }
+        if rescaled || wanted == current {
+            Came::to(current, wanted)
+        } else {
+            Came::FAILED
+        }
     }
 
     async fn evaluate(
         &self,
         key: &Key,
         autoscaler: &HorizontalPodAutoscaler,
-        target: &Target,
+        target: &Scaled,
         conditions: &mut Conditions,
     ) -> Evaluation {
         let selector = match self.selector(key, autoscaler, target, conditions) {
@@ -252,6 +268,7 @@ impl Controller {
             target.status_replicas(),
             &pods,
             &reader,
+            &self.counted,
             self.kit.now(),
         )
         .await;
@@ -269,7 +286,7 @@ impl Controller {
         &self,
         key: &Key,
         autoscaler: &HorizontalPodAutoscaler,
-        target: &Target,
+        target: &Scaled,
         conditions: &mut Conditions,
     ) -> Result<Selector, String> {
         let text = target.selector();
@@ -324,52 +341,28 @@ fn counts(selector: &Selector, pod: &Pod) -> bool {
     selector.matches_with(|name| labels?.get(name).map(String::as_str))
 }
 
-/// The version and resource of a kind, as discovery has it: in the version named if that is served,
-/// else in the one that its group prefers.
+/// Where the objects that an autoscaler names are served.
 async fn resource_of(
     client: &kube::Client,
-    api_version: &str,
-    kind: &str,
-) -> Result<(String, String), String> {
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let mut version = api_version.to_owned();
-    let mut found = plural(client, &version, kind).await?;
-    if found.is_none() && !group.is_empty() {
-        let groups = client.list_api_groups().await;
-        let groups = groups.on("discover", "groups", Key::default);
-        let groups = groups.map_err(|error| error.api_message())?.groups;
-        let preferred = groups
-            .into_iter()
-            .find(|known| known.name == group)
-            .and_then(|known| known.preferred_version);
-        if let Some(preferred) = preferred.filter(|one| one.group_version != api_version) {
-            version = preferred.group_version;
-            found = plural(client, &version, kind).await?;
-        }
+    object: &CrossVersionObjectReference,
+) -> Result<Resource, String> {
+    let api_version = object.api_version.as_deref().unwrap_or("v1");
+    if api_version.matches('/').count() > 1 {
+        return Err(format!("unexpected GroupVersion string: {api_version}"));
     }
-    found
-        .map(|plural| (version, plural))
-        .ok_or_else(|| format!("no matches for kind {kind:?} in group {group:?}"))
+    let found = Resource::find(client, api_version, &object.kind).await?;
+    found.ok_or_else(|| {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        format!("no matches for kind {:?} in group {group:?}", object.kind)
+    })
 }
 
-/// The resource of a kind in a group and version.
-async fn plural(
+async fn scale_of(
     client: &kube::Client,
-    api_version: &str,
-    kind: &str,
-) -> Result<Option<String>, String> {
-    let list = match api_version.split_once('/') {
-        None => client.list_core_api_resources(api_version).await,
-        Some(_) => client.list_api_group_resources(api_version).await,
-    };
-    let list = match list.on("discover", "resources", || Key::new("", api_version)) {
-        Ok(list) => list,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error.api_message()),
-    };
-    let found = list
-        .resources
-        .into_iter()
-        .find(|resource| resource.kind == kind && !resource.name.contains('/'));
-    Ok(found.map(|resource| resource.name))
+    namespace: &str,
+    target: &CrossVersionObjectReference,
+) -> Result<Scaled, String> {
+    let resource = resource_of(client, target).await?;
+    let scaled = Scaled::read(client, &resource, namespace, &target.name).await;
+    scaled.map_err(|error| scale::text(&error))
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod approve;
 pub(crate) mod clean;
+pub(crate) mod clean_pods;
 mod request;
 pub(crate) mod sign;
 pub(crate) mod trust_bundle;

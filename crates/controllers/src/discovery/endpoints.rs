@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use super::backends::{self, Port};
+use super::trigger::{self, Triggers};
 use crate::error::{Error, On};
 use crate::kit::{GATHER, Kit};
 use crate::{discovery, write};
@@ -33,6 +34,7 @@ struct Controller {
     endpoints: Informer<Endpoints>,
     /// Services seen to go: their endpoints go with them, whoever wrote these.
     gone: Gone,
+    triggers: Triggers,
 }
 
 type Gone = Arc<Mutex<HashSet<Key>>>;
@@ -72,6 +74,7 @@ pub(crate) async fn run(kit: Kit) {
         pods,
         endpoints,
         gone,
+        triggers: Triggers::default(),
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -97,16 +100,14 @@ impl Controller {
                 write::delete(&api, &*current, None, None).await?;
             }
             self.gone.lock().remove(key);
+            self.triggers.forget(key);
             return Ok(Requeue::OnChange);
         };
         let has_selector = service
             .spec
             .as_ref()
             .is_some_and(|spec| spec.selector.is_some());
-        if !has_selector
-            || service.metadata.deletion_timestamp.is_some()
-            || backends::is_external_name(&service)
-        {
+        if !has_selector || backends::is_external_name(&service) {
             return Ok(Requeue::OnChange);
         }
         let pods: Vec<_> = self
@@ -116,7 +117,11 @@ impl Controller {
             .into_iter()
             .filter(|pod| discovery::chooses(&service, pod.metadata.labels.as_ref()))
             .collect();
-        let wanted = wanted(&service, &pods);
+        let mut wanted = wanted(&service, &pods);
+        let trigger = self.triggers.look(key, &service, &pods);
+        if current.is_none() {
+            trigger::note(&mut wanted.metadata, trigger);
+        }
         let result = match &current {
             None => api
                 .create(&PostParams::default(), &wanted)
@@ -124,7 +129,10 @@ impl Controller {
                 .map(drop)
                 .on("create", "endpoints", || key.clone()),
             Some(current) => match change(current, &wanted) {
-                Some(patch) => write::merge(&api, &**current, patch).await.map(drop),
+                Some(mut patch) => {
+                    trigger::note_in(&mut patch, &current.metadata, trigger);
+                    write::merge(&api, &**current, patch).await.map(drop)
+                }
                 None => Ok(()),
             },
         };

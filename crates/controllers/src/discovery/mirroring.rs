@@ -26,7 +26,7 @@ const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 /// Annotations that tell of the Endpoints' own writes.
 const OWN_ANNOTATIONS: [&str; 2] = [
-    "endpoints.kubernetes.io/last-change-trigger-time",
+    super::trigger::ANNOTATION,
     "kubectl.kubernetes.io/last-applied-configuration",
 ];
 /// Addresses of one subset that are mirrored; the rest is left out, and an event says so.
@@ -115,6 +115,7 @@ impl Controller {
             key,
             expectations: &self.expectations,
             now,
+            trigger: None,
         };
         for action in actions {
             match writer.execute(action).await {

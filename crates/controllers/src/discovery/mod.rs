@@ -7,6 +7,7 @@ pub(crate) mod mirroring;
 mod packing;
 pub(crate) mod slices;
 mod topology;
+pub(crate) mod trigger;
 
 use std::collections::BTreeMap;
 
@@ -53,12 +54,18 @@ struct Slices<'a> {
     key: &'a Key,
     expectations: &'a Expectations,
     now: Timestamp,
+    /// When what the writes tell of began; none leaves what the slices say of that alone.
+    trigger: Option<Trigger>,
 }
+
+/// The time to note, or that there is none to tell.
+type Trigger = Option<Timestamp>;
 
 impl Slices<'_> {
     async fn execute(&self, action: Action) -> Result<(), Error> {
         match action {
-            Action::Create(slice) => {
+            Action::Create(mut slice) => {
+                trigger::note(&mut slice.metadata, self.trigger.flatten());
                 let created = self.api.create(&PostParams::default(), &slice).await.on(
                     "create",
                     "endpointslice for service",
@@ -66,7 +73,10 @@ impl Slices<'_> {
                 )?;
                 self.expectations.wrote(self.key, &created, self.now);
             }
-            Action::Update(slice, patch) => {
+            Action::Update(slice, mut patch) => {
+                if let Some(at) = self.trigger {
+                    trigger::note_in(&mut patch, &slice.metadata, at);
+                }
                 let written = write::merge(&self.api, &*slice, patch).await?;
                 self.expectations.wrote(self.key, &written, self.now);
             }

@@ -23,6 +23,7 @@ use super::taints;
 use super::zones::{self, Pace, Verdict};
 use crate::error::{Error, On};
 use crate::kit::{Kit, requeue, sooner};
+use crate::measure::Counters;
 use crate::write;
 
 /// Without a sign of life for this long a node is unreachable.
@@ -50,6 +51,8 @@ struct Controller {
     seen: Mutex<HashMap<Box<str>, (Pulse, Timestamp)>>,
     /// How fast pods are evicted from bad nodes.
     pace: Mutex<Pace>,
+    /// Nodes given up, by zone.
+    given_up: Counters<1>,
 }
 
 /// Runs until the shutdown.
@@ -72,6 +75,14 @@ pub(crate) async fn run(kit: Kit) {
             .as_deref()
             .map(|node| Key::new("", node))
     });
+    let given_up = Counters::default();
+    kit.metrics.register(|registry| {
+        registry.register(
+            "node_collector_evictions",
+            "Nodes whose pods were told to go",
+            given_up.clone(),
+        );
+    });
     let controller = Arc::new(Controller {
         kit: kit.clone(),
         nodes,
@@ -79,6 +90,7 @@ pub(crate) async fn run(kit: Kit) {
         pods,
         seen: Mutex::default(),
         pace: Mutex::default(),
+        given_up,
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -219,7 +231,11 @@ impl Controller {
             patch["metadata"]["labels"] = json!(labels);
         }
         if patch != json!({}) {
-            write::merge(api, node, patch).await?;
+            let written = write::merge(api, node, patch).await?;
+            if taints::is_given_up(&written) && !taints::is_given_up(node) {
+                let labels = [("zone", zones::key(node))];
+                self.given_up.get_or_create(&labels).inc();
+            }
         }
         Ok(wait)
     }

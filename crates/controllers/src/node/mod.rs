@@ -3,9 +3,10 @@
 pub(crate) mod eviction;
 pub(crate) mod ipam;
 pub(crate) mod lifecycle;
+mod shares;
 mod taints;
 pub(crate) mod ttl;
 mod zones;
 
-pub use ipam::NodeNetwork;
+pub use shares::NodeNetwork;
 pub(crate) use taints::tolerates;

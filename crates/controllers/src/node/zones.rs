@@ -50,6 +50,15 @@ fn zone(node: &Node) -> String {
     format!("{region}:{zone}")
 }
 
+/// The zone as metrics name it: nothing for nodes without labels.
+pub(super) fn key(node: &Node) -> String {
+    let name = zone(node);
+    match name.split_once(':') {
+        None | Some(("", "")) => String::new(),
+        Some((region, zone)) => format!("{region}:\u{0}:{zone}"),
+    }
+}
+
 fn state(ready: usize, unready: usize) -> State {
     let share = unready as f64 / (ready + unready).max(1) as f64;
     if ready == 0 && unready > 0 {

@@ -20,7 +20,7 @@ use kube::core::Selector;
 use parking_lot::Mutex;
 
 use self::plan::Plan;
-use crate::apps::history::{self, History};
+use crate::apps::history::{self, History, Revised};
 use crate::error::Error;
 use crate::expectations::Expectations;
 use crate::kit::{Kit, requeue, sooner, until};
@@ -40,6 +40,10 @@ impl Owner for DaemonSet {
     fn selector(&self) -> Option<Selector> {
         owner::selector_of(&self.spec.as_ref()?.selector)
     }
+}
+
+impl Revised for DaemonSet {
+    const LABEL: &'static str = history::HASH_LABEL;
 }
 
 /// By node: failures in a row, and when to try again.
@@ -162,7 +166,7 @@ impl Controller {
             return Ok(Requeue::OnChange);
         };
         let pods = owner::claimed(&self.kit, &*set, &selector, self.pods.store()).await?;
-        let hash = history::hash_of(&history.current)
+        let hash = history::hash_of::<DaemonSet>(&history.current)
             .unwrap_or_default()
             .to_owned();
         let mut plan = plan::plan(&set, &self.nodes.store().list(), &pods, &hash, now);
@@ -221,7 +225,7 @@ impl Controller {
             .and_then(|spec| spec.revision_history_limit)
             .unwrap_or(10);
         let in_use = |revision: &ControllerRevision| {
-            let hash = history::hash_of(revision);
+            let hash = history::hash_of::<DaemonSet>(revision);
             pods.iter().any(|pod| {
                 let labels = pod.metadata.labels.as_ref();
                 labels

@@ -160,7 +160,9 @@ pub(super) fn plan(
         for work in old.iter_mut().filter(|work| work.replicas > 0) {
             work.scale(0, deployment);
         }
-        if !active && !old.iter().any(|work| has_pods(&work.set)) {
+        let says_so = |set: &ReplicaSet| set.status.as_ref().is_some_and(|it| it.replicas > 0);
+        let runs = |work: &Work| says_so(&work.set) || has_pods(&work.set);
+        if !active && !old.iter().any(runs) {
             match &mut current {
                 Some(work) if work.replicas != rollout::wanted(deployment) => {
                     work.scale(rollout::wanted(deployment), deployment);

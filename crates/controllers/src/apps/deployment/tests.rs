@@ -241,6 +241,11 @@ fn recreates_only_when_the_old_pods_are_gone() {
     world.set_image("b");
     assert_eq!(world.step_with(|_| true), ["r1 2>0"]);
     assert!(world.step_with(|_| true).is_empty());
+    assert!(
+        world.step().is_empty(),
+        "the old set still tells of pods that are not in the cache yet"
+    );
+    world.settle();
     assert_eq!(world.step(), ["create 2"]);
 }
 

@@ -110,6 +110,23 @@ fn claim_name(set: &StatefulSet, claim: &PersistentVolumeClaim, ordinal: i32) ->
     )
 }
 
+/// Is this the name of a claim of some ordinal of the set?
+pub(super) fn names_claim(set: &StatefulSet, name: &str) -> bool {
+    let templates = set
+        .spec
+        .iter()
+        .flat_map(|spec| &spec.volume_claim_templates);
+    let ordinal = |template: &PersistentVolumeClaim| {
+        let template = template.metadata.name.as_deref()?;
+        let rest = name.strip_prefix(template)?.strip_prefix('-')?;
+        let (set_name, ordinal) = rest.rsplit_once('-')?;
+        (Some(set_name) == set.metadata.name.as_deref()).then(|| ordinal.parse::<u32>().ok())?
+    };
+    templates
+        .flatten()
+        .any(|template| ordinal(template).is_some())
+}
+
 /// The claims of an ordinal.
 pub(super) fn claims(set: &StatefulSet, ordinal: i32) -> Vec<PersistentVolumeClaim> {
     let Some(spec) = &set.spec else {
@@ -177,10 +194,13 @@ pub(super) fn is_disputed(set: &StatefulSet, pod: &Pod, claim: &PersistentVolume
         .is_some_and(|owner| !ours.contains(&&Some(owner.uid.clone())))
 }
 
-/// Does the claim still belong to a former pod of this name, with which it is about to go?
-pub(super) fn is_stale(claim: &PersistentVolumeClaim, pod_name: &str) -> bool {
-    let references = claim.metadata.owner_references.iter().flatten();
-    references
-        .into_iter()
-        .any(|reference| reference.kind == "Pod" && reference.name == pod_name)
+/// Does the claim still belong to a former pod of this ordinal, with which it is about to go? Where
+/// claims outlast being scaled away, none does.
+pub(super) fn is_stale(set: &StatefulSet, claim: &PersistentVolumeClaim, ordinal: i32) -> bool {
+    let spec = set.spec.as_ref();
+    let policy = spec.and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
+    let goes = policy.is_some_and(|policy| policy.when_scaled.as_deref() == Some("Delete"));
+    let name = pod_name(set, ordinal);
+    let mut references = claim.metadata.owner_references.iter().flatten();
+    goes && references.any(|reference| reference.kind == "Pod" && reference.name == name)
 }

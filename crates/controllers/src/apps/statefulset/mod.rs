@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use client::controller::Requeue;
 use client::events::EventType;
-use client::{Informer, Key, Scope};
+use client::{Change, Informer, Key, Scope};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
 use kube::Api;
@@ -17,7 +17,7 @@ use kube::api::PostParams;
 use kube::core::Selector;
 
 use self::plan::{Revisions, Step};
-use super::history::{self, History};
+use super::history::{self, History, Revised};
 use crate::error::{Error, On};
 use crate::expectations::Expectations;
 use crate::kit::{Kit, requeue};
@@ -28,6 +28,10 @@ impl Owner for StatefulSet {
     fn selector(&self) -> Option<Selector> {
         owner::selector_of(&self.spec.as_ref()?.selector)
     }
+}
+
+impl Revised for StatefulSet {
+    const LABEL: &'static str = "controller.kubernetes.io/hash";
 }
 
 struct Controller {
@@ -63,6 +67,23 @@ pub(crate) async fn run(kit: Kit) {
     kit.follow(&revisions, &queue, move |change| {
         owner::owners_of(&change, &owners)
     });
+    let owners = sets.store().clone();
+    kit.follow(
+        &claims,
+        &queue,
+        move |change: Change<PersistentVolumeClaim>| {
+            // A pod may wait for the claim that is in its place to be gone.
+            let meta = &change.object().metadata;
+            let namespace = meta.namespace.as_deref().unwrap_or_default();
+            let sets = match change.is_deleted() {
+                true => owners.list_in(namespace),
+                false => Vec::new(),
+            };
+            let name = meta.name.as_deref().unwrap_or_default();
+            let concerned = sets.iter().filter(|set| identity::names_claim(set, name));
+            concerned.map(|set| Key::of(&**set)).collect::<Vec<_>>()
+        },
+    );
     let controller = Arc::new(Controller {
         kit: kit.clone(),
         sets,
@@ -119,11 +140,7 @@ impl Controller {
         let Some(history) = history else {
             return Ok(Requeue::OnChange);
         };
-        let claimed = owner::claimed(&self.kit, &*set, &selector, self.pods.store()).await?;
-        let pods: Vec<_> = claimed
-            .into_iter()
-            .filter(|pod| identity::ordinal(&set, pod).is_some())
-            .collect();
+        let pods = self.members(&set, &selector).await?;
         let current = current(&set, &history);
         let names = Revisions {
             current: current.metadata.name.as_deref().unwrap_or_default(),
@@ -167,6 +184,16 @@ impl Controller {
         Ok(requeue(plan.again))
     }
 
+    /// The set's pods. Of those that nobody controls it takes only such as have a name of its own.
+    async fn members(
+        &self,
+        set: &StatefulSet,
+        selector: &Selector,
+    ) -> Result<Vec<Arc<Pod>>, Error> {
+        let is_member = |pod: &Pod| identity::ordinal(set, pod).is_some();
+        owner::claimed_of(&self.kit, set, selector, self.pods.store(), is_member).await
+    }
+
     /// A set that is being deleted makes and deletes nothing, not even revisions, and says what is
     /// left.
     async fn report(
@@ -184,8 +211,7 @@ impl Controller {
         let Some(names) = names else {
             return Ok(Requeue::OnChange);
         };
-        let mut pods = owner::claimed(&self.kit, set, selector, self.pods.store()).await?;
-        pods.retain(|pod| identity::ordinal(set, pod).is_some());
+        let pods = self.members(set, selector).await?;
         let plan = plan::plan(set, &pods, names, self.kit.now());
         let api: Api<StatefulSet> = Api::namespaced(self.kit.client.clone(), &key.namespace);
         match write::status(&api, set, &set.status, &Some(plan.status)).await {
@@ -227,8 +253,14 @@ impl Controller {
                 let Some(pod) = identity::pod(set, template.as_ref(), *ordinal, name) else {
                     return Ok(());
                 };
-                self.refuse_stale_claims(key, set, *ordinal)?;
-                self.ensure_claims(key, set, *ordinal).await?;
+                if self.has_stale_claims(key, set, *ordinal) {
+                    return Ok(());
+                }
+                if let Err(error) = self.ensure_claims(key, set, *ordinal).await {
+                    let what = format!("Pod {} in", identity::pod_name(set, *ordinal));
+                    self.tell(set, "Create", &what, Some(&error));
+                    return Err(error);
+                }
                 let api: Api<Pod> = Api::namespaced(self.kit.client.clone(), &key.namespace);
                 let pod_name = pod.metadata.name.clone().unwrap_or_default();
                 let created =
@@ -241,7 +273,10 @@ impl Controller {
                         self.tell(set, "Create", &format!("Pod {pod_name} in"), None);
                         Ok(())
                     }
-                    Err(error) if error.is_namespace_terminating() => Err(error),
+                    // Of one that is there already the cache will tell.
+                    Err(error) if error.is_namespace_terminating() || error.is_already_exists() => {
+                        Err(error)
+                    }
                     Err(error) => {
                         self.tell(set, "Create", &format!("Pod {pod_name} in"), Some(&error));
                         Err(error)
@@ -314,27 +349,33 @@ impl Controller {
 
     async fn ensure_claims(&self, key: &Key, set: &StatefulSet, ordinal: i32) -> Result<(), Error> {
         let pod = identity::pod_name(set, ordinal);
+        let api: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.kit.client.clone(), &key.namespace);
         for claim in identity::claims(set, ordinal) {
             let name = claim.metadata.name.clone().unwrap_or_default();
             if let Some(found) = self.claims.store().get(&key.namespace, &name) {
                 if found.metadata.deletion_timestamp.is_some() {
-                    let error = Error::Unusable {
-                        kind: "persistentvolumeclaim",
-                        key: Key::new(&key.namespace, &name),
-                        what: "is being deleted; the pod has to wait for it to be gone".to_owned(),
-                    };
-                    self.tell(set, "Create", &format!("Pod {pod} in"), Some(&error));
-                    return Err(error);
+                    return Err(Error::Unusable {
+                        kind: "statefulset",
+                        key: key.clone(),
+                        what: format!("pvc {name} is being deleted"),
+                    });
                 }
                 continue;
             }
-            let api: Api<PersistentVolumeClaim> =
-                Api::namespaced(self.kit.client.clone(), &key.namespace);
             let created = api.create(&PostParams::default(), &claim).await;
-            match created.map(drop).on("create", "persistentvolumeclaim", || {
+            let created = created.map(drop).on("create", "persistentvolumeclaim", || {
                 Key::new(&key.namespace, &name)
-            }) {
-                Ok(()) => self.tell(set, "Create", &format!("Claim {name} Pod {pod} in"), None),
+            });
+            match created {
+                Ok(()) => {
+                    let set_name = &key.name;
+                    let message =
+                        format!("Create Claim {name} Pod {pod} in StatefulSet {set_name} success");
+                    self.kit
+                        .recorder
+                        .on(set, EventType::Normal, "SuccessfulCreate", message);
+                }
                 Err(error) if error.is_already_exists() => {}
                 Err(error) => {
                     let what = format!("Claim {name} for Pod {pod} in");
@@ -346,21 +387,14 @@ impl Controller {
         Ok(())
     }
 
-    /// A new pod does not get claims that are about to go with the one before it.
-    fn refuse_stale_claims(&self, key: &Key, set: &StatefulSet, ordinal: i32) -> Result<(), Error> {
-        let pod = identity::pod_name(set, ordinal);
-        for claim in identity::claims(set, ordinal) {
+    /// A new pod does not get claims that are about to go with the one before it: their removal
+    /// takes the garbage collector some time.
+    fn has_stale_claims(&self, key: &Key, set: &StatefulSet, ordinal: i32) -> bool {
+        identity::claims(set, ordinal).into_iter().any(|claim| {
             let name = claim.metadata.name.unwrap_or_default();
             let held = self.claims.store().get(&key.namespace, &name);
-            if held.is_some_and(|held| identity::is_stale(&held, &pod)) {
-                return Err(Error::Unusable {
-                    kind: "persistentvolumeclaim",
-                    key: Key::new(&key.namespace, &name),
-                    what: "belongs to the pod before this one and goes with it".to_owned(),
-                });
-            }
-        }
-        Ok(())
+            held.is_some_and(|held| identity::is_stale(set, &held, ordinal))
+        })
     }
 
     fn tell(&self, set: &StatefulSet, verb: &str, what: &str, error: Option<&Error>) {

@@ -328,7 +328,28 @@ fn claims_go_with_whom_the_policy_says() {
         assert_eq!(found, expected, "{deleted} {scaled} {owner:?}");
     }
     let mut left = claim(of_pod);
-    left.metadata.owner_references.as_mut().unwrap()[0].name = "s-0".to_owned();
-    assert!(identity::is_stale(&left, "s-0"));
-    assert!(!identity::is_stale(&claim(of_set), "s-0"));
+    left.metadata.owner_references.as_mut().unwrap()[0].name = "db-0".to_owned();
+    let stale =
+        |scaled, claim, ordinal| identity::is_stale(&policy(retain, scaled), claim, ordinal);
+    assert!(stale(delete, &left, 0));
+    assert!(!stale(delete, &left, 1));
+    assert!(!stale(retain, &left, 0), "claims that stay are used again");
+    assert!(!stale(delete, &claim(of_set), 0));
+}
+
+#[test]
+fn whose_claim_it_is() {
+    let set = set(json!({"replicas": 1, "volumeClaimTemplates": [
+        {"metadata": {"name": "data"}}, {"metadata": {"name": "data-db"}}]}));
+    let cases = [
+        ("data-db-0", true),
+        ("data-db-db-17", true),
+        ("data-db-x", false),
+        ("data-web-0", false),
+        ("data-0", false),
+        ("other-db-0", false),
+    ];
+    for (name, expected) in cases {
+        assert_eq!(identity::names_claim(&set, name), expected, "{name}");
+    }
 }

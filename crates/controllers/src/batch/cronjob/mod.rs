@@ -9,20 +9,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use client::controller::Requeue;
-use client::events::{EventType, reference};
+use client::events::EventType;
 use client::{Change, Informer, Key, Scope};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
 use kube::api::{PostParams, PropagationPolicy};
 use parking_lot::Mutex;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use self::plan::Plan;
 use self::timing::{Timing, Trouble};
-use crate::batch::job::is_finished;
 use crate::error::{Error, On};
 use crate::expectations::Expectations;
 use crate::kit::{Kit, requeue};
@@ -41,6 +40,8 @@ struct Controller {
     /// The schedule and time zone each CronJob was last seen with, and since when if it had others
     /// before.
     schedules: Mutex<HashMap<Key, Seen>>,
+    /// How long after its time a Job was made.
+    skew: Histogram,
 }
 
 type Seen = ((String, Option<String>), Option<Timestamp>);
@@ -59,6 +60,14 @@ pub(crate) async fn run(kit: Kit) {
         let owner = controller_of(&job.metadata).filter(|owner| refers_to::<CronJob>(owner))?;
         Some(Key::new(job.metadata.namespace.as_deref()?, &owner.name))
     });
+    let skew = Histogram::new(exponential_buckets(1.0, 2.0, 10));
+    kit.metrics.register(|registry| {
+        registry.register(
+            "cronjob_controller_job_creation_skew_duration_seconds",
+            "How long after its time a Job of a CronJob was made",
+            skew.clone(),
+        );
+    });
     let controller = Arc::new(Controller {
         kit: kit.clone(),
         crons,
@@ -66,6 +75,7 @@ pub(crate) async fn run(kit: Kit) {
         job_writes: Expectations::default(),
         own_writes: Expectations::default(),
         schedules: Mutex::default(),
+        skew,
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -163,56 +173,79 @@ impl Controller {
             // One too many is kept: no reason not to start the next.
             failure = self.delete(key, cron, &jobs, job).await.err().or(failure);
         }
-        for job in &plan.replace {
-            self.delete(key, cron, &jobs, job).await?;
-        }
-        if let (Some(due), Ok(timing)) = (plan.start, timing) {
-            let job = job(cron, due, &timing.zone);
-            let name = job.metadata.name.clone().unwrap_or_default();
-            let job_key = || Key::new(&key.namespace, &name);
-            match jobs
-                .create(&PostParams::default(), &job)
-                .await
-                .on("create", "job", job_key)
-            {
-                Ok(created) => {
-                    self.job_writes.wrote(key, &created, self.kit.now());
-                    self.kit.recorder.on(
-                        cron,
-                        EventType::Normal,
-                        "SuccessfulCreate",
-                        format!("Created job {name}"),
-                    );
-                    note(&mut plan, &created);
-                }
-                // An earlier try whose answer was lost, for the name is made of the time; or
-                // somebody else's of that name, which is none of ours.
-                Err(error) if error.is_already_exists() => {
-                    let live = jobs.get(&name).await.on("get", "job", job_key)?;
-                    let ours = controller_of(&live.metadata)
-                        .is_some_and(|owner| Some(&owner.uid) == cron.metadata.uid.as_ref());
-                    let listed = |one: &ObjectReference| one.uid == live.metadata.uid;
-                    let known = plan.status.active.iter().flatten().any(listed);
-                    if ours && !known && !is_finished(&live) {
-                        self.job_writes.wrote(key, &live, self.kit.now());
-                        note(&mut plan, &live);
-                    }
-                }
-                Err(error) if error.is_namespace_terminating() => return Ok(Requeue::OnChange),
-                Err(error) => {
-                    let message = format!("Error creating job: {}", error.api_message());
-                    self.kit
-                        .recorder
-                        .on(cron, EventType::Warning, "FailedCreate", message);
-                    return Err(error);
-                }
-            }
-        }
+        let started = match timing {
+            Ok(timing) => self.start(key, cron, &jobs, &mut plan, timing).await,
+            Err(_) => Ok(()),
+        };
+        // What has ended is written whether or not the next could be started.
         let api: Api<CronJob> = Api::namespaced(self.kit.client.clone(), &key.namespace);
         if let Some(written) = write::status(&api, cron, &cron.status, &Some(plan.status)).await? {
             self.own_writes.wrote(key, &written, self.kit.now());
         }
-        failure.map_or(Ok(requeue(plan.again)), Err)
+        match started.err().or(failure) {
+            Some(error) if !error.is_namespace_terminating() => Err(error),
+            Some(_) => Ok(Requeue::OnChange),
+            None => Ok(requeue(plan.again)),
+        }
+    }
+
+    /// Starts the Job that is due, after those it replaces are gone. If that fails the status keeps
+    /// the time of the one before.
+    async fn start(
+        &self,
+        key: &Key,
+        cron: &CronJob,
+        jobs: &Api<Job>,
+        plan: &mut Plan,
+        timing: &Timing,
+    ) -> Result<(), Error> {
+        let Some(due) = plan.start else { return Ok(()) };
+        for job in std::mem::take(&mut plan.replace) {
+            self.delete(key, cron, jobs, &job).await?;
+            plan.forget(&job);
+        }
+        let job = job(cron, due, &timing.zone);
+        let name = job.metadata.name.clone().unwrap_or_default();
+        let job_key = || Key::new(&key.namespace, &name);
+        let created = jobs
+            .create(&PostParams::default(), &job)
+            .await
+            .on("create", "job", job_key);
+        let made = match created {
+            Ok(created) => {
+                if let Some(made) = &created.metadata.creation_timestamp {
+                    self.skew.observe(made.0.duration_since(due).as_secs_f64());
+                }
+                let message = format!("Created job {name}");
+                self.kit
+                    .recorder
+                    .on(cron, EventType::Normal, "SuccessfulCreate", message);
+                Some(created)
+            }
+            // An earlier try whose answer was lost, for the name is made of the time; or somebody
+            // else's of that name, which is none of ours.
+            Err(error) if error.is_already_exists() => {
+                let live = jobs.get(&name).await.on("get", "job", job_key)?;
+                let ours = controller_of(&live.metadata)
+                    .is_some_and(|owner| Some(&owner.uid) == cron.metadata.uid.as_ref());
+                ours.then_some(live)
+            }
+            Err(error) => {
+                if !error.is_namespace_terminating() {
+                    let message = format!("Error creating job: {}", error.api_message());
+                    self.kit
+                        .recorder
+                        .on(cron, EventType::Warning, "FailedCreate", message);
+                }
+                return Err(error);
+            }
+        };
+        if let Some(made) = made {
+            self.job_writes.wrote(key, &made, self.kit.now());
+            plan.note(&made);
+        }
+        plan.status.last_schedule_time = Some(Time(due));
+        Ok(())
     }
 
     async fn delete(
@@ -238,14 +271,6 @@ impl Controller {
         self.kit.recorder.on(cron, kind, reason, message);
         deleted
     }
-}
-
-/// Takes a Job into the list of active ones.
-fn note(plan: &mut Plan, job: &Job) {
-    let mut active = reference(job);
-    active.resource_version = job.metadata.resource_version.clone();
-    active.uid = job.metadata.uid.clone();
-    plan.status.active.get_or_insert_default().push(active);
 }
 
 /// The Job for a time.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::events::EventType;
+use client::events::{EventType, reference};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, CronJobStatus, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -29,6 +29,29 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Takes a Job that runs into the list of active ones.
+    pub fn note(&mut self, job: &Job) {
+        let active = self.status.active.get_or_insert_default();
+        if !is_finished(job) && !active.iter().any(|one| one.uid == job.metadata.uid) {
+            let mut running = reference(job);
+            running.resource_version = job.metadata.resource_version.clone();
+            running.uid = job.metadata.uid.clone();
+            active.push(running);
+        }
+        self.status.active = self
+            .status
+            .active
+            .take()
+            .filter(|active| !active.is_empty());
+    }
+
+    /// Takes a Job that was deleted off the list.
+    pub fn forget(&mut self, job: &Job) {
+        let mut active = self.status.active.take().unwrap_or_default();
+        active.retain(|one| one.uid != job.metadata.uid);
+        self.status.active = Some(active).filter(|active| !active.is_empty());
+    }
+
     fn say(&mut self, kind: EventType, reason: &'static str, message: String) {
         self.events.push((kind, reason, message));
     }
@@ -92,11 +115,19 @@ pub(super) fn plan(
     };
     plan.again = Some(until(next, now));
     if let Some(due) = due(cron, timing, since, now, &mut plan) {
-        // A schedule may come more often than once a minute, its Jobs do not.
         let made = job_name(cron, due);
-        let is_made = |job: &Arc<Job>| job.metadata.name.as_ref() == Some(&made);
-        if !jobs.iter().any(is_made) {
-            start(spec, jobs, due, now, &mut plan);
+        let is_made = |job: &&Arc<Job>| job.metadata.name.as_ref() == Some(&made);
+        match jobs.iter().find(is_made) {
+            // A schedule may come more often than once a minute, its Jobs do not; or the note of an
+            // earlier start was lost.
+            Some(job) => {
+                let last = plan.status.last_schedule_time.as_ref();
+                if last.is_none_or(|last| job_name(cron, last.0) != made) {
+                    plan.status.last_schedule_time = Some(Time(due));
+                    plan.note(job);
+                }
+            }
+            None => start(spec, jobs, due, now, &mut plan),
         }
     }
     plan
@@ -132,11 +163,9 @@ fn start(spec: &CronJobSpec, jobs: &[Arc<Job>], due: Timestamp, now: Timestamp, 
         Some("Replace") => {
             let listed = |job: &&Arc<Job>| active.iter().any(|one| one.uid == job.metadata.uid);
             plan.replace = jobs.iter().filter(listed).cloned().collect();
-            plan.status.active = None;
         }
         _ => {}
     }
-    plan.status.last_schedule_time = Some(Time(due));
     plan.start = Some(due);
 }
 
@@ -170,7 +199,6 @@ fn settle_active(plan: &mut Plan, jobs: &[Arc<Job>]) {
     });
     for job in jobs.iter().filter(|job| !is_finished(job)) {
         let listed = |one: &ObjectReference| one.uid == job.metadata.uid;
-        // The one just made whose note was lost is found again by its name, when it is made again.
         if !active.iter().any(listed) {
             let name = job.metadata.name.as_deref().unwrap_or_default();
             let message = format!("Saw a job that the controller did not create or forgot: {name}");
@@ -518,6 +546,24 @@ mod tests {
             planned(&cron, &jobs, next).start,
             Some(next.parse().unwrap())
         );
+    }
+
+    #[test]
+    fn a_job_whose_note_was_lost_is_noted() {
+        let cron = cron(json!({"concurrencyPolicy": "Forbid"}), json!({}));
+        let at = "2026-11-20T10:10:00Z";
+        let made = job_name(&cron, at.parse().unwrap());
+        let plan = planned(&cron, &[job(&made, "", 1)], "2026-11-20T10:10:07Z");
+        assert_eq!(plan.start, None);
+        assert_eq!(
+            plan.status.last_schedule_time.unwrap().0,
+            at.parse().unwrap()
+        );
+        let active = plan.status.active.unwrap();
+        assert_eq!(active[0].uid.as_deref(), Some(made.as_str()));
+        let ended = planned(&cron, &[job(&made, "Complete", 1)], "2026-11-20T10:10:07Z");
+        assert_eq!(ended.status.active, None);
+        assert!(ended.status.last_schedule_time.is_some());
     }
 
     #[test]

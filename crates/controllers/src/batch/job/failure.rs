@@ -45,23 +45,27 @@ pub(super) enum Judgement {
 }
 
 pub(super) fn judge(policy: Option<&PodFailurePolicy>, pod: &Pod) -> Judgement {
-    let rules = policy
-        .map(|policy| policy.rules.as_slice())
-        .unwrap_or_default();
-    for (at, rule) in rules.iter().enumerate() {
-        let Some(matched) = matches(rule, pod) else {
-            continue;
-        };
-        return match rule.action.as_str() {
-            "Ignore" => Judgement::Ignore,
-            "FailIndex" => Judgement::FailIndex,
-            "FailJob" => {
-                Judgement::FailJob(format!("{matched} matching FailJob rule at index {at}"))
-            }
-            _ => Judgement::Count,
-        };
+    let Some((at, action, matched)) = rule(policy, pod) else {
+        return Judgement::Count;
+    };
+    match action {
+        "Ignore" => Judgement::Ignore,
+        "FailIndex" => Judgement::FailIndex,
+        "FailJob" => Judgement::FailJob(format!("{matched} matching FailJob rule at index {at}")),
+        _ => Judgement::Count,
     }
-    Judgement::Count
+}
+
+/// The action of the rule that matches the failed pod, if one does.
+pub(super) fn action(policy: Option<&PodFailurePolicy>, pod: &Pod) -> Option<String> {
+    rule(policy, pod).map(|(_, action, _)| action.to_owned())
+}
+
+/// The first rule that matches: its place, its action, and what of the pod it matches.
+fn rule<'p>(policy: Option<&'p PodFailurePolicy>, pod: &Pod) -> Option<(usize, &'p str, String)> {
+    let rules = policy.map(|policy| policy.rules.as_slice());
+    let mut rules = rules.unwrap_or_default().iter().enumerate();
+    rules.find_map(|(at, rule)| Some((at, rule.action.as_str(), matches(rule, pod)?)))
 }
 
 fn matches(rule: &PodFailurePolicyRule, pod: &Pod) -> Option<String> {
@@ -156,20 +160,38 @@ pub(super) fn finished_at(pod: &Pod) -> Option<Timestamp> {
     ended.or_else(unready).or_else(deleted).or_else(created)
 }
 
-/// How long to wait before the next pod: doubling with each failure since the last success. Goes by
-/// the pods that are still there, so it is the same after a restart.
-pub(super) fn backoff<'a>(
-    failed: impl Iterator<Item = &'a Pod>,
-    succeeded: impl Iterator<Item = &'a Pod>,
-    now: Timestamp,
-) -> Option<Duration> {
-    let last_success = succeeded.filter_map(finished_at).max();
-    let failures: Vec<_> = failed
-        .filter_map(finished_at)
-        .filter(|at| last_success.is_none_or(|success| *at > success))
-        .collect();
-    let last = *failures.iter().max()?;
-    wait(failures.len(), last, now)
+/// Failures in a row since the last success, by which the wait for the next pod doubles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Streak {
+    failures: usize,
+    last: Option<Timestamp>,
+}
+
+impl Streak {
+    /// After these pods have ended too.
+    pub fn after<'a>(
+        self,
+        failed: impl Iterator<Item = &'a Pod>,
+        succeeded: impl Iterator<Item = &'a Pod>,
+    ) -> Self {
+        let success = succeeded.filter_map(finished_at).max();
+        let begin = if success.is_some() {
+            Self::default()
+        } else {
+            self
+        };
+        failed
+            .filter_map(finished_at)
+            .filter(|at| success.is_none_or(|success| *at > success))
+            .fold(begin, |streak, at| Self {
+                failures: streak.failures.saturating_add(1),
+                last: streak.last.max(Some(at)),
+            })
+    }
+
+    pub fn wait(self, now: Timestamp) -> Option<Duration> {
+        wait(self.failures, self.last?, now)
+    }
 }
 
 /// How long to wait after the last of so many failures in a row.

@@ -1,7 +1,6 @@
 //! Brings the number of active pods to what is still needed: the last part of a Job's plan.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -10,7 +9,7 @@ use super::plan::{Round, number};
 use super::template::NewPod;
 use super::{index_failures, indexes};
 use crate::kit::sooner;
-use crate::pods::{is_terminal, is_terminating, phase, sort_for_deletion};
+use crate::pods::{is_terminal, is_terminating, sort_for_deletion};
 
 /// Never more creates or deletes than this in one go; the next round does the rest.
 const BURST: usize = 500;
@@ -60,7 +59,7 @@ impl Round<'_> {
             return;
         }
         let per_index = self.spec.backoff_limit_per_index.is_some();
-        if let Some(wait) = self.backoff().filter(|_| !per_index) {
+        if let Some(wait) = self.plan.streak.wait(self.now).filter(|_| !per_index) {
             self.plan.again = sooner(self.plan.again, Some(wait));
             return;
         }
@@ -68,13 +67,6 @@ impl Round<'_> {
             None => vec![NewPod::default(); missing],
             Some(completions) => self.next_indexes(completions, &active, waits, missing),
         };
-    }
-
-    fn backoff(&self) -> Option<Duration> {
-        let pods = || self.pods.iter().map(|pod| &**pod);
-        let failed = pods().filter(|pod| failure::is_failed(self.job, pod));
-        let succeeded = pods().filter(|pod| phase(pod) == "Succeeded");
-        failure::backoff(failed, succeeded, self.now)
     }
 
     /// The lowest indexes that may be run now; if there are some that have to wait first, the plan

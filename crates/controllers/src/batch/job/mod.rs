@@ -8,11 +8,13 @@ mod failure;
 mod index_failures;
 mod indexes;
 mod manage;
+mod metrics;
 mod plan;
 mod template;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,8 +25,12 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::core::Selector;
+use parking_lot::Mutex;
 use serde_json::json;
+use tokio::time::Instant;
 
+use self::failure::Streak;
+use self::metrics::Counted;
 use self::plan::{Plan, plan};
 use crate::error::Error;
 use crate::expectations::Expectations;
@@ -79,6 +85,9 @@ struct Controller {
     /// Of the Job's own status.
     job_writes: Expectations,
     pod_writes: Expectations,
+    /// By Job and its uid, while it runs: pods that failed may be gone long before it is over.
+    streaks: Mutex<HashMap<Key, (String, Streak)>>,
+    counted: Arc<Counted>,
 }
 
 fn is_tracked(pod: &Pod) -> bool {
@@ -113,7 +122,10 @@ pub(crate) async fn run(kit: Kit) {
             .collect::<Vec<_>>()
     });
     let owners = jobs.store().clone();
+    let counted = Arc::new(Counted::new(&kit.metrics));
+    let counts = counted.clone();
     kit.follow(&pods, &queue, move |change: Change<Pod>| {
+        counts.saw(&change);
         let mut tasks: Vec<_> = owner::owners_of(&change, &owners)
             .into_iter()
             .map(Task::Job)
@@ -129,6 +141,8 @@ pub(crate) async fn run(kit: Kit) {
         pods,
         job_writes: Expectations::default(),
         pod_writes: Expectations::default(),
+        streaks: Mutex::default(),
+        counted,
     });
     kit.run(queue, move |task| {
         let controller = controller.clone();
@@ -147,6 +161,7 @@ impl Controller {
         let Some(job) = self.jobs.store().get_key(key) else {
             self.job_writes.forget(key);
             self.pod_writes.forget(key);
+            self.streaks.lock().remove(key);
             return Ok(Requeue::OnChange);
         };
         let managed_by = job
@@ -168,8 +183,19 @@ impl Controller {
             return Ok(Requeue::OnChange);
         };
         let pods = owner::claimed(&self.kit, &*job, &selector, self.pods.store()).await?;
-        let plan = plan(&job, &pods, now);
-        self.execute(key, &job, plan).await
+        let uid = job.metadata.uid.clone().unwrap_or_default();
+        let remembered = self.streaks.lock().get(key).cloned();
+        let streak = remembered
+            .filter(|(of, _)| *of == uid)
+            .map(|(_, streak)| streak);
+        let began = Instant::now();
+        let plan = plan(&job, &pods, streak, now);
+        let action = plan.action();
+        let result = self.execute(key, &job, plan).await;
+        if !is_finished(&job) {
+            self.counted.synced(&job, action, result.is_err(), began);
+        }
+        result
     }
 
     async fn execute(&self, key: &Key, job: &Job, plan: Plan) -> Result<Requeue, Error> {
@@ -177,6 +203,7 @@ impl Controller {
         match write::status(&api, job, &job.status, &Some(plan.status)).await {
             Ok(Some(written)) => {
                 self.job_writes.wrote(key, &written, self.kit.now());
+                self.counted.wrote(job, &written);
                 for (kind, reason, message) in plan.events {
                     self.kit.recorder.on(job, kind, reason, message);
                 }
@@ -184,6 +211,14 @@ impl Controller {
             Ok(None) => {}
             Err(error) if error.is_not_found() => return Ok(Requeue::OnChange),
             Err(error) => return Err(error),
+        }
+        self.counted.handled(&plan.handled);
+        if is_finished(job) {
+            self.streaks.lock().remove(key);
+        } else {
+            let uid = job.metadata.uid.clone().unwrap_or_default();
+            let mut streaks = self.streaks.lock();
+            streaks.insert(key.clone(), (uid, plan.streak));
         }
         // Only now: what the finalizer protects is in the status.
         for pod in &plan.release {

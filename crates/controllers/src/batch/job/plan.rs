@@ -10,7 +10,7 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus, Uncount
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::failure::{self, Judgement};
+use super::failure::{self, Judgement, Streak};
 use super::template::NewPod;
 use super::{index_failures, indexes, is_finished, is_tracked};
 use crate::kit::{sooner, until};
@@ -30,6 +30,22 @@ pub(super) struct Plan {
     pub release_deleted: bool,
     pub create: Vec<NewPod>,
     pub again: Option<Duration>,
+    /// To remember once the status is written.
+    pub streak: Streak,
+    /// Of the failed pods that are newly noted: the actions of the rules that matched.
+    pub handled: Vec<String>,
+}
+
+impl Plan {
+    /// What kind of step it is, for those who count them.
+    pub fn action(&self) -> &'static str {
+        match (self.create.is_empty(), self.release_deleted) {
+            (false, _) => "pods_created",
+            (true, true) => "pods_deleted",
+            (true, false) if self.delete.is_empty() => "tracking",
+            (true, false) => "reconciling",
+        }
+    }
 }
 
 /// What a Job has come to, counting the pods whose end is not yet in the status.
@@ -52,10 +68,12 @@ pub(super) struct Round<'a> {
     pub now: Timestamp,
     pub plan: Plan,
     pub tally: Tally,
+    remembered: Option<Streak>,
 }
 
-/// Plans the next step.
-pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
+/// Plans the next step. Without a streak remembered from before, as after a restart, it is made out
+/// from the pods that are still there.
+pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], streak: Option<Streak>, now: Timestamp) -> Plan {
     let status = job.status.clone().unwrap_or_default();
     let Some(spec) = &job.spec else {
         return Plan {
@@ -82,6 +100,7 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
         now,
         plan,
         tally: Tally::default(),
+        remembered: streak,
     };
     if job.metadata.deletion_timestamp.is_some() {
         round.report();
@@ -98,6 +117,7 @@ impl Round<'_> {
             self.plan.status.start_time = Some(self.time());
         }
         let (active, terminating) = self.count();
+        self.plan.streak = self.streak();
         self.end_criteria(&active);
         let failing = self.condition("FailureTarget");
         let ending = self.condition("SuccessCriteriaMet") || failing;
@@ -207,19 +227,33 @@ impl Round<'_> {
         )
     }
 
-    fn tally(&self) -> Tally {
+    /// The pods whose end, should it have come, the status does not tell.
+    fn not_in_status(&self) -> Vec<&Pod> {
         let (succeeded, failed) = self.uncounted();
         let known: HashSet<&String> = succeeded.iter().chain(failed).collect();
+        let pods = self.pods.iter().filter(|pod| {
+            let uid = pod.metadata.uid.as_ref();
+            is_tracked(pod) && uid.is_some_and(|uid| !known.contains(uid)) && self.is_valid(pod)
+        });
+        pods.map(|pod| &**pod).collect()
+    }
+
+    fn streak(&self) -> Streak {
+        let pods = match self.remembered {
+            Some(_) => self.not_in_status(),
+            None => self.pods.iter().map(|pod| &**pod).collect(),
+        };
+        let pods = || pods.iter().copied();
+        let failed = pods().filter(|pod| failure::is_failed(self.job, pod));
+        let succeeded = pods().filter(|pod| phase(pod) == "Succeeded");
+        self.remembered.unwrap_or_default().after(failed, succeeded)
+    }
+
+    fn tally(&self) -> Tally {
+        let (succeeded, failed) = self.uncounted();
+        let new = self.not_in_status();
         let new = |wanted: &dyn Fn(&Pod) -> bool| {
-            let pods = self.pods.iter().filter(|pod| {
-                let unknown = pod
-                    .metadata
-                    .uid
-                    .as_ref()
-                    .is_some_and(|uid| !known.contains(uid));
-                is_tracked(pod) && unknown && self.is_valid(pod) && wanted(pod)
-            });
-            number(pods.count())
+            number(new.iter().copied().filter(|pod| wanted(pod)).count())
         };
         let newly_failed =
             new(&|pod| failure::is_failed(self.job, pod) && self.judge(pod) != Judgement::Ignore);
@@ -298,12 +332,12 @@ impl Round<'_> {
                     None if !known => succeeded.push(uid),
                     None => {}
                 }
-            } else if (has_failed || failing)
-                && !known
-                && self.is_valid(pod)
-                && self.judge(pod) != Judgement::Ignore
-            {
-                failed.push(uid);
+            } else if (has_failed || failing) && !known && self.is_valid(pod) {
+                let policy = self.spec.pod_failure_policy.as_ref();
+                self.plan.handled.extend(failure::action(policy, pod));
+                if self.judge(pod) != Judgement::Ignore {
+                    failed.push(uid);
+                }
             }
         }
         let status = &mut self.plan.status;
@@ -489,15 +523,18 @@ impl Round<'_> {
     fn set(&mut self, type_: &str, status: bool, reason: &str, message: &str) {
         let now = self.time();
         let conditions = self.plan.status.conditions.get_or_insert_default();
-        conditions.retain(|condition| condition.type_ != type_);
-        conditions.push(JobCondition {
+        let condition = JobCondition {
             type_: type_.to_owned(),
             status: if status { "True" } else { "False" }.to_owned(),
             reason: Some(reason.to_owned()),
             message: Some(message.to_owned()),
             last_probe_time: Some(now.clone()),
             last_transition_time: Some(now),
-        });
+        };
+        match conditions.iter_mut().find(|known| known.type_ == type_) {
+            Some(known) => *known = condition,
+            None => conditions.push(condition),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ struct World {
     pods: Vec<Arc<Pod>>,
     now: i64,
     serial: usize,
+    streak: Option<failure::Streak>,
 }
 
 impl World {
@@ -29,6 +30,7 @@ impl World {
             pods: Vec::new(),
             now: 1_000,
             serial: 0,
+            streak: None,
         }
     }
 
@@ -36,6 +38,7 @@ impl World {
         plan(
             &self.job,
             &self.pods,
+            self.streak,
             Timestamp::from_second(self.now).unwrap(),
         )
     }
@@ -48,6 +51,7 @@ impl World {
 
     fn apply(&mut self, plan: Plan) -> (usize, usize) {
         self.job.status = Some(plan.status);
+        self.streak = Some(plan.streak);
         for pod in &plan.release {
             self.release(pod);
         }
@@ -251,6 +255,26 @@ fn a_deleted_pod_counts_as_failed_and_is_replaced() {
     world.settle();
     assert_eq!(world.counts(), (0, 1));
     assert_eq!(world.pods.len(), 1);
+}
+
+#[test]
+fn failures_slow_down_also_when_their_pods_are_gone() {
+    let mut world = World::new(json!({"completions": 2, "parallelism": 1, "backoffLimit": 6}));
+    world.step();
+    let mut delays = Vec::new();
+    for end in ["Failed", "Failed", "Succeeded", "Failed"] {
+        world.now += 1;
+        world.end_all(end);
+        world.step();
+        world.pods.clear();
+        world.step();
+        let wait = world.plan().again.map_or(0, |wait| wait.as_secs() as i64);
+        delays.push(wait);
+        world.now += wait;
+        world.step();
+    }
+    assert_eq!(delays, [10, 20, 0, 10]);
+    assert_eq!(world.counts(), (1, 3));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! EndpointSlices of Services with a selector.
 
+mod metrics;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,9 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 
+use self::metrics::Counted;
+use super::packing::Action;
+use super::trigger::Triggers;
 use super::{Slices, services_of_slice, slice_label, topology};
 use crate::discovery;
 use crate::error::Error;
@@ -25,6 +29,8 @@ struct Controller {
     nodes: Informer<Node>,
     slices: Informer<EndpointSlice>,
     expectations: Expectations,
+    triggers: Triggers,
+    counted: Counted,
 }
 
 /// Runs until the shutdown.
@@ -70,6 +76,8 @@ pub(crate) async fn run(kit: Kit) {
         nodes,
         slices,
         expectations: Expectations::default(),
+        triggers: Triggers::default(),
+        counted: Counted::new(&kit.metrics),
     });
     kit.run(queue, move |key| {
         let controller = controller.clone();
@@ -83,16 +91,16 @@ impl Controller {
         let Some(service) = self.services.store().get_key(key) else {
             // The garbage collector takes the slices.
             self.expectations.forget(key);
+            self.triggers.forget(key);
+            self.counted.forget(key);
             return Ok(Requeue::OnChange);
         };
         let has_selector = service
             .spec
             .as_ref()
             .is_some_and(|spec| spec.selector.is_some());
-        if !has_selector
-            || service.metadata.deletion_timestamp.is_some()
-            || discovery::backends::is_external_name(&service)
-        {
+        if !has_selector || discovery::backends::is_external_name(&service) {
+            self.counted.forget(key);
             return Ok(Requeue::OnChange);
         }
         if let Some(wait) = self
@@ -134,6 +142,7 @@ impl Controller {
             key,
             expectations: &self.expectations,
             now: self.kit.now(),
+            trigger: Some(self.triggers.look(key, &service, &pods)),
         };
         let nodes = plan::Nodes {
             zone,
@@ -145,12 +154,24 @@ impl Controller {
                 false => BTreeMap::new(),
             },
         };
-        let (actions, notices) = plan::plan(&service, &pods, &existing, &nodes);
+        let plan::Plan {
+            actions,
+            notices,
+            change,
+        } = plan::plan(&service, &pods, &existing, &nodes);
+        self.counted.looked(key, change);
         for notice in notices {
             let recorder = &self.kit.recorder;
             recorder.on(&*service, notice.kind, notice.reason, notice.message);
         }
-        for action in actions {
+        // A Service on its way out still has its endpoints told, but gets no new slices: the garbage
+        // collector is taking those that are there.
+        let going = service.metadata.deletion_timestamp.is_some();
+        let creates = |action: &Action| matches!(action, Action::Create(_));
+        for action in actions
+            .into_iter()
+            .filter(|action| !going || !creates(action))
+        {
             if let Err(error) = writer.execute(action).await {
                 if error.is_namespace_terminating() {
                     return Ok(Requeue::OnChange);

@@ -7,6 +7,7 @@ use client::events::EventType;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
 
+use super::metrics::Change;
 use crate::discovery::backends;
 use crate::discovery::hints::{self, Distribution};
 use crate::discovery::packing::{self, Action, Binding, Group};
@@ -33,13 +34,20 @@ pub(super) struct Nodes<Z> {
     pub ratios: BTreeMap<String, f64>,
 }
 
-/// Plans the writes, and what people should hear.
+/// The writes, what people should hear, and what is counted of it.
+pub(super) struct Plan {
+    pub actions: Vec<Action>,
+    pub notices: Vec<Notice>,
+    pub change: Change,
+}
+
+/// Plans.
 pub(super) fn plan<Z: Fn(&str) -> Option<String>>(
     service: &Service,
     pods: &[Arc<Pod>],
     existing: &[Arc<EndpointSlice>],
     nodes: &Nodes<Z>,
-) -> (Vec<Action>, Vec<Notice>) {
+) -> Plan {
     let binding = Binding {
         owner: controller_ref(service),
         namespace: service.metadata.namespace.clone(),
@@ -51,7 +59,13 @@ pub(super) fn plan<Z: Fn(&str) -> Option<String>>(
     };
     let mut wanted = wanted(service, pods, &nodes.zone);
     let notices = topology_hints(service, existing, &mut wanted, &nodes.ratios);
-    (packing::pack(&binding, existing, wanted), notices)
+    let change = Change::new(service, existing, &wanted);
+    let actions = packing::pack(&binding, existing, wanted);
+    Plan {
+        change: change.after(&actions),
+        actions,
+        notices,
+    }
 }
 
 /// Is the pod's node there? Pods of nodes that are gone answer nobody, though nobody says so of
@@ -107,7 +121,8 @@ fn topology_hints(
     notices
 }
 
-fn identity(endpoint: &Endpoint) -> (Option<&str>, &[String]) {
+/// Which endpoint it is, whatever is said of it.
+pub(super) fn identity(endpoint: &Endpoint) -> (Option<&str>, &[String]) {
     let target = endpoint.target_ref.as_ref();
     (
         target.and_then(|target| target.uid.as_deref()),
@@ -200,7 +215,7 @@ mod tests {
         zone: impl Fn(&str) -> Option<String>,
     ) -> Vec<Action> {
         let ratios = BTreeMap::new();
-        super::plan(service, pods, existing, &Nodes { zone, ratios }).0
+        super::plan(service, pods, existing, &Nodes { zone, ratios }).actions
     }
 
     fn service(spec: Value) -> Service {
@@ -380,7 +395,9 @@ mod tests {
         };
         let even = nodes(&[("a", 0.5), ("b", 0.5)]);
         let mut slices = Vec::new();
-        let (actions, notices) = super::plan(&service, &pods, &slices, &even);
+        let Plan {
+            actions, notices, ..
+        } = super::plan(&service, &pods, &slices, &even);
         apply(&mut slices, actions);
         let zones = |slices: &[Arc<EndpointSlice>]| -> Vec<Option<String>> {
             let endpoints = slices[0].endpoints.iter().flatten();
@@ -388,9 +405,13 @@ mod tests {
         };
         assert_eq!(zones(&slices), [Some("b".to_owned()), Some("a".to_owned())]);
         assert_eq!(notices[0].reason, "TopologyAwareHintsEnabled");
-        let (actions, notices) = super::plan(&service, &pods, &slices, &even);
+        let Plan {
+            actions, notices, ..
+        } = super::plan(&service, &pods, &slices, &even);
         assert!(actions.is_empty() && notices.is_empty(), "nothing moves");
-        let (actions, notices) = super::plan(&service, &pods, &slices, &nodes(&[]));
+        let Plan {
+            actions, notices, ..
+        } = super::plan(&service, &pods, &slices, &nodes(&[]));
         apply(&mut slices, actions);
         assert_eq!(zones(&slices), [None, None]);
         assert_eq!(
