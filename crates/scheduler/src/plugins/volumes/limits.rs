@@ -80,12 +80,18 @@ impl PodFilter for Check<'_> {
         if limits.is_empty() {
             return Ok(());
         }
-        let mut there = self.wanted.clone();
+        let mut there = Attached::new();
         for pod in node.pods.iter().filter(|p| p.spec().volumes.is_some()) {
             attached(volumes, pod, &mut there);
         }
+        let none = BTreeSet::new();
         let over = |(driver, limit): (&&str, &usize)| {
-            there.get(*driver).is_some_and(|all| all.len() > *limit)
+            let there = there.get(*driver).unwrap_or(&none);
+            let new = self
+                .wanted
+                .get(*driver)
+                .map_or(0, |wanted| wanted.difference(there).count());
+            new > 0 && there.len() + new > *limit
         };
         if limits.iter().any(over) {
             return Err(Rejection::unschedulable("node(s) exceed max volume count"));
