@@ -112,7 +112,8 @@ impl Overlay<'_> {
 pub trait ClusterFilter: Send {
     /// A pod came to a node (`by` is 1) or went (-1).
     fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &Counted, by: i64);
-    /// Nothing it counts could reject any node.
+    /// Nothing it counts could reject any node: it is not asked, whatever pods are nominated (upstream
+    /// skips it).
     fn idle(&self) -> bool {
         false
     }

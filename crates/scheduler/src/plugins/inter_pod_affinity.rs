@@ -85,6 +85,13 @@ impl Counts {
     fn at(&self, cache: &Cache, node: u32) -> i64 {
         self.per_domain.get(cache.topology(self.topology).of(node))
     }
+
+    /// Whether no domain would have a count if the node's had so much more.
+    fn is_even_with(&self, cache: &Cache, node: u32, more: i64) -> bool {
+        let here = self.at(cache, node);
+        let others = self.uneven - usize::from(here != 0);
+        others == 0 && here + more == 0
+    }
 }
 
 /// Counts of terms, those about the same label together.
@@ -236,11 +243,21 @@ impl ClusterFilter for Check {
         };
         if !own.near.is_empty() {
             let labelled = own.near.iter().all(|t| node.label(&t.key).is_some());
+            // A pod counts once for each term about the same label.
+            let more = |key: &str| {
+                let terms = own.near.iter().filter(|t| *t.key == *key).count();
+                more_near * i64::try_from(terms).unwrap_or_default()
+            };
             let exist = own
                 .near
                 .iter()
-                .all(|t| count(&self.near, &t.key) + more_near > 0);
-            let first = self.own_near && self.near.is_even() && more_near <= 0;
+                .all(|t| count(&self.near, &t.key) + more(&t.key) > 0);
+            let first = self.own_near
+                && own.near.iter().all(|t| {
+                    let counts = self.near.of(cache, &t.key);
+                    let here = node.label(&t.key).map_or(0, |_| more(&t.key));
+                    counts.map_or(here == 0, |c| c.is_even_with(cache, node.slot, here))
+                });
             if !labelled || !(exist || first) {
                 return Err(Rejection::unresolvable(
                     "node(s) didn't match pod affinity rules",
