@@ -160,16 +160,10 @@ impl Constraints {
         };
         let all = specs
             .filter_map(|spec| {
-                let selector = match &default {
-                    Some(selector) => selector.clone(),
+                let (selector, empty) = match &default {
+                    Some(selector) => (selector.clone(), false),
                     None => selector(class, spec),
                 };
-                let empty = !defaulted
-                    && spec.label_selector.as_ref().is_some_and(|s| {
-                        s.match_labels.as_ref().is_none_or(|l| l.is_empty())
-                            && s.match_expressions.as_ref().is_none_or(|e| e.is_empty())
-                    })
-                    && spec.match_label_keys.as_ref().is_none_or(|k| k.is_empty());
                 Some(Constraint {
                     topology: cache.topology_index(&spec.topology_key)?,
                     max_skew: spec.max_skew.into(),
@@ -274,13 +268,14 @@ impl Constraints {
 }
 
 /// The constraint's selector with the pod's own values of `matchLabelKeys` added (KEP-3243; the API
-/// server has merged them already where it does so itself).
-fn selector(class: &Class, spec: &TopologySpreadConstraint) -> Selector {
+/// server has merged them already where it does so itself), and whether it asks for nothing.
+fn selector(class: &Class, spec: &TopologySpreadConstraint) -> (Selector, bool) {
     let wanted = spec
         .label_selector
         .as_ref()
         .map(|s| terms::with_labels(s, &class.labels, spec.match_label_keys.iter().flatten()));
-    terms::selector(wanted.as_ref())
+    let empty = wanted.as_ref().is_some_and(terms::is_empty);
+    (terms::selector(wanted.as_ref()), empty)
 }
 
 impl FilterPlugin for PodTopologySpread {
@@ -309,9 +304,14 @@ impl ClusterFilter for Hard {
             }
             let mut here = constraint.counts.get(domain);
             let mut fewest = constraint.fewest();
+            // Upstream counts these also where it does not count placed pods: terminating ones, and
+            // those of a constraint whose selector asks for nothing.
             let changed: i64 = overlay
                 .changes()
-                .filter(|(pod, _)| constraint.matches(&self.0.class, &pod.counted()))
+                .filter(|(pod, _)| {
+                    pod.class.namespace == self.0.class.namespace
+                        && constraint.selector.matches(pod.class.labels())
+                })
                 .map(|(_, by)| by)
                 .sum();
             if changed != 0 && self.0.counts_node(cache, node, index) {
