@@ -273,6 +273,10 @@ impl Scheduler {
         match search(profile, rankings, &self.cache, pod, nominated, asks, tie) {
             Found::Node(node, prepare) => self.place(pod, node, prepare, now),
             Found::Nodes(nodes) => Verdict::Ask(nodes),
+            Found::Trouble(why) => {
+                self.queue.back_off(&pod.uid, now);
+                Verdict::Failed(why)
+            }
             Found::Room(diagnosis, candidate) => self.make_room(pod, diagnosis, candidate, now),
             Found::Nothing(diagnosis, why, release) => {
                 let keeps = matches!(why, NoCandidate::Waiting(_));
@@ -440,6 +444,8 @@ enum Found {
     Node(Arc<str>, Vec<Prepare>),
     /// For the extenders to choose from.
     Nodes(Vec<(Arc<str>, i64)>),
+    /// It could not be found out.
+    Trouble(String),
     Room(Box<Diagnosis>, Arc<Candidate>),
     Nothing(Box<Diagnosis>, NoCandidate, Released),
 }
@@ -480,6 +486,9 @@ fn search(
         && let Ok(scored) = ranking.scored(cache, &filters)
     {
         rankings.put(ranking);
+        if let Some(why) = filters.trouble() {
+            return Found::Trouble(why);
+        }
         let named = scored
             .into_iter()
             .map(|(slot, score)| (cache.at(slot).name.clone(), score));
@@ -491,6 +500,12 @@ fn search(
             .choose(cache, &filters)
             .map(|best| best[tie(best.len()).min(best.len() - 1)]),
     };
+    if room.is_none()
+        && let Some(why) = filters.trouble()
+    {
+        rankings.put(ranking);
+        return Found::Trouble(why);
+    }
     let found = match chosen {
         Ok(slot) => {
             let node = cache.at(slot);

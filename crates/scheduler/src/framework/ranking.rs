@@ -107,6 +107,11 @@ impl<'c> PodFilters<'c> {
         })
     }
 
+    /// What went wrong with the checks so far.
+    pub fn trouble(&self) -> Option<String> {
+        self.filters.iter().find_map(|(_, _, f)| f.trouble())
+    }
+
     /// What must be written before the pod may be bound to this node.
     pub fn reserve(&self, node: &NodeInfo) -> Vec<crate::bind::Prepare> {
         self.filters
