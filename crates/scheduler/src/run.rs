@@ -181,7 +181,7 @@ fn node_changed(scheduler: &mut Scheduler, change: Change<Node>, now: Instant) {
     match change {
         Change::Applied { new, .. } => scheduler.node_applied(new, now),
         Change::Deleted(node) => {
-            scheduler.node_deleted(node.meta().name.as_deref().unwrap_or_default());
+            scheduler.node_deleted(node.meta().name.as_deref().unwrap_or_default(), now);
         }
     }
 }

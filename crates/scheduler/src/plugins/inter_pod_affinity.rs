@@ -44,21 +44,25 @@ impl Plugin for InterPodAffinity {
     }
     fn hints(&self) -> ClusterEvents {
         ClusterEvents::POD_ADD
+            | ClusterEvents::POD_LABEL
             | ClusterEvents::POD_DELETE
             | ClusterEvents::NODE_ADD
             | ClusterEvents::NODE_LABEL
     }
     fn helps(&self, event: &Event<'_>, class: &Class) -> bool {
-        if event.pod.is_some() {
-            let came = event.kind.intersects(ClusterEvents::POD_ADD);
-            // A pod that comes helps those that want to be near some; one that goes helps the others.
-            return !came || !class.terms.near.is_empty();
+        let near = &class.terms.near;
+        if let Some(pod) = event.pod {
+            // A pod that comes helps those that want to be near it; one that goes, or is not what it
+            // was, may help all.
+            let wanted = |t: &Term| t.selector.matches(pod.class.labels());
+            return event.kind != ClusterEvents::POD_ADD
+                || (!near.is_empty() && near.iter().all(wanted));
         }
-        let labelled = |node: &NodeInfo| {
-            let mut near = class.terms.near.iter();
-            near.all(|t| node.label(&t.key).is_some())
-        };
-        event.node.is_none_or(labelled)
+        let labelled = |node: &NodeInfo| near.iter().any(|t| node.label(&t.key).is_some());
+        // A node whose labels change takes its pods to other domains.
+        event.kind.intersects(ClusterEvents::NODE_LABEL)
+            || near.is_empty()
+            || event.node.is_none_or(labelled)
     }
 }
 

@@ -55,19 +55,37 @@ impl Plugin for PodTopologySpread {
     }
     fn hints(&self) -> ClusterEvents {
         ClusterEvents::POD_ADD
+            | ClusterEvents::POD_LABEL
             | ClusterEvents::POD_DELETE
             | ClusterEvents::NODE_ADD
+            | ClusterEvents::NODE_DELETE
             | ClusterEvents::NODE_LABEL
             | ClusterEvents::NODE_TAINT
     }
     fn helps(&self, event: &Event<'_>, class: &Class) -> bool {
-        let same = |pod: &PodInfo| pod.namespace() == &*class.namespace;
+        if let Some(pod) = event.pod {
+            let changed = event.kind.intersects(ClusterEvents::POD_LABEL);
+            return pod.namespace() == &*class.namespace
+                && (changed || class.spread.is_empty() || may_concern(&class.spread, &pod.class));
+        }
         let labelled = |node: &NodeInfo| {
             let mut keys = class.spread.iter().map(|c| c.topology_key.as_str());
             keys.all(|key| node.label(key).is_some())
         };
-        event.pod.is_none_or(same) && (event.pod.is_some() || event.node.is_none_or(labelled))
+        // A node whose labels change leaves a domain, which may be none without it.
+        event.kind.intersects(ClusterEvents::NODE_LABEL) || event.node.is_none_or(labelled)
     }
+}
+
+/// Whether any constraint may be about pods of a class: as far as can be told at a glance.
+fn may_concern(constraints: &[TopologySpreadConstraint], class: &Class) -> bool {
+    constraints.iter().any(|constraint| {
+        let selector = constraint.label_selector.as_ref();
+        let mut labels = selector
+            .into_iter()
+            .flat_map(|s| s.match_labels.iter().flatten());
+        labels.all(|(key, value)| class.labels.get(key) == Some(value))
+    })
 }
 
 /// A constraint with what it counts.
