@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use super::{node_affinity::required_matches, taint_toleration::untolerated};
 use crate::{
     cache::{
-        Cache, Counted, HOSTNAME, NodeInfo, PodInfo, ZONE,
+        Cache, Counted, HOSTNAME, NodeInfo, ZONE,
         class::Class,
         terms,
         topology::{NONE, PerDomain},

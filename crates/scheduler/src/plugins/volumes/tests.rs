@@ -289,3 +289,41 @@ fn the_first_plugin_that_says_no_is_named() {
     let plugins: Vec<&str> = diagnosis.plugins.keys().copied().collect();
     assert_eq!(plugins, ["VolumeBinding"], "not NodeDeclaredFeatures");
 }
+
+#[test]
+fn what_is_attached_for_nobody_counts_as_well() {
+    let mut s = scheduler();
+    claim(&mut s, "static", bound_to("v1"));
+    let csi = |handle: &str| json!({"spec": {"nodeAffinity": null, "csi": {"driver": "d", "volumeHandle": handle}}});
+    volume(&mut s, "v1", "1Gi", "a", csi("h1"));
+    volume(&mut s, "v2", "1Gi", "a", csi("h2"));
+    for name in ["a", "b"] {
+        let csi = json!({"metadata": {"name": name}, "spec": {"drivers": [
+            {"name": "d", "nodeID": name, "allocatable": {"count": 1}}]}});
+        s.cache.volumes.csi_node(object(csi), true);
+    }
+    let left = json!({"metadata": {"name": "left"}, "spec": {"attacher": "d", "nodeName": "a",
+        "source": {"persistentVolumeName": "v2"}}});
+    s.cache.volumes.attachment(object(left.clone()), true);
+    assert_eq!(place(&mut s, "p").unwrap().0, "b");
+    s.cache.remove_pod("p");
+    s.cache.volumes.attachment(object(left), false);
+    assert_eq!(place(&mut s, "q").unwrap().0, "a");
+}
+
+#[test]
+fn a_volume_that_was_given_to_a_claim_is_the_one_it_gets() {
+    // The scheduler was started anew after it had told the volume, and before the claim knew.
+    let mut s = scheduler();
+    claim(&mut s, "static", json!({}));
+    let given = json!({"spec": {"claimRef": {"namespace": "default", "name": "data", "uid": "claim"}},
+        "status": {"phase": "Available"}});
+    volume(&mut s, "given", "9Gi", "b", given);
+    volume(&mut s, "smaller", "1Gi", "a", json!({}));
+    let (node, prepare) = place(&mut s, "p").unwrap();
+    assert_eq!(node, "b", "although there is another on `a`");
+    let [Prepare::BindVolume { volume, .. }] = prepare.as_slice() else {
+        panic!("{prepare:?}")
+    };
+    assert_eq!(volume.metadata.name.as_deref(), Some("given"));
+}
