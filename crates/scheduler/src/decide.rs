@@ -116,24 +116,29 @@ impl Scheduler {
         if matches!(phase, Some("Succeeded" | "Failed")) {
             self.gone(&info.uid, now);
         } else if let Some(node) = info.spec().node_name.clone().filter(|n| !n.is_empty()) {
+            // What was placed here waits in the queue until it is seen to be bound.
+            let waited = self.queue.get(&info.uid).is_some();
             self.queue.remove(&info.uid);
             let before = self.cache.placed(&info.uid).cloned();
             self.cache.place_pod(info.clone(), &node);
-            match before {
+            match before.filter(|_| !waited) {
                 None => self.pod_event(ClusterEvents::POD_ADD, &info, now),
                 Some(old) if old.class.id != info.class.id => {
                     let kind = if old.class.labels == info.class.labels {
                         ClusterEvents::POD_SCALE_DOWN
                     } else {
-                        ClusterEvents::POD_SCALE_DOWN | ClusterEvents::POD_ADD
+                        ClusterEvents::POD_SCALE_DOWN | ClusterEvents::POD_LABEL
                     };
                     self.pod_event(kind, &info, now);
                 }
                 Some(_) => {}
             }
         } else if !self.is_ours(&info) || info.terminating() {
-            self.cache.withdraw(&info.uid);
+            let nominated = self.cache.withdraw(&info.uid);
             self.queue.remove(&info.uid);
+            if nominated.is_some() {
+                self.left(&info, nominated, now);
+            }
         } else if self.cache.placed(&info.uid).is_none() {
             // A nomination of another process, or of this one before it was started anew.
             if self.queue.get(&info.uid).is_none()
@@ -170,10 +175,13 @@ impl Scheduler {
     }
 
     fn gone(&mut self, uid: &str, now: Instant) {
+        // Room that is kept for it is free as well.
+        let nominated = self.cache.nomination(uid);
+        let waiting = self.queue.get(uid).filter(|_| nominated.is_some()).cloned();
         self.queue.remove(uid);
         self.awaiting.forget(uid);
-        let slot = self.cache.node_of(uid).map(|node| node.slot);
-        if let Some(pod) = self.cache.remove_pod(uid) {
+        let slot = self.cache.node_of(uid).map(|node| node.slot).or(nominated);
+        if let Some(pod) = self.cache.remove_pod(uid).or(waiting) {
             self.left(&pod, slot, now);
         }
     }
@@ -228,9 +236,13 @@ impl Scheduler {
         self.cache.remove_namespace(name);
     }
 
-    /// A node went.
-    pub fn node_deleted(&mut self, name: &str) {
+    /// A node went: what was spread over it may fit elsewhere.
+    pub fn node_deleted(&mut self, name: &str, now: Instant) {
+        let known = self.cache.node(name).is_some();
         self.cache.remove_node(name);
+        if known {
+            self.happened(ClusterEvents::NODE_DELETE, now);
+        }
     }
 
     /// Something happened that is neither a pod's nor a node's.
@@ -273,6 +285,10 @@ impl Scheduler {
         match search(profile, rankings, &self.cache, pod, nominated, asks, tie) {
             Found::Node(node, prepare) => self.place(pod, node, prepare, now),
             Found::Nodes(nodes) => Verdict::Ask(nodes),
+            Found::Trouble(why) => {
+                self.queue.back_off(&pod.uid, now);
+                Verdict::Failed(why)
+            }
             Found::Room(diagnosis, candidate) => self.make_room(pod, diagnosis, candidate, now),
             Found::Nothing(diagnosis, why, release) => {
                 let keeps = matches!(why, NoCandidate::Waiting(_));
@@ -440,6 +456,8 @@ enum Found {
     Node(Arc<str>, Vec<Prepare>),
     /// For the extenders to choose from.
     Nodes(Vec<(Arc<str>, i64)>),
+    /// It could not be found out.
+    Trouble(String),
     Room(Box<Diagnosis>, Arc<Candidate>),
     Nothing(Box<Diagnosis>, NoCandidate, Released),
 }
@@ -480,6 +498,9 @@ fn search(
         && let Ok(scored) = ranking.scored(cache, &filters)
     {
         rankings.put(ranking);
+        if let Some(why) = filters.trouble() {
+            return Found::Trouble(why);
+        }
         let named = scored
             .into_iter()
             .map(|(slot, score)| (cache.at(slot).name.clone(), score));
@@ -491,6 +512,12 @@ fn search(
             .choose(cache, &filters)
             .map(|best| best[tie(best.len()).min(best.len() - 1)]),
     };
+    if room.is_none()
+        && let Some(why) = filters.trouble()
+    {
+        rankings.put(ranking);
+        return Found::Trouble(why);
+    }
     let found = match chosen {
         Ok(slot) => {
             let node = cache.at(slot);
@@ -572,3 +599,5 @@ fn gated(pod: &PodInfo) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wakes;

@@ -69,6 +69,8 @@ pub struct Budgets {
 #[derive(Debug)]
 struct Budget {
     selector: Selector,
+    /// Covers nothing, as upstream's preemption has it (the eviction API has it otherwise).
+    empty: bool,
     allowed: i64,
     /// Names of pods whose eviction is counted already.
     disrupted: Vec<String>,
@@ -88,6 +90,7 @@ impl Budgets {
                 let selector = budget.spec.as_ref().and_then(|s| s.selector.as_ref());
                 let budget = Budget {
                     selector: terms::selector(selector),
+                    empty: selector.is_none_or(terms::is_empty),
                     allowed: status.map_or(0, |s| s.disruptions_allowed.unwrap_or_default().into()),
                     disrupted: status
                         .and_then(|s| s.disrupted_pods.as_ref())
@@ -108,8 +111,9 @@ impl Budgets {
             };
             let mut violates = false;
             for (name, budget) in budgets {
-                let covers =
-                    !pod.class.labels.is_empty() && budget.selector.matches(pod.class.labels());
+                let covers = !pod.class.labels.is_empty()
+                    && !budget.empty
+                    && budget.selector.matches(pod.class.labels());
                 if !covers || budget.disrupted.iter().any(|n| n == pod.name()) {
                     continue;
                 }
@@ -126,7 +130,8 @@ impl Budgets {
 /// Why there is nobody to evict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoCandidate {
-    /// The pod waits for pods it has had evicted; nothing changes.
+    /// Nobody is looked for: the pod evicts nobody, or waits for pods it has had evicted. What was
+    /// nominated stays so.
     Waiting(String),
     /// Nothing can be done, in upstream's words; a nomination is void.
     Hopeless(String),
@@ -143,8 +148,10 @@ pub fn find(
 ) -> Result<Arc<Candidate>, NoCandidate> {
     if !pod.class.may_preempt {
         let why = "not eligible due to preemptionPolicy=Never.";
-        return Err(NoCandidate::Hopeless(why.into()));
+        return Err(NoCandidate::Waiting(why.into()));
     }
+    // Unless nothing that goes could help there.
+    let nominated = nominated.filter(|node| !ranking.is_hopeless(cache, pods, node));
     if nominated.is_some_and(|node| makes_room(node, pod)) {
         let why = "not eligible due to a terminating pod on the nominated node.";
         return Err(NoCandidate::Waiting(why.into()));

@@ -21,7 +21,7 @@ use k8s_openapi::api::{
     },
     policy::v1::PodDisruptionBudget,
     resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
-    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass},
+    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 use kube::Resource;
 use tokio::{sync::mpsc, time::Instant};
@@ -181,7 +181,7 @@ fn node_changed(scheduler: &mut Scheduler, change: Change<Node>, now: Instant) {
     match change {
         Change::Applied { new, .. } => scheduler.node_applied(new, now),
         Change::Deleted(node) => {
-            scheduler.node_deleted(node.meta().name.as_deref().unwrap_or_default());
+            scheduler.node_deleted(node.meta().name.as_deref().unwrap_or_default(), now);
         }
     }
 }
@@ -261,6 +261,12 @@ impl Others {
         self.follow::<CSINode>(context, |s, node, there, now| {
             s.cache.volumes.csi_node(node, there);
             s.happened(ClusterEvents::STORAGE, now);
+        });
+        self.follow::<VolumeAttachment>(context, |s, attachment, there, now| {
+            s.cache.volumes.attachment(attachment, there);
+            if !there {
+                s.happened(ClusterEvents::STORAGE, now);
+            }
         });
         self.follow::<CSIDriver>(context, |s, driver, there, now| {
             s.cache.volumes.driver(driver, there);

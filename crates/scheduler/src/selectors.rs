@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use api::labels::Selector;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use crate::cache::{class::Class, terms};
 
@@ -77,11 +77,17 @@ impl Owners {
                 .find(|k| k == kind);
             let key = kind.map(|k| (class.namespace.clone(), k, name.as_str().into()));
             if let Some(own) = key.and_then(|k| self.controllers.get(&k)) {
+                // All of it holds, also where a Service says otherwise of the same label.
                 let labels = own.match_labels.iter().flatten();
+                let labels = labels.map(|(key, value)| LabelSelectorRequirement {
+                    key: key.clone(),
+                    operator: "In".to_owned(),
+                    values: Some(vec![value.clone()]),
+                });
                 together
-                    .match_labels
+                    .match_expressions
                     .get_or_insert_default()
-                    .extend(labels.map(|(k, v)| (k.clone(), v.clone())));
+                    .extend(labels);
                 let more = own.match_expressions.iter().flatten().cloned();
                 together
                     .match_expressions
@@ -89,11 +95,6 @@ impl Owners {
                     .extend(more);
             }
         }
-        let empty = together.match_labels.as_ref().is_none_or(|l| l.is_empty())
-            && together
-                .match_expressions
-                .as_ref()
-                .is_none_or(|e| e.is_empty());
-        (!empty).then(|| terms::selector(Some(&together)))
+        (!terms::is_empty(&together)).then(|| terms::selector(Some(&together)))
     }
 }

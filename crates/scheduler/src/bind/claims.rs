@@ -85,12 +85,24 @@ pub async fn prepare(
         "BindingConditionsPending",
         format!("waiting for binding conditions for device on node {node}"),
     );
-    let attached = tokio::time::timeout(patience, attached(context, pod, &waiting)).await;
+    let left = left(&waiting, patience, context.clock.now());
+    let attached = tokio::time::timeout(left, attached(context, pod, &waiting)).await;
     let outcome = attached.unwrap_or_else(|_| Err("device binding timeout".to_owned()));
     if outcome.is_err() {
         give_back(context, pod, &written, true).await;
     }
     outcome
+}
+
+/// How long devices may still take: `patience` begins with their allocation, which an earlier try of
+/// the pod, or an earlier life of the scheduler, may have made.
+fn left(waiting: &[&ResourceClaim], patience: Duration, now: jiff::Timestamp) -> Duration {
+    let since = waiting.iter().filter_map(|claim| {
+        let allocation = claim.status.as_ref()?.allocation.as_ref()?;
+        let since = now.duration_since(allocation.allocation_timestamp.as_ref()?.0);
+        Duration::try_from(since).ok()
+    });
+    patience.saturating_sub(since.max().unwrap_or_default())
 }
 
 /// Waits until the devices of these claims are attached.
@@ -351,5 +363,32 @@ pub async fn release(
         Released::Nothing | Released::Still => Ok(()),
         Released::Deallocate(claim) => deallocate(context, pod, claim).await,
         Released::Delete(claim) => delete(context, pod, claim).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_begins_with_the_allocation() {
+        let now: jiff::Timestamp = "2026-01-01T00:10:00Z".parse().unwrap();
+        let claim = |since: Option<&str>| -> ResourceClaim {
+            let allocation = json!({"allocationTimestamp": since});
+            let claim = json!({"metadata": {}, "spec": {}, "status": {"allocation": allocation}});
+            serde_json::from_value(claim).unwrap()
+        };
+        let patience = Duration::from_secs(600);
+        for (since, want) in [
+            (Some("2026-01-01T00:10:00Z"), 600),
+            (Some("2026-01-01T00:04:00Z"), 240),
+            (Some("2025-12-31T00:00:00Z"), 0),
+            (Some("2026-01-01T00:11:00Z"), 600),
+            (None, 600),
+        ] {
+            let claim = claim(since);
+            let got = left(&[&claim], patience, now);
+            assert_eq!(got, Duration::from_secs(want), "{since:?}");
+        }
     }
 }

@@ -15,8 +15,8 @@ use k8s_openapi::api::core::v1::{
 use serde::Serialize;
 
 use super::{
-    pod::{HostPort, host_ports},
-    resources::{Resources, pod_requests, pod_requests_non_zero},
+    pod::{HostPort, host_ports, is_resized},
+    resources::{Resources, pod_requests, pod_requests_liked, pod_requests_non_zero},
     terms::{Term, Terms},
 };
 
@@ -37,8 +37,10 @@ pub struct Class {
     pub may_preempt: bool,
     /// What it needs.
     pub requests: Resources,
-    /// What it counts for in scoring.
+    /// What it counts for in scoring, once it is placed.
     pub scored: Resources,
+    /// What it counts for in NodeResourcesFit's scoring of nodes for it.
+    pub liked: Resources,
     /// Host ports it claims.
     pub ports: Vec<HostPort>,
     /// `spec.nodeSelector`.
@@ -86,6 +88,7 @@ struct Key<'p> {
     may_preempt: bool,
     requests: &'p Resources,
     scored: &'p Resources,
+    liked: &'p Resources,
     ports: &'p [HostPort],
     selector: &'p Option<BTreeMap<String, String>>,
     affinity: &'p Option<k8s_openapi::api::core::v1::Affinity>,
@@ -121,6 +124,12 @@ impl Classes {
         let none = BTreeMap::new();
         let requests = pod_requests(pod, spec);
         let scored = pod_requests_non_zero(pod, spec);
+        // Else it is the same, and need not be worked out.
+        let differs = spec.resources.is_some() || is_resized(pod);
+        let liked = match differs {
+            true => pod_requests_liked(pod, spec),
+            false => scored.clone(),
+        };
         let ports = host_ports(spec);
         let images = images(spec);
         let controller = pod
@@ -139,6 +148,7 @@ impl Classes {
             may_preempt: spec.preemption_policy.as_deref() != Some("Never"),
             requests: &requests,
             scored: &scored,
+            liked: &liked,
             ports: &ports,
             selector: &spec.node_selector,
             affinity: &spec.affinity,
@@ -175,6 +185,7 @@ impl Classes {
             containers: spec.containers.len() + spec.init_containers.as_ref().map_or(0, Vec::len),
             requests,
             scored,
+            liked,
             ports,
             images,
             controller,

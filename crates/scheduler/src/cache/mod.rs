@@ -54,6 +54,15 @@ struct Placed {
     pod: Arc<PodInfo>,
 }
 
+/// What is known of an image over all nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImageState {
+    /// How many have it.
+    pub nodes: usize,
+    /// In bytes, as the one of them said that has had it for longest.
+    pub size: i64,
+}
+
 /// All nodes and the pods on them.
 #[derive(Debug, Default)]
 pub struct Cache {
@@ -66,8 +75,8 @@ pub struct Cache {
     placed: HashMap<Box<str>, Placed>,
     /// How many placed pods have a priority.
     priorities: BTreeMap<i32, usize>,
-    /// On how many nodes an image is, by name.
-    image_nodes: HashMap<Box<str>, usize>,
+    /// On how many nodes an image is, by name, and how big.
+    image_nodes: HashMap<Box<str>, ImageState>,
     /// Labels of namespaces, by name.
     namespaces: HashMap<Box<str>, BTreeMap<String, String>>,
     topologies: Vec<Topology>,
@@ -121,9 +130,9 @@ impl Cache {
         Some(self.at(slot)).filter(|n| n.node.is_some())
     }
 
-    /// On how many nodes the image is.
-    pub fn nodes_with_image(&self, image: &str) -> usize {
-        self.image_nodes.get(image).copied().unwrap_or_default()
+    /// On how many nodes the image is, and how big.
+    pub fn image(&self, name: &str) -> ImageState {
+        self.image_nodes.get(name).copied().unwrap_or_default()
     }
 
     /// A namespace's labels.
@@ -252,15 +261,19 @@ impl Cache {
 
     fn count_images(&mut self, before: &BTreeMap<Box<str>, i64>, after: &BTreeMap<Box<str>, i64>) {
         for image in before.keys().filter(|i| !after.contains_key(*i)) {
-            if let Some(count) = self.image_nodes.get_mut(image) {
-                *count -= 1;
-                if *count == 0 {
+            if let Some(state) = self.image_nodes.get_mut(image) {
+                state.nodes -= 1;
+                if state.nodes == 0 {
                     self.image_nodes.remove(image);
                 }
             }
         }
-        for image in after.keys().filter(|i| !before.contains_key(*i)) {
-            *self.image_nodes.entry(image.clone()).or_default() += 1;
+        for (image, size) in after {
+            let state = self.image_nodes.entry(image.clone()).or_default();
+            state.nodes += usize::from(!before.contains_key(image));
+            if state.nodes == 1 {
+                state.size = *size;
+            }
         }
     }
 

@@ -58,12 +58,14 @@ impl NodeInfo {
         let old = self.node.as_ref().and_then(|n| n.status.as_ref());
         if old.and_then(|s| s.images.as_ref()) != status.and_then(|s| s.images.as_ref()) {
             let images = status.and_then(|s| s.images.as_ref()).into_iter().flatten();
-            let named = images.flat_map(|image| {
+            let mut named = BTreeMap::new();
+            for image in images {
                 let size = image.size_bytes.unwrap_or_default();
-                let names = image.names.iter().flatten();
-                names.map(move |name| (name.as_str().into(), size))
-            });
-            self.images = Arc::new(named.collect());
+                for name in image.names.iter().flatten() {
+                    named.entry(name.as_str().into()).or_insert(size);
+                }
+            }
+            self.images = Arc::new(named);
         }
         self.node = Some(node);
     }

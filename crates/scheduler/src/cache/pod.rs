@@ -64,18 +64,11 @@ impl PodInfo {
     /// The pod's next state. Its class is worked out again only if it can have changed.
     pub fn next(&self, pod: Arc<Pod>, classes: &mut Classes) -> PodInfo {
         let (old, new) = (&*self.pod, &*pod);
-        let resized = |p: &Pod| {
-            let statuses = p
-                .status
-                .as_ref()
-                .and_then(|s| s.container_statuses.as_ref());
-            statuses.is_some_and(|all| all.iter().any(|c| c.resources.is_some()))
-        };
         let same = same_but_for_node(old.spec.as_ref(), new.spec.as_ref())
             && old.metadata.labels == new.metadata.labels
             && old.metadata.owner_references == new.metadata.owner_references
-            && !resized(new)
-            && !resized(old);
+            && !is_resized(new)
+            && !is_resized(old);
         if same {
             PodInfo::with_class(pod, self.class.clone())
         } else {
@@ -161,6 +154,15 @@ fn same_but_for_node(old: Option<&PodSpec>, new: Option<&PodSpec>) -> bool {
     let mut moved = old.clone();
     moved.node_name.clone_from(&new.node_name);
     moved == *new
+}
+
+/// Whether a pod's status tells what it runs with, which may not be what its spec asks for.
+pub(super) fn is_resized(pod: &Pod) -> bool {
+    pod.status.as_ref().is_some_and(|status| {
+        let statuses = status.container_statuses.iter().flatten();
+        let mut all = statuses.chain(status.init_container_statuses.iter().flatten());
+        status.resources.is_some() || all.any(|c| c.resources.is_some())
+    })
 }
 
 pub(super) fn host_ports(spec: &PodSpec) -> Vec<HostPort> {

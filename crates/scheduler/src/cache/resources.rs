@@ -108,21 +108,30 @@ impl Resources {
 /// A container that is being resized in place counts for the most of what it asks for, was allocated
 /// and runs with, unless the resize is infeasible (KEP-1287).
 pub fn pod_requests(pod: &Pod, spec: &PodSpec) -> Resources {
-    total(pod, spec, Resources::from_list)
+    total(pod, spec, Count::Asked)
 }
 
 /// As [`pod_requests`], with the defaults that scoring uses where nothing is requested.
 pub fn pod_requests_non_zero(pod: &Pod, spec: &PodSpec) -> Resources {
-    total(pod, spec, |list| {
-        let mut out = Resources::from_list(list);
-        if !list.contains_key("cpu") {
-            out.milli_cpu = DEFAULT_MILLI_CPU;
-        }
-        if !list.contains_key("memory") {
-            out.memory = DEFAULT_MEMORY;
-        }
-        out
-    })
+    total(pod, spec, Count::NonZero)
+}
+
+/// What NodeResourcesFit's scorer takes a pod to need that is not placed yet: as
+/// [`pod_requests_non_zero`], of the containers' specs alone. Upstream's scorer is built without what
+/// would make it look at pod-level requests and at resizes (they count once the pod is placed).
+pub fn pod_requests_liked(pod: &Pod, spec: &PodSpec) -> Resources {
+    total(pod, spec, Count::Liked)
+}
+
+/// Which of a pod's requests count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Count {
+    /// As they are.
+    Asked,
+    /// With defaults.
+    NonZero,
+    /// With defaults, those of the containers' specs alone.
+    Liked,
 }
 
 type List = BTreeMap<String, ApiQuantity>;
@@ -137,23 +146,72 @@ fn infeasible(pod: &Pod) -> bool {
         .is_some_and(|c| c.reason.as_deref() == Some("Infeasible"))
 }
 
-/// The most of what was asked for, allocated and actuated.
-fn effective(
-    pod: &Pod,
-    asked: &List,
-    actuated: Option<&List>,
-    allocated: Option<&List>,
-    of: &impl Fn(&List) -> Resources,
-) -> Resources {
-    let mut out = if infeasible(pod) {
-        Resources::default()
-    } else {
-        of(asked)
-    };
-    for list in [actuated, allocated].into_iter().flatten() {
+/// The most of what some lists say.
+fn most<'l>(lists: impl Iterator<Item = &'l List>) -> Resources {
+    let mut out = Resources::default();
+    for list in lists {
         out.raise(&Resources::from_list(list));
     }
     out
+}
+
+/// A container that asks for nothing counts for something.
+#[derive(Clone, Copy)]
+struct Defaults {
+    cpu: bool,
+    memory: bool,
+}
+
+impl Defaults {
+    /// Which there are: a pod with requests of its own has them for what nobody in it asks for.
+    fn of(pod: &Pod, spec: &PodSpec, count: Count) -> Defaults {
+        let of_pod = spec.resources.as_ref().and_then(|r| r.requests.as_ref());
+        let of_pod = of_pod.filter(|_| count == Count::NonZero);
+        let whole = |name: &str| name == "cpu" || name == "memory" || is_huge(name);
+        let Some(own) = of_pod.filter(|own| own.keys().any(|name| whole(name))) else {
+            let any = count != Count::Asked;
+            return Defaults {
+                cpu: any,
+                memory: any,
+            };
+        };
+        let init = spec.init_containers.iter().flatten();
+        let init = init.map(|c| (c, is_sidecar(c)));
+        let all = spec.containers.iter().map(|c| (c, true)).chain(init);
+        let lists = all.flat_map(|(container, resizable)| lists(pod, container, resizable));
+        let mut lists = lists.chain([own]).chain(&spec.overhead);
+        let (mut cpu, mut memory) = (true, true);
+        lists.by_ref().for_each(|list| {
+            cpu &= !list.contains_key("cpu");
+            memory &= !list.contains_key("memory");
+        });
+        Defaults { cpu, memory }
+    }
+}
+
+fn is_huge(name: &str) -> bool {
+    name.starts_with("hugepages-")
+}
+
+fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+/// The lists that tell what a container counts for.
+fn lists<'p>(
+    pod: &'p Pod,
+    container: &'p Container,
+    resizable: bool,
+) -> impl Iterator<Item = &'p List> + Clone {
+    static NONE: List = List::new();
+    let asked = container.resources.as_ref();
+    let asked = asked.and_then(|r| r.requests.as_ref()).unwrap_or(&NONE);
+    let resized = resizable.then(|| status(pod, &container.name)).flatten();
+    let resized = resized.filter(|s| s.resources.is_some());
+    let actuated = resized.and_then(|s| s.resources.as_ref()?.requests.as_ref());
+    let allocated = resized.and_then(|s| s.allocated_resources.as_ref());
+    let asked = Some(asked).filter(|_| resized.is_none() || !infeasible(pod));
+    [asked, actuated, allocated].into_iter().flatten()
 }
 
 fn status<'p>(pod: &'p Pod, name: &str) -> Option<&'p ContainerStatus> {
@@ -163,25 +221,20 @@ fn status<'p>(pod: &'p Pod, name: &str) -> Option<&'p ContainerStatus> {
         .find(|s| s.name == name)
 }
 
-fn total(pod: &Pod, spec: &PodSpec, of: impl Fn(&List) -> Resources) -> Resources {
-    let none = List::new();
+fn total(pod: &Pod, spec: &PodSpec, count: Count) -> Resources {
+    let whole = count != Count::Liked;
+    let defaults = Defaults::of(pod, spec, count);
     let of_container = |container: &Container, resizable: bool| {
-        let asked = container.resources.as_ref();
-        let asked = asked.and_then(|r| r.requests.as_ref()).unwrap_or(&none);
-        let resized = status(pod, &container.name).filter(|s| resizable && s.resources.is_some());
-        match resized {
-            None => of(asked),
-            Some(status) => {
-                let actuated = status.resources.as_ref().and_then(|r| r.requests.as_ref());
-                effective(
-                    pod,
-                    asked,
-                    actuated,
-                    status.allocated_resources.as_ref(),
-                    &of,
-                )
-            }
+        let lists = lists(pod, container, whole && resizable);
+        let mut out = most(lists.clone());
+        let says = |name| lists.clone().any(|list| list.contains_key(name));
+        if defaults.cpu && !says("cpu") {
+            out.milli_cpu = DEFAULT_MILLI_CPU;
         }
+        if defaults.memory && !says("memory") {
+            out.memory = DEFAULT_MEMORY;
+        }
+        out
     };
     let mut running = Resources::default();
     for container in &spec.containers {
@@ -190,7 +243,7 @@ fn total(pod: &Pod, spec: &PodSpec, of: impl Fn(&List) -> Resources) -> Resource
     let mut sidecars = Resources::default();
     let mut starting = Resources::default();
     for container in spec.init_containers.iter().flatten() {
-        let sidecar = container.restart_policy.as_deref() == Some("Always");
+        let sidecar = is_sidecar(container);
         let mut now = of_container(container, sidecar);
         if sidecar {
             running.add(&now);
@@ -202,24 +255,21 @@ fn total(pod: &Pod, spec: &PodSpec, of: impl Fn(&List) -> Resources) -> Resource
         starting.raise(&now);
     }
     running.raise(&starting);
-    if let Some(requests) = spec.resources.as_ref().and_then(|r| r.requests.as_ref()) {
+    let of_pod = spec.resources.as_ref().and_then(|r| r.requests.as_ref());
+    if let Some(requests) = of_pod.filter(|_| whole) {
         let status = pod.status.as_ref().filter(|s| s.resources.is_some());
-        let whole = match status {
-            None => Resources::from_list(requests),
-            Some(status) => {
-                let actuated = status.resources.as_ref().and_then(|r| r.requests.as_ref());
-                let allocated = status.allocated_resources.as_ref();
-                effective(pod, requests, actuated, allocated, &Resources::from_list)
-            }
-        };
+        let actuated = status.and_then(|s| s.resources.as_ref()?.requests.as_ref());
+        let allocated = status.and_then(|s| s.allocated_resources.as_ref());
+        let asked = Some(requests).filter(|_| status.is_none() || !infeasible(pod));
+        let effective = most([asked, actuated, allocated].into_iter().flatten());
         if requests.contains_key("cpu") {
-            running.milli_cpu = whole.milli_cpu;
+            running.milli_cpu = effective.milli_cpu;
         }
         if requests.contains_key("memory") {
-            running.memory = whole.memory;
+            running.memory = effective.memory;
         }
-        for (name, amount) in whole.scalar {
-            if name.starts_with("hugepages-") {
+        for (name, amount) in effective.scalar {
+            if is_huge(&name) && requests.contains_key(&*name) {
                 running.scalar.insert(name, amount);
             }
         }

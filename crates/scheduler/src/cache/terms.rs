@@ -120,6 +120,13 @@ pub fn selector(selector: Option<&LabelSelector>) -> Selector {
         .unwrap_or_else(Selector::nothing)
 }
 
+/// Whether a selector asks for nothing.
+pub fn is_empty(selector: &LabelSelector) -> bool {
+    let labels = selector.match_labels.as_ref();
+    let expressions = selector.match_expressions.as_ref();
+    labels.is_none_or(BTreeMap::is_empty) && expressions.is_none_or(Vec::is_empty)
+}
+
 /// The selector with a pod's own values of some labels added.
 pub fn with_labels<'k>(
     selector: &LabelSelector,

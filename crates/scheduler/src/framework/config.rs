@@ -3,18 +3,16 @@
 //! What only tunes upstream's sampling and concurrency (`parallelism`, `percentageOfNodesToScore`) is
 //! accepted and has no effect: every node is always looked at, by one loop.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use k8s_openapi::api::core::v1::{NodeAffinity as Affinity, TopologySpreadConstraint};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::profile::Arguments;
-use crate::plugins::{
-    inter_pod_affinity::InterPodAffinity, node_resources_fit::Strategy,
-    pod_topology_spread::PodTopologySpread,
-};
-use crate::{bind::Patience, extenders};
+use crate::bind::Patience;
+
+mod args;
+mod checks;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -167,16 +165,15 @@ struct File {
     extenders: Vec<Extender>,
     pod_initial_backoff_seconds: Option<i64>,
     pod_max_backoff_seconds: Option<i64>,
-    /// Accepted; see the module.
-    #[serde(rename = "parallelism")]
-    _parallelism: Option<i32>,
+    /// Checked, and without effect; see the module.
+    parallelism: Option<i32>,
     #[serde(rename = "percentageOfNodesToScore")]
-    _percentage: Option<i32>,
-    /// Set by flags here.
+    percentage: Option<i32>,
+    /// Set by flags here; checked.
     #[serde(rename = "leaderElection")]
-    _election: Option<Value>,
+    election: Option<Value>,
     #[serde(rename = "clientConnection")]
-    _connection: Option<Value>,
+    connection: Option<Value>,
     #[serde(rename = "enableProfiling")]
     _profiling: Option<bool>,
     #[serde(rename = "enableContentionProfiling")]
@@ -194,7 +191,7 @@ struct FileProfile {
     #[serde(default)]
     plugin_config: Vec<PluginConfig>,
     #[serde(rename = "percentageOfNodesToScore")]
-    _percentage: Option<i32>,
+    percentage: Option<i32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -215,24 +212,25 @@ struct Plugins {
     post_bind: PluginSet,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 struct PluginSet {
     enabled: Vec<PluginRef>,
     disabled: Vec<PluginRef>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 struct PluginRef {
     name: String,
-    weight: Option<i64>,
+    weight: Option<i32>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PluginConfig {
     name: String,
+    #[serde(default)]
     args: Value,
 }
 
@@ -278,6 +276,27 @@ pub struct ManagedResource {
     pub ignored_by_scheduler: bool,
 }
 
+impl Plugins {
+    /// Each extension point by name.
+    fn points(&self) -> [(&'static str, &PluginSet); 13] {
+        [
+            ("multiPoint", &self.multi_point),
+            ("preEnqueue", &self.pre_enqueue),
+            ("queueSort", &self.queue_sort),
+            ("preFilter", &self.pre_filter),
+            ("filter", &self.filter),
+            ("postFilter", &self.post_filter),
+            ("preScore", &self.pre_score),
+            ("score", &self.score),
+            ("reserve", &self.reserve),
+            ("permit", &self.permit),
+            ("preBind", &self.pre_bind),
+            ("bind", &self.bind),
+            ("postBind", &self.post_bind),
+        ]
+    }
+}
+
 /// Reads a file.
 pub fn parse(text: &str) -> Result<Configuration, ConfigError> {
     let file: File =
@@ -316,14 +335,7 @@ pub fn parse(text: &str) -> Result<Configuration, ConfigError> {
         backoff: (Duration::from_secs(initial), Duration::from_secs(longest)),
         ..Configuration::default()
     };
-    for (index, extender) in file.extenders.iter().enumerate() {
-        if !extender.prioritize_verb.is_empty() && extender.weight <= 0 {
-            return Err(invalid(
-                format!("extenders[{index}].weight"),
-                "must have a positive weight applied to it",
-            ));
-        }
-    }
+    checks::file(&file)?;
     let mut names = BTreeSet::new();
     let mut profiles = Vec::new();
     for (index, profile) in file.profiles.into_iter().enumerate() {
@@ -360,31 +372,7 @@ fn read_profile(
     patience: &mut Patience,
 ) -> Result<Profile, ConfigError> {
     let plugins = &profile.plugins;
-    let all = [
-        ("multiPoint", &plugins.multi_point),
-        ("preEnqueue", &plugins.pre_enqueue),
-        ("queueSort", &plugins.queue_sort),
-        ("preFilter", &plugins.pre_filter),
-        ("filter", &plugins.filter),
-        ("postFilter", &plugins.post_filter),
-        ("preScore", &plugins.pre_score),
-        ("score", &plugins.score),
-        ("reserve", &plugins.reserve),
-        ("permit", &plugins.permit),
-        ("preBind", &plugins.pre_bind),
-        ("bind", &plugins.bind),
-        ("postBind", &plugins.post_bind),
-    ];
-    for (point, set) in all {
-        for plugin in &set.enabled {
-            if !PLUGINS.iter().any(|(name, _)| *name == plugin.name) {
-                return Err(invalid(
-                    format!("{at}.plugins.{point}.enabled"),
-                    format!("{} does not exist", plugin.name),
-                ));
-            }
-        }
-    }
+    checks::plugins(plugins, at)?;
     let multi = &plugins.multi_point;
     let mut own = Profile {
         scheduler_name: profile
@@ -400,7 +388,7 @@ fn read_profile(
     };
     for (index, config) in profile.plugin_config.iter().enumerate() {
         let at = format!("{at}.pluginConfig[{index}].args");
-        read_args(&config.name, &config.args, &at, &mut own.args, patience)?;
+        args::read(&config.name, &config.args, &at, &mut own.args, patience)?;
     }
     Ok(own)
 }
@@ -416,7 +404,7 @@ fn enabled(names: &[&str], multi: &PluginSet, own: &PluginSet) -> Vec<(String, i
         let weight = PLUGINS.iter().find(|(n, _)| *n == name).map(|(_, w)| *w);
         weight.unwrap_or_default().max(1)
     };
-    let weigh = |p: &PluginRef| (p.name.clone(), p.weight.unwrap_or(0));
+    let weigh = |p: &PluginRef| (p.name.clone(), i64::from(p.weight.unwrap_or(0).max(1)));
     let listed = |set: &PluginSet| -> Vec<(String, i64)> {
         let known = set.enabled.iter().filter(|p| names.contains(&&*p.name));
         known.map(weigh).collect()
@@ -430,11 +418,6 @@ fn enabled(names: &[&str], multi: &PluginSet, own: &PluginSet) -> Vec<(String, i
         })
         .collect();
     for (name, weight) in listed(multi) {
-        let weight = if weight > 0 {
-            weight
-        } else {
-            default_weight(&name)
-        };
         match all.iter_mut().find(|(n, _)| *n == name) {
             Some(there) => there.1 = weight,
             None => all.push((name, weight)),
@@ -444,228 +427,10 @@ fn enabled(names: &[&str], multi: &PluginSet, own: &PluginSet) -> Vec<(String, i
     let mut first: Vec<(String, i64)> = Vec::new();
     for (name, weight) in listed(own) {
         all.retain(|(n, _)| *n != name);
-        first.push((name, weight.max(1)));
+        first.push((name, weight));
     }
     first.extend(all);
     first
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ResourceSpec {
-    name: String,
-    #[serde(default)]
-    weight: i64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ShapePoint {
-    utilization: i64,
-    #[serde(default)]
-    score: i64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Ratio {
-    shape: Vec<ShapePoint>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ScoringStrategy {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    #[serde(default)]
-    resources: Vec<ResourceSpec>,
-    requested_to_capacity_ratio: Option<Ratio>,
-}
-
-/// The arguments of all plugins that take some. Which plugin they are given to decides which fields
-/// may be there.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Args {
-    #[serde(rename = "apiVersion")]
-    _api_version: Option<String>,
-    #[serde(rename = "kind")]
-    _kind: Option<String>,
-    ignored_resources: Vec<String>,
-    ignored_resource_groups: Vec<String>,
-    scoring_strategy: Option<ScoringStrategy>,
-    resources: Option<Vec<ResourceSpec>>,
-    hard_pod_affinity_weight: Option<i64>,
-    ignore_preferred_terms_of_existing_pods: bool,
-    added_affinity: Option<Affinity>,
-    default_constraints: Option<Vec<TopologySpreadConstraint>>,
-    defaulting_type: Option<String>,
-    bind_timeout_seconds: Option<i64>,
-    #[serde(rename = "shape")]
-    _shape: Option<Value>,
-    #[serde(rename = "minCandidateNodesPercentage")]
-    _percentage: Option<i64>,
-    #[serde(rename = "minCandidateNodesAbsolute")]
-    _absolute: Option<i64>,
-    #[serde(rename = "filterTimeout")]
-    _filter_timeout: Option<Value>,
-    binding_timeout: Option<String>,
-}
-
-fn read_args(
-    plugin: &str,
-    value: &Value,
-    at: &str,
-    out: &mut Arguments,
-    patience: &mut Patience,
-) -> Result<(), ConfigError> {
-    let args: Args =
-        serde_json::from_value(value.clone()).map_err(|e| invalid(at, e.to_string()))?;
-    match plugin {
-        "NodeResourcesFit" => {
-            out.fit.ignored.extend(args.ignored_resources);
-            out.fit.ignored_groups.extend(args.ignored_resource_groups);
-            if let Some(strategy) = args.scoring_strategy {
-                let at = format!("{at}.scoringStrategy");
-                out.fit.strategy = read_strategy(&strategy, &at)?;
-                if !strategy.resources.is_empty() {
-                    out.fit.resources = resources(strategy.resources, &at)?;
-                }
-            }
-        }
-        "NodeResourcesBalancedAllocation" => {
-            if let Some(list) = args.resources.filter(|r| !r.is_empty()) {
-                let names = resources(list, at)?.into_iter().map(|(name, _)| name);
-                out.balanced.resources = names.collect();
-            }
-        }
-        "InterPodAffinity" => {
-            let weight = args.hard_pod_affinity_weight.unwrap_or(1);
-            if !(0..=100).contains(&weight) {
-                let field = format!("{at}.hardPodAffinityWeight");
-                return Err(invalid(field, "not in valid range [0-100]"));
-            }
-            out.inter_pod = InterPodAffinity {
-                hard_weight: weight,
-                ignore_placed: args.ignore_preferred_terms_of_existing_pods,
-            };
-        }
-        "NodeAffinity" => out.added_affinity = Arc::new(args.added_affinity.unwrap_or_default()),
-        "PodTopologySpread" => {
-            let constraints = args.default_constraints.unwrap_or_default();
-            match args.defaulting_type.as_deref().unwrap_or("System") {
-                "System" if constraints.is_empty() => out.spread = PodTopologySpread::default(),
-                "System" => {
-                    let field = format!("{at}.defaultingType");
-                    let why = "when .defaultConstraints are not empty, must be \"List\"";
-                    return Err(invalid(field, why));
-                }
-                "List" => {
-                    if constraints.iter().any(|c| c.label_selector.is_some()) {
-                        let field = format!("{at}.defaultConstraints");
-                        let why =
-                            "constraint must not define a selector, as they deduced for each pod";
-                        return Err(invalid(field, why));
-                    }
-                    out.spread = PodTopologySpread {
-                        defaults: constraints,
-                        system: false,
-                    };
-                }
-                other => {
-                    return Err(invalid(
-                        format!("{at}.defaultingType"),
-                        format!(
-                            "Unsupported value: \"{other}\": supported values: \"List\", \"System\""
-                        ),
-                    ));
-                }
-            }
-        }
-        "VolumeBinding" => {
-            if let Some(seconds) = args.bind_timeout_seconds {
-                let seconds = u64::try_from(seconds).map_err(|_| {
-                    let field = format!("{at}.bindTimeoutSeconds");
-                    invalid(
-                        field,
-                        "invalid BindTimeoutSeconds, should not be a negative value",
-                    )
-                })?;
-                patience.volumes = Duration::from_secs(seconds);
-            }
-        }
-        "DynamicResources" => {
-            if let Some(text) = args.binding_timeout {
-                patience.devices = extenders::duration(&text)
-                    .ok_or_else(|| invalid(format!("{at}.bindingTimeout"), "must be a duration"))?;
-            }
-        }
-        "DefaultPreemption" => {}
-        other => {
-            return Err(invalid(
-                at,
-                format!("plugin \"{other}\" takes no arguments"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn resources(list: Vec<ResourceSpec>, at: &str) -> Result<Vec<(Box<str>, i64)>, ConfigError> {
-    list.into_iter()
-        .map(|r| match r.weight {
-            0 => Ok((r.name.into(), 1)),
-            1..=100 => Ok((r.name.into(), r.weight)),
-            other => Err(invalid(
-                format!("{at}.resources"),
-                format!(
-                    "resource weight of {} not in valid range [1-100], got {other}",
-                    r.name
-                ),
-            )),
-        })
-        .collect()
-}
-
-fn read_strategy(strategy: &ScoringStrategy, at: &str) -> Result<Strategy, ConfigError> {
-    match strategy.kind.as_deref().unwrap_or("LeastAllocated") {
-        "LeastAllocated" => Ok(Strategy::LeastAllocated),
-        "MostAllocated" => Ok(Strategy::MostAllocated),
-        "RequestedToCapacityRatio" => {
-            let at = format!("{at}.requestedToCapacityRatio.shape");
-            let ratio = strategy.requested_to_capacity_ratio.as_ref();
-            let shape = ratio.map(|r| r.shape.as_slice()).unwrap_or_default();
-            if shape.is_empty() {
-                return Err(invalid(at, "at least one point must be specified"));
-            }
-            for pair in shape.windows(2) {
-                if pair[0].utilization >= pair[1].utilization {
-                    return Err(invalid(
-                        at,
-                        "utilization values must be sorted in increasing order",
-                    ));
-                }
-            }
-            if shape
-                .iter()
-                .any(|p| !(0..=100).contains(&p.utilization) || !(0..=10).contains(&p.score))
-            {
-                return Err(invalid(
-                    at,
-                    "utilization must be within 0 and 100, score within 0 and 10",
-                ));
-            }
-            // Scores are written in tenths.
-            let points = shape.iter().map(|p| (p.utilization, p.score * 10));
-            Ok(Strategy::RequestedToCapacityRatio(points.collect()))
-        }
-        other => Err(invalid(
-            format!("{at}.type"),
-            format!(
-                "Unsupported value: \"{other}\": supported values: \"LeastAllocated\", \"MostAllocated\", \"RequestedToCapacityRatio\""
-            ),
-        )),
-    }
 }
 
 #[cfg(test)]

@@ -112,7 +112,8 @@ impl Overlay<'_> {
 pub trait ClusterFilter: Send {
     /// A pod came to a node (`by` is 1) or went (-1).
     fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &Counted, by: i64);
-    /// Nothing it counts could reject any node.
+    /// Nothing it counts could reject any node: it is not asked, whatever pods are nominated (upstream
+    /// skips it).
     fn idle(&self) -> bool {
         false
     }
@@ -198,6 +199,11 @@ pub enum PodBegin<'c> {
 pub trait PodFilter {
     /// Does the pod fit this node?
     fn check(&self, node: &NodeInfo) -> Result<(), Rejection>;
+    /// What went wrong with the checks so far that is not the nodes' fault: the pod is not placed, and
+    /// tried again later.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
     /// What must be written before the pod may be bound to this node (Reserve and PreBind).
     fn reserve(&self, _node: &NodeInfo) -> Vec<crate::bind::Prepare> {
         Vec::new()

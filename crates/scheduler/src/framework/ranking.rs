@@ -8,8 +8,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Begin, BeginScore, ClusterFilter, ClusterScore, LocalFilter, LocalScore, Normalize, Overlay,
-    PodBegin, PodFilter, Rejection,
+    Begin, BeginScore, ClusterFilter, ClusterScore, LocalFilter, LocalScore, Normalize, PodBegin,
+    PodFilter, Rejection,
     best::Best,
     diagnosis::Diagnosis,
     profile::{Filter, Profile},
@@ -19,6 +19,8 @@ use crate::{
     plugins::devices::plugin::Released,
     preemption::Memo,
 };
+
+mod verdict;
 
 /// What is said of nodes that PreFilter has left out.
 const LEFT_OUT: &str = "node(s) didn't satisfy plugin(s) [NodeAffinity]";
@@ -103,6 +105,11 @@ impl<'c> PodFilters<'c> {
             filters,
             weight: profile.device_weight,
         })
+    }
+
+    /// What went wrong with the checks so far.
+    pub fn trouble(&self) -> Option<String> {
+        self.filters.iter().find_map(|(_, _, f)| f.trouble())
     }
 
     /// What must be written before the pod may be bound to this node.
@@ -299,140 +306,6 @@ impl Ranking {
         self.best.set(slot, fits.then_some(sum));
     }
 
-    /// With the pods nominated to the node, and then without: pods that are to come may repel, and
-    /// they may be what a pod wants to be near.
-    fn check_locals(&self, cache: &Cache, node: &NodeInfo) -> Result<(), Box<Refusal>> {
-        let mut nominated = self.nominated(node).peekable();
-        if nominated.peek().is_some() {
-            let mut full = node.clone();
-            nominated.for_each(|pod| full.add_pod(pod.clone()));
-            self.check_locals_as_is(cache, &full)?;
-        }
-        self.check_locals_as_is(cache, node)
-    }
-
-    fn check_locals_as_is(&self, cache: &Cache, node: &NodeInfo) -> Result<(), Box<Refusal>> {
-        for filter in &self.locals {
-            if let Err(rejection) = filter.part.check(cache, node) {
-                return Err(Box::new(Refusal {
-                    order: filter.order,
-                    plugin: filter.plugin,
-                    rejection,
-                }));
-            }
-        }
-        Ok(())
-    }
-
-    /// Pods nominated to a node that this class has to leave room for.
-    fn nominated<'n>(&self, node: &'n NodeInfo) -> impl Iterator<Item = &'n Arc<PodInfo>> {
-        let priority = self.class.priority;
-        node.nominated
-            .iter()
-            .filter(move |pod| pod.priority() >= priority)
-    }
-
-    fn fits(
-        &self,
-        cache: &Cache,
-        pods: &PodFilters<'_>,
-        node: &NodeInfo,
-        overlay: Overlay<'_>,
-    ) -> Result<(), Rejection> {
-        self.check_locals_as_is(cache, node)
-            .map_err(|refusal| refusal.rejection)?;
-        for filter in &self.clusters {
-            filter.part.check(cache, node, overlay)?;
-        }
-        for (_, _, filter) in &pods.filters {
-            filter.check(node)?;
-        }
-        Ok(())
-    }
-
-    /// Whether a pod fits a node as it would be with some pods less (`node` has them taken out
-    /// already), with and without the pods nominated to it.
-    pub fn fits_with_nominated(
-        &self,
-        cache: &Cache,
-        pods: &PodFilters<'_>,
-        node: &NodeInfo,
-        overlay: Overlay<'_>,
-    ) -> Result<(), Rejection> {
-        let nominated: Vec<Arc<PodInfo>> = self.nominated(node).cloned().collect();
-        if !nominated.is_empty() {
-            let mut full = node.clone();
-            nominated.iter().for_each(|p| full.add_pod(p.clone()));
-            let overlay = Overlay {
-                added: &nominated,
-                removed: overlay.removed,
-            };
-            self.fits(cache, pods, &full, overlay)?;
-        }
-        self.fits(cache, pods, node, overlay)
-    }
-
-    /// The nodes that could do if pods were evicted from them.
-    pub fn preemptable(&self, cache: &Cache, pods: &PodFilters<'_>) -> Vec<u32> {
-        let refused = self.refused.iter().enumerate();
-        let mut slots: Vec<u32> = refused
-            .filter(|(_, r)| r.as_ref().is_some_and(|r| r.rejection.preemption_helps))
-            .map(|(slot, _)| u32::try_from(slot).unwrap_or(u32::MAX))
-            .collect();
-        slots.extend(self.best.iter().filter(|slot| {
-            let refusal = self.check_rest(cache, pods, cache.at(*slot));
-            refusal.is_err_and(|r| r.rejection.preemption_helps)
-        }));
-        slots
-    }
-
-    /// Whether what is worked out about one node holds as long as that node does not change.
-    pub fn is_local(&self) -> bool {
-        self.clusters.iter().all(|f| f.part.idle())
-    }
-
-    fn check_rest(
-        &self,
-        cache: &Cache,
-        pods: &PodFilters<'_>,
-        node: &NodeInfo,
-    ) -> Result<(), Refusal> {
-        let nominated: Vec<Arc<PodInfo>> = match node.nominated.is_empty() {
-            true => Vec::new(),
-            false => self.nominated(node).cloned().collect(),
-        };
-        let mut first: Option<Refusal> = None;
-        let mut consider = |order, plugin, outcome: Result<(), Rejection>| {
-            if let Err(rejection) = outcome
-                && first.as_ref().is_none_or(|f| order < f.order)
-            {
-                first = Some(Refusal {
-                    order,
-                    plugin,
-                    rejection,
-                });
-            }
-        };
-        for filter in &self.clusters {
-            if filter.part.idle() && nominated.is_empty() {
-                continue;
-            }
-            let mut outcome = filter.part.check(cache, node, Overlay::default());
-            if outcome.is_ok() && !nominated.is_empty() {
-                let overlay = Overlay {
-                    added: &nominated,
-                    removed: &[],
-                };
-                outcome = filter.part.check(cache, node, overlay);
-            }
-            consider(filter.order, filter.plugin, outcome);
-        }
-        for (order, plugin, filter) in &pods.filters {
-            consider(*order, plugin, filter.check(node));
-        }
-        first.map_or(Ok(()), Err)
-    }
-
     /// The nodes of the best score: one of them is for the caller to choose. Or why none will do.
     pub fn choose(
         &mut self,
@@ -488,7 +361,7 @@ impl Ranking {
             feasible.extend(
                 self.best
                     .iter()
-                    .filter(|slot| self.check_rest(cache, pods, cache.at(*slot)).is_ok()),
+                    .filter(|slot| self.check_rest(cache, pods, cache.at(*slot)).is_none()),
             );
         }
         self.feasible = feasible;
@@ -550,24 +423,19 @@ impl Ranking {
         }
         let mut diagnosis = self.tally.clone();
         diagnosis.total = cache.len();
-        // A node that a local filter refused may have been refused by an earlier one of the others.
-        let earliest = self.clusters.iter().map(|f| f.order).min();
-        if let Some(earliest) = earliest.filter(|_| !self.is_local()) {
-            for (slot, refusal) in self.refused.iter().enumerate() {
-                let Some(refusal) = refusal.as_ref().filter(|r| r.order > earliest) else {
-                    continue;
-                };
-                let node = cache.at(u32::try_from(slot).unwrap_or(u32::MAX));
-                if let Err(other) = self.check_rest(cache, pods, node)
-                    && other.order < refusal.order
-                {
-                    diagnosis.accept(refusal.plugin, &refusal.rejection);
-                    diagnosis.reject(other.plugin, &other.rejection);
-                }
+        let others = self.others_begin(pods);
+        for (slot, refusal) in self.refused.iter().enumerate() {
+            let Some(refusal) = refusal.as_deref().filter(|_| others.is_some()) else {
+                continue;
+            };
+            let node = cache.at(u32::try_from(slot).unwrap_or(u32::MAX));
+            if let Some(other) = self.earlier(cache, pods, node, refusal, others) {
+                diagnosis.accept(refusal.plugin, &refusal.rejection);
+                diagnosis.reject(other.plugin, &other.rejection);
             }
         }
         for slot in self.best.iter() {
-            if let Err(refusal) = self.check_rest(cache, pods, cache.at(slot)) {
+            if let Some(refusal) = self.check_rest(cache, pods, cache.at(slot)) {
                 diagnosis.reject(refusal.plugin, &refusal.rejection);
             }
         }
@@ -575,8 +443,8 @@ impl Ranking {
             let outside = cache.len() - only.len();
             if outside > 0 {
                 diagnosis.reasons.insert(LEFT_OUT.into(), outside);
-                *diagnosis.plugins.entry("NodeAffinity").or_default() += outside;
             }
+            *diagnosis.plugins.entry("NodeAffinity").or_default() += outside;
         }
         diagnosis
     }

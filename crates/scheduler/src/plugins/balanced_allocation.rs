@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::node_resources_fit::is_scalar;
 use crate::{
     cache::{Cache, NodeInfo, Resources, class::Class},
     framework::{BeginScore, LocalScore, MAX_SCORE, Normalize, Plugin, ScorePlugin},
@@ -41,7 +42,7 @@ impl ScorePlugin for BalancedAllocation {
         let resources = self
             .resources
             .iter()
-            .filter(|name| !name.contains('/') || class.requests.get(name) != 0)
+            .filter(|name| !is_scalar(name) || class.requests.get(name) != 0)
             .cloned()
             .collect();
         let balance = Balance {

@@ -2,7 +2,8 @@
 //! that few nodes have counts less, so that pods do not heap up on one node.
 //!
 //! How many nodes have an image is taken when a node is looked at. Another node's pulling of it is
-//! noticed when this one changes, as upstream's snapshot of image states is.
+//! noticed when this one changes, as upstream's snapshot of image states is. An image's size is the
+//! same on all nodes: the first that has it tells.
 
 use std::sync::Arc;
 
@@ -48,9 +49,10 @@ impl LocalScore for Wanted {
         }
         let nodes = cache.len().max(1) as f64;
         let worth = |image: &str| {
-            let size = *node.images.get(image)?;
-            let spread = cache.nodes_with_image(image) as f64 / nodes;
-            Some((size as f64 * spread) as i64)
+            node.images.get(image)?;
+            let state = cache.image(image);
+            let spread = state.nodes as f64 / nodes;
+            Some((state.size as f64 * spread) as i64)
         };
         let sum: i64 = self.0.images.iter().filter_map(|i| worth(i)).sum();
         let containers = i64::try_from(self.0.containers.max(1)).unwrap_or(i64::MAX);

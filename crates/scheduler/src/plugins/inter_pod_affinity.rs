@@ -44,21 +44,25 @@ impl Plugin for InterPodAffinity {
     }
     fn hints(&self) -> ClusterEvents {
         ClusterEvents::POD_ADD
+            | ClusterEvents::POD_LABEL
             | ClusterEvents::POD_DELETE
             | ClusterEvents::NODE_ADD
             | ClusterEvents::NODE_LABEL
     }
     fn helps(&self, event: &Event<'_>, class: &Class) -> bool {
-        if event.pod.is_some() {
-            let came = event.kind.intersects(ClusterEvents::POD_ADD);
-            // A pod that comes helps those that want to be near some; one that goes helps the others.
-            return !came || !class.terms.near.is_empty();
+        let near = &class.terms.near;
+        if let Some(pod) = event.pod {
+            // A pod that comes helps those that want to be near it; one that goes, or is not what it
+            // was, may help all.
+            let wanted = |t: &Term| t.selector.matches(pod.class.labels());
+            return event.kind != ClusterEvents::POD_ADD
+                || (!near.is_empty() && near.iter().all(wanted));
         }
-        let labelled = |node: &NodeInfo| {
-            let mut near = class.terms.near.iter();
-            near.all(|t| node.label(&t.key).is_some())
-        };
-        event.node.is_none_or(labelled)
+        let labelled = |node: &NodeInfo| near.iter().any(|t| node.label(&t.key).is_some());
+        // A node whose labels change takes its pods to other domains.
+        event.kind.intersects(ClusterEvents::NODE_LABEL)
+            || near.is_empty()
+            || event.node.is_none_or(labelled)
     }
 }
 
@@ -84,6 +88,13 @@ impl Counts {
 
     fn at(&self, cache: &Cache, node: u32) -> i64 {
         self.per_domain.get(cache.topology(self.topology).of(node))
+    }
+
+    /// Whether no domain would have a count if the node's had so much more.
+    fn is_even_with(&self, cache: &Cache, node: u32, more: i64) -> bool {
+        let here = self.at(cache, node);
+        let others = self.uneven - usize::from(here != 0);
+        others == 0 && here + more == 0
     }
 }
 
@@ -236,11 +247,21 @@ impl ClusterFilter for Check {
         };
         if !own.near.is_empty() {
             let labelled = own.near.iter().all(|t| node.label(&t.key).is_some());
+            // A pod counts once for each term about the same label.
+            let more = |key: &str| {
+                let terms = own.near.iter().filter(|t| *t.key == *key).count();
+                more_near * i64::try_from(terms).unwrap_or_default()
+            };
             let exist = own
                 .near
                 .iter()
-                .all(|t| count(&self.near, &t.key) + more_near > 0);
-            let first = self.own_near && self.near.is_even() && more_near <= 0;
+                .all(|t| count(&self.near, &t.key) + more(&t.key) > 0);
+            let first = self.own_near
+                && own.near.iter().all(|t| {
+                    let counts = self.near.of(cache, &t.key);
+                    let here = node.label(&t.key).map_or(0, |_| more(&t.key));
+                    counts.map_or(here == 0, |c| c.is_even_with(cache, node.slot, here))
+                });
             if !labelled || !(exist || first) {
                 return Err(Rejection::unresolvable(
                     "node(s) didn't match pod affinity rules",

@@ -180,9 +180,14 @@ impl ScorePlugin for NodeResourcesFit {
 fn relevant(resources: &[(Box<str>, i64)], class: &Class) -> Vec<(Box<str>, i64)> {
     resources
         .iter()
-        .filter(|(name, _)| !name.contains('/') || class.requests.get(name) != 0)
+        .filter(|(name, _)| !is_scalar(name) || class.liked.get(name) != 0)
         .cloned()
         .collect()
+}
+
+/// Extended resources and the like.
+pub fn is_scalar(name: &str) -> bool {
+    !matches!(name, "cpu" | "memory" | "ephemeral-storage" | "pods")
 }
 
 struct Liked {
@@ -201,9 +206,9 @@ impl LocalScore for Liked {
             }
             // CPU and memory count with the defaults of pods that ask for none.
             let used = match &**name {
-                "cpu" | "memory" => node.scored.get(name) + self.class.scored.get(name),
-                _ => node.requested.get(name) + self.class.requests.get(name),
-            };
+                "cpu" | "memory" => node.scored.get(name),
+                _ => node.requested.get(name),
+            } + self.class.liked.get(name);
             let score = match &self.strategy {
                 Strategy::LeastAllocated if used > has => 0,
                 Strategy::LeastAllocated => (has - used) * MAX_SCORE / has,

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use super::{node_affinity::required_matches, taint_toleration::untolerated};
 use crate::{
     cache::{
-        Cache, Counted, HOSTNAME, NodeInfo, PodInfo, ZONE,
+        Cache, Counted, HOSTNAME, NodeInfo, ZONE,
         class::Class,
         terms,
         topology::{NONE, PerDomain},
@@ -55,19 +55,37 @@ impl Plugin for PodTopologySpread {
     }
     fn hints(&self) -> ClusterEvents {
         ClusterEvents::POD_ADD
+            | ClusterEvents::POD_LABEL
             | ClusterEvents::POD_DELETE
             | ClusterEvents::NODE_ADD
+            | ClusterEvents::NODE_DELETE
             | ClusterEvents::NODE_LABEL
             | ClusterEvents::NODE_TAINT
     }
     fn helps(&self, event: &Event<'_>, class: &Class) -> bool {
-        let same = |pod: &PodInfo| pod.namespace() == &*class.namespace;
+        if let Some(pod) = event.pod {
+            let changed = event.kind.intersects(ClusterEvents::POD_LABEL);
+            return pod.namespace() == &*class.namespace
+                && (changed || class.spread.is_empty() || may_concern(&class.spread, &pod.class));
+        }
         let labelled = |node: &NodeInfo| {
             let mut keys = class.spread.iter().map(|c| c.topology_key.as_str());
             keys.all(|key| node.label(key).is_some())
         };
-        event.pod.is_none_or(same) && (event.pod.is_some() || event.node.is_none_or(labelled))
+        // A node whose labels change leaves a domain, which may be none without it.
+        event.kind.intersects(ClusterEvents::NODE_LABEL) || event.node.is_none_or(labelled)
     }
+}
+
+/// Whether any constraint may be about pods of a class: as far as can be told at a glance.
+fn may_concern(constraints: &[TopologySpreadConstraint], class: &Class) -> bool {
+    constraints.iter().any(|constraint| {
+        let selector = constraint.label_selector.as_ref();
+        let mut labels = selector
+            .into_iter()
+            .flat_map(|s| s.match_labels.iter().flatten());
+        labels.all(|(key, value)| class.labels.get(key) == Some(value))
+    })
 }
 
 /// A constraint with what it counts.
@@ -160,16 +178,10 @@ impl Constraints {
         };
         let all = specs
             .filter_map(|spec| {
-                let selector = match &default {
-                    Some(selector) => selector.clone(),
+                let (selector, empty) = match &default {
+                    Some(selector) => (selector.clone(), false),
                     None => selector(class, spec),
                 };
-                let empty = !defaulted
-                    && spec.label_selector.as_ref().is_some_and(|s| {
-                        s.match_labels.as_ref().is_none_or(|l| l.is_empty())
-                            && s.match_expressions.as_ref().is_none_or(|e| e.is_empty())
-                    })
-                    && spec.match_label_keys.as_ref().is_none_or(|k| k.is_empty());
                 Some(Constraint {
                     topology: cache.topology_index(&spec.topology_key)?,
                     max_skew: spec.max_skew.into(),
@@ -274,13 +286,14 @@ impl Constraints {
 }
 
 /// The constraint's selector with the pod's own values of `matchLabelKeys` added (KEP-3243; the API
-/// server has merged them already where it does so itself).
-fn selector(class: &Class, spec: &TopologySpreadConstraint) -> Selector {
+/// server has merged them already where it does so itself), and whether it asks for nothing.
+fn selector(class: &Class, spec: &TopologySpreadConstraint) -> (Selector, bool) {
     let wanted = spec
         .label_selector
         .as_ref()
         .map(|s| terms::with_labels(s, &class.labels, spec.match_label_keys.iter().flatten()));
-    terms::selector(wanted.as_ref())
+    let empty = wanted.as_ref().is_some_and(terms::is_empty);
+    (terms::selector(wanted.as_ref()), empty)
 }
 
 impl FilterPlugin for PodTopologySpread {
@@ -309,9 +322,14 @@ impl ClusterFilter for Hard {
             }
             let mut here = constraint.counts.get(domain);
             let mut fewest = constraint.fewest();
+            // Upstream counts these also where it does not count placed pods: terminating ones, and
+            // those of a constraint whose selector asks for nothing.
             let changed: i64 = overlay
                 .changes()
-                .filter(|(pod, _)| constraint.matches(&self.0.class, &pod.counted()))
+                .filter(|(pod, _)| {
+                    pod.class.namespace == self.0.class.namespace
+                        && constraint.selector.matches(pod.class.labels())
+                })
                 .map(|(_, by)| by)
                 .sum();
             if changed != 0 && self.0.counts_node(cache, node, index) {

@@ -48,17 +48,7 @@ fn covers(toleration: &Toleration, taint: &Taint) -> bool {
     match toleration.operator.as_deref().unwrap_or("Equal") {
         "" | "Equal" => given(&toleration.key).is_some() && ours == theirs,
         "Exists" => true,
-        // KEP-5471: whole numbers compare; anything else does not match.
-        operator @ ("Lt" | "Gt") => match (ours.parse::<i64>(), theirs.parse::<i64>()) {
-            (Ok(ours), Ok(theirs)) => {
-                if operator == "Lt" {
-                    theirs < ours
-                } else {
-                    theirs > ours
-                }
-            }
-            _ => false,
-        },
+        // `Lt` and `Gt` are alpha (KEP-5471).
         _ => false,
     }
 }

@@ -15,6 +15,8 @@ use crate::{
     },
 };
 
+mod details;
+
 fn merged(mut into: Value, from: &Value) -> Value {
     match (into.as_object_mut(), from.as_object()) {
         (Some(fields), Some(more)) => {
@@ -242,14 +244,14 @@ fn images_that_are_there_count_by_size_and_spread() {
     let nodes = [
         node("none", json!({})),
         node("big", with(1000 * mebibyte)),
-        node("small", with(20 * mebibyte)),
+        node("same", with(1000 * mebibyte)),
         node("bare", json!({})),
     ];
     // On two nodes of four: half its size, of which 23 MiB are the least that counts.
     let want = [
         ("none", 0),
         ("big", 100 * (500 - 23) / (1000 - 23)),
-        ("small", 0),
+        ("same", 100 * (500 - 23) / (1000 - 23)),
         ("bare", 0),
     ];
     expect("images", &profile, &nodes, &[], json!({}), &want);

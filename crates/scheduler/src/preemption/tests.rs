@@ -269,3 +269,70 @@ fn anti_affinity_goes_with_the_pod_that_has_it() {
     let found = room(&mut s, pod("p", 10, "1", json!({}))).unwrap();
     assert_eq!(found, ("a".into(), vec!["hostile".into()]));
 }
+
+#[test]
+fn an_empty_budget_shields_nobody() {
+    let mut s = scheduler([node("a", "2", "8Gi")]);
+    on(&mut s, "a", "old", 1, "500m", json!({}));
+    let later = json!({"startTime": "2026-01-01T01:00:00Z"});
+    on(&mut s, "a", "new", 1, "500m", later);
+    let all: PodDisruptionBudget = serde_json::from_value(json!({
+        "metadata": {"name": "all", "namespace": "default"}, "spec": {"selector": {}},
+        "status": {"disruptionsAllowed": 1, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1},
+    }))
+    .unwrap();
+    s.cache.budgets.apply("default", "all", Some(&all));
+    let found = room(&mut s, pod("p", 10, "1500m", json!({}))).unwrap();
+    assert_eq!(found.1, ["new"], "the older one stays");
+}
+
+#[test]
+fn what_wants_to_be_near_victims_may_be_the_first_of_its_kind() {
+    let mut s = scheduler([node("a", "2", "8Gi")]);
+    on(&mut s, "a", "friend", 1, "2", json!({}));
+    let near = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "kubernetes.io/hostname", "labelSelector": {}}]}});
+    let p = pod("p", 10, "2", json!({"spec": {"affinity": near}}));
+    let found = room(&mut s, p).unwrap();
+    assert_eq!(found, ("a".into(), vec!["friend".into()]));
+}
+
+#[test]
+fn two_terms_about_one_label_count_a_victim_twice() {
+    let mut s = scheduler([node("a", "3", "8Gi"), node("b", "1", "8Gi")]);
+    on(&mut s, "a", "friend", 1, "2", json!({}));
+    on(&mut s, "b", "far-off", 1, "1", json!({}));
+    let term = json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {}});
+    let near =
+        json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term, term]}});
+    // Without its only friend it has nobody there, and there are others elsewhere.
+    let p = pod("p", 10, "2", json!({"spec": {"affinity": near}}));
+    assert!(room(&mut s, p).is_err());
+}
+
+#[test]
+fn a_nomination_stays_where_nobody_is_looked_for() {
+    let mut s = scheduler([node("a", "2", "8Gi")]);
+    on(&mut s, "a", "peer", 10, "2", json!({}));
+    let nominated =
+        json!({"spec": {"preemptionPolicy": "Never"}, "status": {"nominatedNodeName": "a"}});
+    let Verdict::Unschedulable { clear, .. } = verdict(&mut s, pod("p", 10, "2", nominated)) else {
+        panic!("fits")
+    };
+    assert!(!clear);
+    assert!(s.cache.nomination("p").is_some());
+}
+
+#[test]
+fn who_waits_for_victims_looks_elsewhere_when_they_cannot_help() {
+    let mut s = scheduler([node("a", "2", "8Gi"), node("b", "4", "8Gi")]);
+    let leaving = json!({
+        "spec": {"nodeName": "a"}, "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+        "status": {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]},
+    });
+    s.pod_applied(pod("v1", 1, "2", leaving), Instant::now());
+    on(&mut s, "b", "v2", 1, "4", json!({}));
+    let nominated = json!({"status": {"nominatedNodeName": "a"}});
+    let found = room(&mut s, pod("big", 10, "3", nominated)).unwrap();
+    assert_eq!(found, ("b".into(), vec!["v2".into()]));
+}

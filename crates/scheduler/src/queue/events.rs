@@ -21,7 +21,7 @@ impl ClusterEvents {
     pub const NODE_TAINT: ClusterEvents = ClusterEvents(8);
     /// A placed pod went or finished.
     pub const POD_DELETE: ClusterEvents = ClusterEvents(16);
-    /// A placed pod came or its labels changed.
+    /// A placed pod came.
     pub const POD_ADD: ClusterEvents = ClusterEvents(32);
     /// A placed pod asks for less than before.
     pub const POD_SCALE_DOWN: ClusterEvents = ClusterEvents(64);
@@ -31,6 +31,10 @@ impl ClusterEvents {
     pub const STORAGE: ClusterEvents = ClusterEvents(256);
     /// A resource claim, slice or device class came or changed.
     pub const DEVICES: ClusterEvents = ClusterEvents(512);
+    /// A placed pod's labels changed.
+    pub const POD_LABEL: ClusterEvents = ClusterEvents(1024);
+    /// A node went.
+    pub const NODE_DELETE: ClusterEvents = ClusterEvents(2048);
     /// Everything.
     pub const ALL: ClusterEvents = ClusterEvents(u16::MAX);
     /// Everything about nodes.

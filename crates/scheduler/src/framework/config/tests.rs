@@ -1,6 +1,7 @@
 //! What the file says is what the profile does.
 
 use super::*;
+use crate::plugins::node_resources_fit::Strategy;
 
 const HEAD: &str = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
 
@@ -101,6 +102,45 @@ fn what_is_wrong_is_named() {
             "profiles[0].pluginConfig[0].args.hardPodAffinityWeight",
         ),
         ("profils: []", "profils"),
+        ("parallelism: 0", "parallelism"),
+        ("percentageOfNodesToScore: 101", "percentageOfNodesToScore"),
+        ("clientConnection: {burst: -1}", "clientConnection.burst"),
+        (
+            "leaderElection: {leaseDuration: 5s}",
+            "leaderElection.leaseDuration",
+        ),
+        (
+            "leaderElection: {resourceLock: endpoints}",
+            "leaderElection.resourceLock",
+        ),
+        (
+            "profiles: [{percentageOfNodesToScore: -1}]",
+            "profiles[0].percentageOfNodesToScore",
+        ),
+        (
+            "profiles: [{schedulerName: a}, {}]",
+            "profiles[1].schedulerName: Required value",
+        ),
+        (
+            "profiles: [{schedulerName: a}, {schedulerName: b, plugins: {queueSort: {enabled: [{name: PrioritySort}]}}}]",
+            "profiles[1].plugins.queueSort: must be the same for all profiles",
+        ),
+        (
+            "profiles: [{pluginConfig: [{name: InterPodAffinity}, {name: InterPodAffinity}]}]",
+            "profiles[0].pluginConfig[1]: Duplicate value",
+        ),
+        (
+            "extenders: [{urlPrefix: http://x, bindVerb: b}, {urlPrefix: http://y, bindVerb: b}]",
+            "extenders: found 2 extenders implementing bind",
+        ),
+        (
+            "extenders: [{urlPrefix: http://x, httpTimeout: five}]",
+            "extenders[0].httpTimeout",
+        ),
+        (
+            "extenders: [{urlPrefix: http://x, managedResources: [{name: cpu}]}]",
+            "extenders[0].managedResources[0].name",
+        ),
         (
             "extenders: [{urlPrefix: http://x, prioritizeVerb: p}]",
             "extenders[0].weight",
@@ -110,5 +150,135 @@ fn what_is_wrong_is_named() {
         let error = read(text).err().unwrap_or_default();
         assert!(error.contains(want), "{text}: {error}");
     }
+    let plugins = [
+        ("score: {enabled: [{name: NodePorts}]}", "score"),
+        (
+            "score: {enabled: [{name: ImageLocality, weight: -1}]}",
+            "score",
+        ),
+        (
+            "score: {enabled: [{name: ImageLocality}, {name: ImageLocality}]}",
+            "score",
+        ),
+        ("bind: {disabled: [{name: '*'}]}", "bind"),
+    ];
+    for (text, want) in plugins {
+        let error = read(&format!("profiles: [{{plugins: {{{text}}}}}]"));
+        let error = error.err().unwrap_or_default();
+        let want = format!("profiles[0].plugins.{want}");
+        assert!(error.contains(&want), "{text}: {error}");
+    }
+    let args = [
+        ("InterPodAffinity", "{kind: NodeAffinityArgs}", ""),
+        ("InterPodAffinity", "{addedAffinity: {}}", ""),
+        (
+            "DefaultPreemption",
+            "{minCandidateNodesPercentage: 101}",
+            ".minCandidateNodesPercentage",
+        ),
+        (
+            "DefaultPreemption",
+            "{minCandidateNodesAbsolute: -1}",
+            ".minCandidateNodesAbsolute",
+        ),
+        (
+            "DefaultPreemption",
+            "{minCandidateNodesPercentage: 0, minCandidateNodesAbsolute: 0}",
+            ".minCandidateNodesPercentage",
+        ),
+        (
+            "PodTopologySpread",
+            "{defaultingType: List, defaultConstraints: [{maxSkew: 0, topologyKey: k, whenUnsatisfiable: DoNotSchedule}]}",
+            ".defaultConstraints[0].maxSkew",
+        ),
+        (
+            "PodTopologySpread",
+            "{defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: '', whenUnsatisfiable: DoNotSchedule}]}",
+            ".defaultConstraints[0].topologyKey",
+        ),
+        (
+            "PodTopologySpread",
+            "{defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: k, whenUnsatisfiable: x}]}",
+            ".defaultConstraints[0].whenUnsatisfiable",
+        ),
+        (
+            "PodTopologySpread",
+            "{defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: k, whenUnsatisfiable: DoNotSchedule}, {maxSkew: 2, topologyKey: k, whenUnsatisfiable: DoNotSchedule}]}",
+            ".defaultConstraints[1]",
+        ),
+        ("PodTopologySpread", "{defaultConstraints: [{foo: 1}]}", ""),
+        (
+            "NodeResourcesFit",
+            "{ignoredResources: ['a b']}",
+            ".ignoredResources[0]",
+        ),
+        (
+            "NodeResourcesFit",
+            "{ignoredResourceGroups: [a/b]}",
+            ".ignoredResourceGroups[0]",
+        ),
+        (
+            "NodeResourcesFit",
+            "{scoringStrategy: {}}",
+            ".scoringStrategy.type",
+        ),
+        (
+            "NodeResourcesFit",
+            "{scoringStrategy: {type: LeastAllocated, requestedToCapacityRatio: {shape: [{utilization: 1, score: 1}]}}}",
+            ".scoringStrategy.requestedToCapacityRatio",
+        ),
+        (
+            "NodeResourcesBalancedAllocation",
+            "{resources: [{name: cpu, weight: 2}]}",
+            ".resources[0].weight",
+        ),
+        (
+            "NodeResourcesBalancedAllocation",
+            "{resources: [{name: cpu}, {name: cpu}]}",
+            ".resources[1].name",
+        ),
+        ("VolumeBinding", "{shape: []}", ".shape"),
+        (
+            "NodeAffinity",
+            "{addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: k, operator: In}]}]}}}",
+            ".addedAffinity",
+        ),
+        (
+            "DynamicResources",
+            "{bindingTimeout: 500ms}",
+            ".bindingTimeout",
+        ),
+        ("DynamicResources", "{filterTimeout: -1s}", ".filterTimeout"),
+    ];
+    for (plugin, args, want) in args {
+        let error = read(&format!(
+            "profiles: [{{pluginConfig: [{{name: {plugin}, args: {args}}}]}}]"
+        ));
+        let error = error.err().unwrap_or_default();
+        let want = format!("profiles[0].pluginConfig[0].args{want}");
+        assert!(error.contains(&want), "{args}: {error}");
+    }
     assert!(parse("apiVersion: v1\nkind: Pod\n").is_err());
+}
+
+#[test]
+fn what_upstream_takes_is_taken() {
+    for text in [
+        "profiles: [{pluginConfig: [{name: InterPodAffinity}, {name: Nobody, args: {a: 1}}, {name: ImageLocality, args: {}}]}]",
+        "profiles: [{pluginConfig: [{name: InterPodAffinity, args: null}]}]",
+        "leaderElection: {leaderElect: false, leaseDuration: 1s}",
+        "profiles: [{plugins: {score: {disabled: [{name: Nobody}]}}}]",
+    ] {
+        if let Err(error) = read(text) {
+            panic!("{text}: {error}");
+        }
+    }
+    // A plugin that is named without a weight weighs one, whatever it does by default.
+    let read = read("profiles: [{plugins: {multiPoint: {enabled: [{name: TaintToleration}]}}}]");
+    let profile = &read.unwrap().profiles[0];
+    let weight = profile
+        .scorers
+        .iter()
+        .find(|(name, _)| name == "TaintToleration");
+    assert_eq!(weight.unwrap().1, 1);
 }

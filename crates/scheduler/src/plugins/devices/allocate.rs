@@ -24,6 +24,21 @@ use crate::cache::NodeInfo;
 /// Devices looked at for one pod on one node at the most.
 pub const STEPS: usize = 250_000;
 
+/// What is wrong.
+#[derive(Debug)]
+pub enum Trouble {
+    /// With the node: others may do.
+    Node(String),
+    /// With a claim or class, or there was not enough time: the pod is tried again, on any node.
+    Pod(String),
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Trouble {
+        Trouble::Pod(why)
+    }
+}
+
 /// How a part of the search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -89,7 +104,7 @@ pub fn allocate(
     devices: &Devices,
     node: &NodeInfo,
     claims: &[Unmet<'_>],
-) -> Result<Option<Vec<AllocationResult>>, String> {
+) -> Result<Option<Vec<AllocationResult>>, Trouble> {
     let pools = devices.pools.of(node);
     let mut constraints = Vec::new();
     for unmet in claims {
@@ -126,9 +141,10 @@ pub fn allocate(
             let results = found.map(|(unmet, chosen)| result::write(unmet, chosen, node));
             Ok(Some(results.collect()))
         }
-        Step::TooMany => Err("allocation max size exceeded".to_owned()),
+        Step::TooMany => Err("allocation max size exceeded".to_owned().into()),
         Step::No if pools.iter().any(|p| p.state == State::Invalid) => {
-            Err("invalid resource pools were encountered".to_owned())
+            let why = "invalid resource pools were encountered";
+            Err(Trouble::Node(why.to_owned()))
         }
         Step::No => Ok(None),
     }
@@ -136,7 +152,7 @@ pub fn allocate(
 
 impl<'c> Search<'c, '_> {
     /// Finds out how much "all" is, and refuses what can never be met.
-    fn begin(&mut self) -> Result<(), String> {
+    fn begin(&mut self) -> Result<(), Trouble> {
         let claims = self.claims;
         for (c, unmet) in claims.iter().enumerate() {
             let mut least = 0;
@@ -157,16 +173,16 @@ impl<'c> Search<'c, '_> {
                 least += fewest;
             }
             if least > MOST {
-                return Err(format!(
+                return Err(Trouble::Pod(format!(
                     "claim {}: number of requested devices {least} exceeds the claim limit of {MOST}",
                     display(unmet.claim)
-                ));
+                )));
             }
         }
         Ok(())
     }
 
-    fn all_for(&mut self, claim: usize, ask: &Ask<'c>) -> Result<Vec<Found<'c>>, String> {
+    fn all_for(&mut self, claim: usize, ask: &Ask<'c>) -> Result<Vec<Found<'c>>, Trouble> {
         let mut found = Vec::new();
         for (at, pool) in self.pools.iter().enumerate() {
             let trouble = match pool.state {
@@ -176,11 +192,11 @@ impl<'c> Search<'c, '_> {
             };
             if let Some(trouble) = trouble {
                 let PoolId { driver, pool } = pool.id;
-                return Err(format!(
+                return Err(Trouble::Pod(format!(
                     "claim {}, request {}: asks for all devices, but resource pool {driver}/{pool} is currently {trouble}",
                     display(self.claims[claim].claim),
                     ask.name
-                ));
+                )));
             }
             for slice in &pool.slices {
                 for device in &slice.devices {
@@ -198,14 +214,14 @@ impl<'c> Search<'c, '_> {
         Ok(found)
     }
 
-    fn claim(&mut self, c: usize) -> Result<Step, String> {
+    fn claim(&mut self, c: usize) -> Result<Step, Trouble> {
         if c == self.claims.len() {
             return Ok(Step::Done);
         }
         self.request(c, 0)
     }
 
-    fn request(&mut self, c: usize, r: usize) -> Result<Step, String> {
+    fn request(&mut self, c: usize, r: usize) -> Result<Step, Trouble> {
         let claims = self.claims;
         let Some(request) = claims[c].requests.get(r) else {
             // What the next claim gets too much of is not this one's fault.
@@ -233,7 +249,12 @@ impl<'c> Search<'c, '_> {
     }
 
     /// Finds the device `d` of a request, and everything after it.
-    fn device(&mut self, at: (usize, usize, usize), d: usize, from: Place) -> Result<Step, String> {
+    fn device(
+        &mut self,
+        at: (usize, usize, usize),
+        d: usize,
+        from: Place,
+    ) -> Result<Step, Trouble> {
         let (c, r, a) = at;
         let claims = self.claims;
         let ask = &claims[c].requests[r].asks[a];
@@ -277,7 +298,9 @@ impl<'c> Search<'c, '_> {
                     self.steps += 1;
                     if self.steps > STEPS {
                         let node = &self.node.name;
-                        return Err(format!("node {node}: timed out trying to allocate devices"));
+                        return Err(Trouble::Pod(format!(
+                            "node {node}: timed out trying to allocate devices"
+                        )));
                     }
                     let found = Found {
                         pool: p,
@@ -317,7 +340,7 @@ impl<'c> Search<'c, '_> {
         }
     }
 
-    fn is_wanted(&self, ask: &Ask<'_>, found: Found<'_>) -> Result<bool, String> {
+    fn is_wanted(&self, ask: &Ask<'_>, found: Found<'_>) -> Result<bool, Trouble> {
         for wanted in &ask.wanted {
             if !found.slice.meets(found.device, wanted)? {
                 return Ok(false);
@@ -335,7 +358,7 @@ impl<'c> Search<'c, '_> {
     }
 
     /// Gives a claim a device, if nothing speaks against it.
-    fn take(&mut self, at: (usize, usize, usize), found: Found<'c>) -> Result<bool, String> {
+    fn take(&mut self, at: (usize, usize, usize), found: Found<'c>) -> Result<bool, Trouble> {
         let (c, r, a) = at;
         let claims = self.claims;
         let ask = &claims[c].requests[r].asks[a];
@@ -375,12 +398,12 @@ impl<'c> Search<'c, '_> {
                 self.counters.give_back(device);
             }
             if ask.count == Count::All {
-                return Err(format!(
+                return Err(Trouble::Pod(format!(
                     "claim {}, request {}: cannot add device {} because a claim constraint would not be satisfied",
                     display(claims[c].claim),
                     ask.name,
                     device.id
-                ));
+                )));
             }
             return Ok(false);
         }

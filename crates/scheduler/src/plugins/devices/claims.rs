@@ -57,7 +57,8 @@ impl Devices {
                 why,
             };
             let Some(claim) = self.claims.get(&key) else {
-                let why = format!("resourceclaim.resource.k8s.io \"{name}\" not found");
+                let space = pod.namespace();
+                let why = format!("could not find ResourceClaim \"{space}/{name}\"");
                 return Err(missing(why));
             };
             if claim.metadata.deletion_timestamp.is_some() {

@@ -5,7 +5,9 @@ use std::{cell::RefCell, collections::HashMap, sync::Arc};
 use k8s_openapi::api::resource::v1::{AllocatedDeviceStatus, AllocationResult, ResourceClaim};
 
 use super::{
-    Devices, allocate, allocation,
+    Devices,
+    allocate::{self, Trouble},
+    allocation,
     claims::is_reserved_for,
     extended::{self, Extended},
     request::{self, Unmet, display},
@@ -75,13 +77,14 @@ impl PodFilterPlugin for DynamicResources {
             unmet,
             extended,
             found: RefCell::default(),
+            trouble: RefCell::default(),
         }))
     }
 }
 
 /// What a node's check found: allocations for the claims without one, in order, and the claim made
 /// up for extended resources, if the node needs one.
-type Outcome = Result<(Vec<AllocationResult>, Option<extended::OnNode>), String>;
+type Outcome = Result<(Vec<AllocationResult>, Option<extended::OnNode>), Trouble>;
 
 struct Check<'c> {
     devices: &'c Devices,
@@ -91,6 +94,8 @@ struct Check<'c> {
     extended: Option<Extended<'c>>,
     /// By slot: a node is asked about several times in a cycle.
     found: RefCell<HashMap<u32, Arc<Outcome>>>,
+    /// What was wrong with a claim on the first node where something was.
+    trouble: RefCell<Option<String>>,
 }
 
 impl Check<'_> {
@@ -106,11 +111,8 @@ impl Check<'_> {
     fn find(&self, node: &NodeInfo) -> Outcome {
         let on_node = match &self.extended {
             None => None,
-            Some(extended) => extended.on(node, self.devices)?,
+            Some(extended) => extended.on(node, self.devices).map_err(Trouble::Node)?,
         };
-        if self.claims.iter().any(|claim| !is_usable(claim, node)) {
-            return Err("resourceclaim not available on the node".to_owned());
-        }
         let found = match &on_node {
             None if self.unmet.is_empty() => Some(Vec::new()),
             None => allocate::allocate(self.devices, node, &self.unmet)?,
@@ -123,7 +125,11 @@ impl Check<'_> {
                 allocate::allocate(self.devices, node, &all)?
             }
         };
-        let found = found.ok_or_else(|| "cannot allocate all claims".to_owned())?;
+        let no = |why: &str| Trouble::Node(why.to_owned());
+        let found = found.ok_or_else(|| no("cannot allocate all claims"))?;
+        if self.claims.iter().any(|claim| !is_usable(claim, node)) {
+            return Err(no("resourceclaim not available on the node"));
+        }
         Ok((found, on_node))
     }
 }
@@ -132,8 +138,17 @@ impl PodFilter for Check<'_> {
     fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
         match &*self.on(node) {
             Ok(_) => Ok(()),
-            Err(why) => Err(Rejection::unresolvable(why.clone())),
+            Err(Trouble::Node(why)) => Err(Rejection::unresolvable(why.clone())),
+            Err(Trouble::Pod(why)) => {
+                let first = || format!("running \"{NAME}\" filter plugin: {why}");
+                self.trouble.borrow_mut().get_or_insert_with(first);
+                Err(Rejection::unresolvable(why.clone()))
+            }
         }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
     }
 
     /// Alternatives that come first in their lists count for more.

@@ -733,3 +733,44 @@ fn extended_resources_come_from_devices_where_no_plugin_has_them() {
     assert!(place(&mut s, asking("q", "0", "2")).is_err(), "one is left");
     assert!(place(&mut s, asking("r", "0", "1")).is_ok());
 }
+
+#[test]
+fn a_selector_that_cannot_be_judged_fails_the_try_everywhere() {
+    let mut s = scheduler();
+    gpus(&mut s, "a", &[("gpu-0", "8Gi", "x")]);
+    let bare = json!([{"name": "gpu-1"}]);
+    publish(&mut s, "b-gpus", json!({"nodeName": "b"}), bare);
+    let selector =
+        json!([{"cel": {"expression": "device.attributes['gpu.example.com'].model == 'x'"}}]);
+    let picky = exactly(json!({"selectors": selector}));
+    claim(
+        &mut s,
+        "c",
+        json!({"requests": [{"name": "one", "exactly": picky}]}),
+    );
+    let now = Instant::now();
+    s.pod_applied(pod("p", &["c"]), now);
+    let Verdict::Failed(why) = s.next(now, &mut |_| 0).unwrap().verdict else {
+        panic!("although `a` would do")
+    };
+    assert_eq!(
+        why,
+        "running \"DynamicResources\" filter plugin: claim default/c: selector #0: CEL runtime error: no such key: model"
+    );
+    // It is tried again without anything having happened.
+    assert!(s.next(now, &mut |_| 0).is_none());
+    let later = s.wake_at(now).unwrap();
+    assert!(later <= now + std::time::Duration::from_secs(1));
+    assert_eq!(s.next(later, &mut |_| 0).unwrap().attempt.attempts, 2);
+}
+
+#[test]
+fn what_cannot_be_allocated_is_said_before_what_is_elsewhere() {
+    let mut s = scheduler();
+    let request = json!({"requests": [{"name": "one", "exactly": exactly(json!({}))}]});
+    let elsewhere = json!({"allocation": allocated("one", "gone", json!({}))});
+    claim_with(&mut s, "placed", request.clone(), elsewhere);
+    claim(&mut s, "new", request);
+    let why = place(&mut s, pod("p", &["placed", "new"])).unwrap_err();
+    assert!(why.contains("2 cannot allocate all claims"), "{why}");
+}

@@ -186,7 +186,8 @@ impl Check<'_> {
         let wanted = asked(claim).unwrap_or_default();
         let selector = spec.selector.as_ref().map(|s| terms::selector(Some(s)));
         let mode = |m: &Option<String>| m.as_deref().unwrap_or("Filesystem").to_owned();
-        let fits = |volume: &PersistentVolume| -> Option<(bool, i64)> {
+        // One that is meant for the claim is the only one that will do, if the node reaches it.
+        let fits = |volume: &PersistentVolume| -> Option<(bool, bool, i64)> {
             let own = volume.spec.as_ref()?;
             let prebound = match &own.claim_ref {
                 None => false,
@@ -212,23 +213,24 @@ impl Check<'_> {
                         .volume_attributes_class_name
                         .as_deref()
                         .unwrap_or_default()
-                && volume.metadata.deletion_timestamp.is_none()
-                && reaches(volume, node);
+                && volume.metadata.deletion_timestamp.is_none();
+            let reached = reaches(volume, node);
             if !right || prebound {
-                return right.then_some((true, size));
+                return right.then_some((true, reached, size));
             }
             let phase = volume.status.as_ref().and_then(|s| s.phase.as_deref());
             let labels = volume.metadata.labels.iter().flatten();
             let labels = labels.map(|(k, v)| (k.as_str(), v.as_str()));
             let modes = own.access_modes.as_deref().unwrap_or_default();
-            let good = phase == Some("Available")
+            let good = reached
+                && phase == Some("Available")
                 && selector.as_ref().is_none_or(|s| s.matches(labels))
                 && spec
                     .access_modes
                     .iter()
                     .flatten()
                     .all(|m| modes.contains(m));
-            good.then_some((false, size))
+            good.then_some((false, true, size))
         };
         let free = self.volumes.free.get(claim_class(claim))?;
         free.iter()
@@ -237,7 +239,8 @@ impl Check<'_> {
             })
             .filter(|(_, volume)| volume_class(volume) == claim_class(claim))
             .filter_map(|(_, volume)| fits(volume).map(|rank| (rank, volume)))
-            .min_by_key(|((prebound, size), _)| (!prebound, *size))
+            .min_by_key(|((prebound, _, size), _)| (!prebound, *size))
+            .filter(|((_, reached, _), _)| *reached)
             .map(|(_, volume)| volume)
     }
 

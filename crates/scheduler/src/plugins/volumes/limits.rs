@@ -45,6 +45,20 @@ fn attached(volumes: &Volumes, pod: &PodInfo, out: &mut Attached) {
     }
 }
 
+/// What is attached to a node, whether a pod there uses it or not.
+fn attached_to(volumes: &Volumes, node: &str, out: &mut Attached) {
+    let all = volumes.attachments.get(node).into_iter().flatten();
+    for (_, attachment) in all {
+        let name = attachment.spec.source.persistent_volume_name.as_deref();
+        let volume = name.and_then(|name| volumes.volumes.get(name));
+        if let Some(csi) = volume.and_then(|v| v.spec.as_ref()?.csi.as_ref()) {
+            let driver = attachment.spec.attacher.clone();
+            let handle = csi.volume_handle.clone();
+            out.entry(driver).or_default().insert(handle);
+        }
+    }
+}
+
 impl PodFilterPlugin for NodeVolumeLimits {
     fn begin<'c>(&'c self, pod: &'c PodInfo, cache: &'c Cache) -> PodBegin<'c> {
         let mut wanted = Attached::new();
@@ -80,12 +94,19 @@ impl PodFilter for Check<'_> {
         if limits.is_empty() {
             return Ok(());
         }
-        let mut there = self.wanted.clone();
+        let mut there = Attached::new();
         for pod in node.pods.iter().filter(|p| p.spec().volumes.is_some()) {
             attached(volumes, pod, &mut there);
         }
+        let mut taken = there.clone();
+        attached_to(volumes, &node.name, &mut taken);
+        // A volume that is attached for no pod counts as taken and as new.
         let over = |(driver, limit): (&&str, &usize)| {
-            there.get(*driver).is_some_and(|all| all.len() > *limit)
+            let there = there.get(*driver);
+            let wanted = self.wanted.get(*driver).into_iter().flatten();
+            let new = wanted.filter(|volume| there.is_none_or(|all| !all.contains(*volume)));
+            let new = new.count();
+            new > 0 && taken.get(*driver).map_or(0, BTreeSet::len) + new > *limit
         };
         if limits.iter().any(over) {
             return Err(Rejection::unschedulable("node(s) exceed max volume count"));

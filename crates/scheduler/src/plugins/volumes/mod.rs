@@ -16,7 +16,7 @@ use std::{
 
 use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim},
-    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass},
+    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 
 use crate::{
@@ -32,12 +32,14 @@ type Key = (Box<str>, Box<str>);
 pub struct Volumes {
     claims: HashMap<Key, Arc<PersistentVolumeClaim>>,
     volumes: HashMap<Box<str>, Arc<PersistentVolume>>,
-    /// Names of volumes that claim nothing yet, by class: what WaitForFirstConsumer chooses from.
+    /// Volumes that are not bound, by class, then name: what WaitForFirstConsumer chooses from.
     free: HashMap<Box<str>, BTreeMap<Box<str>, Arc<PersistentVolume>>>,
     classes: HashMap<Box<str>, Arc<StorageClass>>,
     nodes: HashMap<Box<str>, Arc<CSINode>>,
     drivers: HashMap<Box<str>, Arc<CSIDriver>>,
     capacities: HashMap<Key, Arc<CSIStorageCapacity>>,
+    /// What is attached, by node, then name.
+    attachments: HashMap<Box<str>, BTreeMap<Box<str>, Arc<VolumeAttachment>>>,
     /// How many placed pods use a claim.
     in_use: HashMap<Key, usize>,
     /// Volumes promised to claims whose binding is not seen yet, with the pod they are for.
@@ -164,9 +166,13 @@ impl Volumes {
             claim.is_some_and(|c| c.uid.as_ref().is_some_and(|uid| !uid.is_empty()))
         };
         if there {
-            if claimed(&volume) {
+            let claimed = claimed(&volume);
+            if claimed {
                 self.promised.remove(&name);
-            } else {
+            }
+            // Before that it may have been given to a claim that does not know it yet.
+            let phase = volume.status.as_ref().and_then(|s| s.phase.as_deref());
+            if !claimed || phase != Some("Bound") {
                 let class = volume_class(&volume).into();
                 let free = self.free.entry(class).or_default();
                 free.insert(name.clone(), volume.clone());
@@ -174,6 +180,21 @@ impl Volumes {
             self.volumes.insert(name, volume);
         } else {
             self.promised.remove(&name);
+        }
+    }
+
+    /// One came, changed or went. The node it names never changes.
+    pub fn attachment(&mut self, attachment: Arc<VolumeAttachment>, there: bool) {
+        let (_, name) = key(&*attachment);
+        let node: Box<str> = attachment.spec.node_name.as_str().into();
+        let on_node = self.attachments.entry(node.clone()).or_default();
+        if there {
+            on_node.insert(name, attachment);
+        } else {
+            on_node.remove(&name);
+            if on_node.is_empty() {
+                self.attachments.remove(&node);
+            }
         }
     }
 

@@ -31,7 +31,8 @@ impl PodFilterPlugin for VolumeRestrictions {
             let modes = claim.and_then(|c| c.spec.as_ref()?.access_modes.as_ref());
             modes.is_some_and(|m| m.iter().any(|m| m == "ReadWriteOncePod"))
         };
-        for used in used(pod) {
+        // Claims that are still to be made for the pod are VolumeBinding's business.
+        for used in used(pod).filter(|u| !u.ephemeral) {
             if cache.volumes.claim_of(&used).is_none() {
                 return PodBegin::Reject(Rejection::unresolvable(format!(
                     "persistentvolumeclaim \"{}\" not found",
@@ -39,7 +40,7 @@ impl PodFilterPlugin for VolumeRestrictions {
                 )));
             }
         }
-        let alone: Vec<Used<'_>> = used(pod).filter(alone).collect();
+        let alone: Vec<Used<'_>> = used(pod).filter(|u| !u.ephemeral && alone(u)).collect();
         let disks: Vec<&Volume> = pod
             .spec()
             .volumes
@@ -47,11 +48,13 @@ impl PodFilterPlugin for VolumeRestrictions {
             .flatten()
             .filter(|v| conflicts(v, v) || is_disk(v))
             .collect();
-        if alone.is_empty() && disks.is_empty() {
+        let in_use = alone.iter().filter(|u| cache.volumes.uses(u) > 0).count();
+        if in_use == 0 && disks.is_empty() {
             return PodBegin::Skip;
         }
         PodBegin::Check(Box::new(Check {
             alone,
+            in_use,
             disks,
             cache,
         }))
@@ -89,6 +92,8 @@ fn conflicts(a: &Volume, b: &Volume) -> bool {
 struct Check<'c> {
     /// Claims that must have no other user.
     alone: Vec<Used<'c>>,
+    /// How many of them have one.
+    in_use: usize,
     disks: Vec<&'c Volume>,
     cache: &'c Cache,
 }
@@ -118,15 +123,12 @@ impl PodFilter for Check<'_> {
         {
             return Err(Rejection::unschedulable("node(s) had no available disk"));
         }
-        let everywhere: usize = self.alone.iter().map(|u| self.cache.volumes.uses(u)).sum();
-        if everywhere > 0 {
-            // The node may be thought of without some of its pods.
-            let really = self.uses_on(&self.cache.at(node.slot).pods);
-            if everywhere - really.min(everywhere) + self.uses_on(&node.pods) > 0 {
-                return Err(Rejection::unschedulable(
-                    "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod",
-                ));
-            }
+        // The node may be thought of with other pods than it has.
+        let really = self.uses_on(&self.cache.at(node.slot).pods);
+        if self.in_use + self.uses_on(&node.pods) > really {
+            return Err(Rejection::unschedulable(
+                "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod",
+            ));
         }
         Ok(())
     }

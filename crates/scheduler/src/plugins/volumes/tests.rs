@@ -243,3 +243,87 @@ fn a_pod_without_its_claim_is_told_so_as_upstream_does() {
         Some("0/2 nodes are available: persistentvolumeclaim \"data\" not found. not found")
     );
 }
+
+#[test]
+fn a_claim_still_to_be_made_is_waited_for() {
+    let mut s = scheduler();
+    let ephemeral = json!({"metadata": {"name": "p", "namespace": "default", "uid": "p"},
+        "spec": {"containers": [{"name": "c"}], "volumes": [{"name": "v", "ephemeral": {}}]}});
+    s.pod_applied(object(ephemeral), Instant::now());
+    let decision = s.next(Instant::now(), &mut |_| 0).unwrap();
+    let Verdict::Unschedulable { diagnosis, .. } = decision.verdict else {
+        panic!("{:?}", decision.verdict)
+    };
+    let message = diagnosis.message();
+    let why = "waiting for ephemeral volume controller to create the persistentvolumeclaim \"p-v\"";
+    assert!(message.contains(why), "{message}");
+}
+
+#[test]
+fn a_volume_that_is_there_already_does_not_count_against_the_limit() {
+    let mut s = scheduler();
+    claim(&mut s, "static", bound_to("v1"));
+    let csi = json!({"spec": {"csi": {"driver": "d", "volumeHandle": "h1"}}});
+    volume(&mut s, "v1", "1Gi", "a", csi);
+    assert_eq!(place(&mut s, "p").unwrap().0, "a");
+    // The driver has lowered what it says since.
+    let limit = json!({"metadata": {"name": "a"}, "spec": {"drivers": [
+        {"name": "d", "nodeID": "a", "allocatable": {"count": 0}}]}});
+    s.cache.volumes.csi_node(object(limit), true);
+    assert_eq!(place(&mut s, "q").unwrap().0, "a");
+}
+
+#[test]
+fn the_first_plugin_that_says_no_is_named() {
+    let mut s = scheduler();
+    claim(&mut s, "static", bound_to("v1"));
+    volume(&mut s, "v1", "1Gi", "elsewhere", json!({}));
+    let mut undeclared = serde_json::to_value(&*pod("p")).unwrap();
+    undeclared["spec"]["hostNetwork"] = json!(true);
+    undeclared["spec"]["hostUsers"] = json!(false);
+    s.pod_applied(object(undeclared), Instant::now());
+    let decision = s.next(Instant::now(), &mut |_| 0).unwrap();
+    let Verdict::Unschedulable { diagnosis, .. } = decision.verdict else {
+        panic!("{:?}", decision.verdict)
+    };
+    let plugins: Vec<&str> = diagnosis.plugins.keys().copied().collect();
+    assert_eq!(plugins, ["VolumeBinding"], "not NodeDeclaredFeatures");
+}
+
+#[test]
+fn what_is_attached_for_nobody_counts_as_well() {
+    let mut s = scheduler();
+    claim(&mut s, "static", bound_to("v1"));
+    let csi = |handle: &str| json!({"spec": {"nodeAffinity": null, "csi": {"driver": "d", "volumeHandle": handle}}});
+    volume(&mut s, "v1", "1Gi", "a", csi("h1"));
+    volume(&mut s, "v2", "1Gi", "a", csi("h2"));
+    for name in ["a", "b"] {
+        let csi = json!({"metadata": {"name": name}, "spec": {"drivers": [
+            {"name": "d", "nodeID": name, "allocatable": {"count": 1}}]}});
+        s.cache.volumes.csi_node(object(csi), true);
+    }
+    let left = json!({"metadata": {"name": "left"}, "spec": {"attacher": "d", "nodeName": "a",
+        "source": {"persistentVolumeName": "v2"}}});
+    s.cache.volumes.attachment(object(left.clone()), true);
+    assert_eq!(place(&mut s, "p").unwrap().0, "b");
+    s.cache.remove_pod("p");
+    s.cache.volumes.attachment(object(left), false);
+    assert_eq!(place(&mut s, "q").unwrap().0, "a");
+}
+
+#[test]
+fn a_volume_that_was_given_to_a_claim_is_the_one_it_gets() {
+    // The scheduler was started anew after it had told the volume, and before the claim knew.
+    let mut s = scheduler();
+    claim(&mut s, "static", json!({}));
+    let given = json!({"spec": {"claimRef": {"namespace": "default", "name": "data", "uid": "claim"}},
+        "status": {"phase": "Available"}});
+    volume(&mut s, "given", "9Gi", "b", given);
+    volume(&mut s, "smaller", "1Gi", "a", json!({}));
+    let (node, prepare) = place(&mut s, "p").unwrap();
+    assert_eq!(node, "b", "although there is another on `a`");
+    let [Prepare::BindVolume { volume, .. }] = prepare.as_slice() else {
+        panic!("{prepare:?}")
+    };
+    assert_eq!(volume.metadata.name.as_deref(), Some("given"));
+}
