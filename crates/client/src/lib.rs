@@ -22,6 +22,6 @@ mod transport;
 
 pub use context::Context;
 pub use fence::{Closed, Fence};
-pub use informer::{Change, Informer, Informers, Scope, Subscription};
+pub use informer::{Change, Index, Informer, Informers, Scope, Subscription};
 pub use key::{Key, revision_of};
 pub use transport::{TransportError, from_kubeconfig, in_process};

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::Key;
 use client::events::EventType;
+use client::{Index, Informer, Key};
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -27,6 +27,21 @@ pub(crate) fn phase(pod: &Pod) -> &str {
         .as_ref()
         .and_then(|status| status.phase.as_deref())
         .unwrap_or("Pending")
+}
+
+/// The node it is bound to.
+pub(crate) fn node_of(pod: &Pod) -> Option<&str> {
+    let node = pod.spec.as_ref()?.node_name.as_deref()?;
+    Some(node).filter(|node| !node.is_empty())
+}
+
+/// The pods by the node they are bound to.
+pub(crate) fn by_node(pods: &Informer<Pod>) -> Index<Pod> {
+    pods.store().index("spec.nodeName", |pod, say| {
+        if let Some(node) = node_of(pod) {
+            say(node);
+        }
+    })
 }
 
 /// Ended, one way or the other.

@@ -2,13 +2,14 @@
 //! come, and the subscriptions that have to hear of changes.
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use kube::Resource;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use super::index::{Index, Kept, Values};
 use super::subscription::{Change, Inbox, Subscription};
 use crate::key::{Key, revision_of};
 
@@ -34,7 +35,8 @@ struct Inner<K> {
 
 struct Contents<K> {
     objects: BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<K>>>,
-    owned: HashMap<Box<str>, BTreeSet<Key>>,
+    owned: Kept<K>,
+    indexes: Vec<Kept<K>>,
     orphans: BTreeSet<Key>,
     count: usize,
     revision: u64,
@@ -49,7 +51,8 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
             inner: Arc::new(Inner {
                 contents: RwLock::new(Contents {
                     objects: BTreeMap::new(),
-                    owned: HashMap::new(),
+                    owned: Kept::new("owners", owners),
+                    indexes: Vec::new(),
                     orphans: BTreeSet::new(),
                     count: 0,
                     revision: 0,
@@ -99,20 +102,25 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
 
     /// The objects that name this uid among their owners, ordered by namespace and name.
     pub fn owned_by(&self, uid: &str) -> Vec<Arc<K>> {
-        let contents = self.inner.contents.read();
-        contents
-            .owned
-            .get(uid)
-            .into_iter()
-            .flatten()
-            .filter_map(|key| {
-                contents
-                    .objects
-                    .get(&key.namespace)?
-                    .get(&key.name)
-                    .cloned()
-            })
-            .collect()
+        self.inner.contents.read().owned.get(uid)
+    }
+
+    /// The index of this name, which is kept from now on if it was not.
+    pub fn index(&self, name: &'static str, values: Values<K>) -> Index<K> {
+        let mut contents = self.inner.contents.write();
+        let known = contents.indexes.iter().position(|kept| kept.name == name);
+        let place = known.unwrap_or_else(|| {
+            let mut kept = Kept::new(name, values);
+            for object in contents.objects.values().flat_map(BTreeMap::values) {
+                kept.put(&Key::of(&**object), None, object);
+            }
+            contents.indexes.push(kept);
+            contents.indexes.len() - 1
+        });
+        Index {
+            store: self.clone(),
+            place,
+        }
     }
 
     /// The objects of one namespace that no controller owns, ordered by name.
@@ -238,21 +246,14 @@ impl<K: Resource> Contents<K> {
         let key = Key::of(&*object);
         let space = self.objects.entry(key.namespace.clone()).or_default();
         let old = space.insert(key.name.clone(), object.clone());
-        match &old {
-            None => self.count += 1,
-            Some(old) if old.meta().owner_references == object.meta().owner_references => {
-                return Some(old.clone());
-            }
-            Some(old) => self.disown(&key, old),
+        self.count += usize::from(old.is_none());
+        for kept in self.kept() {
+            kept.put(&key, old.as_deref(), &object);
         }
-        if !controlled(&*object) {
-            self.orphans.insert(key.clone());
-        }
-        for owner in object.meta().owner_references.iter().flatten() {
-            self.owned
-                .entry(owner.uid.as_str().into())
-                .or_default()
-                .insert(key.clone());
+        match (controlled(&*object), old.as_deref().map(controlled)) {
+            (false, None | Some(true)) => drop(self.orphans.insert(key)),
+            (true, Some(false)) => drop(self.orphans.remove(&key)),
+            _ => {}
         }
         old
     }
@@ -264,20 +265,30 @@ impl<K: Resource> Contents<K> {
             self.objects.remove(&key.namespace);
         }
         self.count -= 1;
-        self.disown(key, &old);
+        self.orphans.remove(key);
+        for kept in self.kept() {
+            kept.remove(key, &old);
+        }
         Some(old)
     }
 
-    fn disown(&mut self, key: &Key, object: &K) {
-        self.orphans.remove(key);
-        for owner in object.meta().owner_references.iter().flatten() {
-            if let Some(keys) = self.owned.get_mut(owner.uid.as_str()) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.owned.remove(owner.uid.as_str());
-                }
-            }
-        }
+    fn kept(&mut self) -> impl Iterator<Item = &mut Kept<K>> {
+        std::iter::once(&mut self.owned).chain(&mut self.indexes)
+    }
+}
+
+impl<K: Resource + Send + Sync + 'static> Index<K> {
+    /// The objects under this value, ordered by namespace and name.
+    pub fn get(&self, value: &str) -> Vec<Arc<K>> {
+        let contents = self.store.inner.contents.read();
+        let kept = contents.indexes.get(self.place);
+        kept.map_or_else(Vec::new, |kept| kept.get(value))
+    }
+}
+
+fn owners<K: Resource>(object: &K, say: &mut dyn FnMut(&str)) {
+    for owner in object.meta().owner_references.iter().flatten() {
+        say(&owner.uid);
     }
 }
 

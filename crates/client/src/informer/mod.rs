@@ -5,6 +5,7 @@
 //! A kind's cached copies have their `managedFields` dropped.
 
 mod cache;
+mod index;
 mod metadata;
 mod subscription;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cache::Store;
+pub use self::index::{Index, Values};
 pub use self::metadata::{Metadata, slim};
 pub use self::subscription::{Change, Subscription};
 use crate::backoff::Backoff;

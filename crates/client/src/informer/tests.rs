@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::*;
-use crate::key::Key;
+use crate::key::{Key, revision_of};
 
 fn object(name: &str, uid: &str, revision: u64, owner: Option<&str>) -> ConfigMap {
     ConfigMap {
@@ -111,6 +111,32 @@ fn a_new_list_deletes_what_it_lacks() {
     assert_eq!(store.owned_by("o2").len(), 1);
     assert_eq!(store.list_in("ns").len(), 1);
     assert!(store.get("other", "b").is_none());
+}
+
+#[test]
+fn an_index_follows_what_it_is_about() {
+    let store = Store::new();
+    let one = object("a", "a", 1, Some("o1"));
+    store.apply(one, false);
+    let by_owner = |object: &ConfigMap, say: &mut dyn FnMut(&str)| {
+        let owners = object.metadata.owner_references.iter().flatten();
+        owners.for_each(|owner| say(&owner.uid));
+    };
+    let index = store.index("owner", by_owner);
+    let revisions = |value: &str| -> Vec<u64> {
+        let found = index.get(value);
+        found.iter().map(|object| revision_of(&**object)).collect()
+    };
+    assert_eq!(revisions("o1"), [1], "what was there before counts");
+    store.apply(object("a", "a", 2, Some("o1")), false);
+    store.apply(object("b", "b", 3, Some("o1")), false);
+    assert_eq!(revisions("o1"), [2, 3], "the newest states");
+    store.apply(object("a", "a", 4, Some("o2")), false);
+    assert_eq!((revisions("o1"), revisions("o2")), (vec![3], vec![4]));
+    assert_eq!(store.index("owner", by_owner).get("o2").len(), 1);
+    store.delete(object("a", "a", 5, Some("o2")));
+    store.retain(&HashSet::new());
+    assert_eq!((revisions("o1"), revisions("o2")), (vec![], vec![]));
 }
 
 #[test]

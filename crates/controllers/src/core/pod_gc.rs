@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::error::{Error, On};
 use crate::kit::Kit;
-use crate::pods::{is_terminal, is_terminating, phase};
+use crate::pods::{by_node, is_terminal, is_terminating, phase};
 use crate::write;
 
 /// Put on by an administrator: the node is off, and what it held may be used elsewhere.
@@ -72,21 +72,17 @@ pub(crate) async fn run(kit: Kit) {
         }
         fate(pod, &known).map(|_| Task::Pod(Key::of(&**pod)))
     });
-    let all = pods.store().clone();
+    let bound = by_node(&pods);
     kit.follow(&nodes, &queue, move |change: Change<Node>| {
         let node = change.object();
-        let name = node.metadata.name.as_deref();
-        let on_it =
-            |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == name;
+        let name = node.metadata.name.as_deref().unwrap_or_default();
         let pods = if change.is_deleted() || is_out_of_service(node) {
-            all.list()
+            bound.get(name)
         } else {
             Vec::new()
         };
-        pods.into_iter()
-            .filter(|pod| on_it(pod))
-            .map(|pod| Task::Pod(Key::of(&*pod)))
-            .collect::<Vec<_>>()
+        let tasks = pods.iter().map(|pod| Task::Pod(Key::of(&**pod)));
+        tasks.collect::<Vec<_>>()
     });
     let controller = Arc::new(Controller {
         kit: kit.clone(),

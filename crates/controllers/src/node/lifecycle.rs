@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use client::controller::Requeue;
 use client::events::EventType;
-use client::{Change, Informer, Key, Scope};
+use client::{Change, Index, Informer, Key, Scope};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
@@ -46,7 +46,7 @@ struct Controller {
     kit: Kit,
     nodes: Informer<Node>,
     leases: Informer<Lease>,
-    pods: Informer<Pod>,
+    pods: Index<Pod>,
     /// The last pulse of each node and when it was first seen; one entry per node.
     seen: Mutex<HashMap<Box<str>, (Pulse, Timestamp)>>,
     /// How fast pods are evicted from bad nodes.
@@ -87,7 +87,7 @@ pub(crate) async fn run(kit: Kit) {
         kit: kit.clone(),
         nodes,
         leases,
-        pods,
+        pods: crate::pods::by_node(&pods),
         seen: Mutex::default(),
         pace: Mutex::default(),
         given_up,
@@ -198,14 +198,16 @@ impl Controller {
         node: &Node,
         now: Timestamp,
     ) -> Result<Option<Duration>, Error> {
-        let all = self.nodes.store().list();
         let (mut evict, mut wait) = (true, None);
         if !is_ready(node) {
+            let mut pace = self.pace.lock();
+            let nodes = self.nodes.store();
+            pace.see(nodes.revision(), || nodes.list());
             if taints::is_given_up(node) {
                 // It stays so, unless all nodes seem to be gone.
-                evict = all.iter().any(|node| zones::counts(node) && is_ready(node));
+                evict = pace.any_ready();
             } else {
-                (evict, wait) = match self.pace.lock().ask(node, &all, now) {
+                (evict, wait) = match pace.ask(node, now) {
                     Verdict::Yes => (true, None),
                     Verdict::Wait(wait) => (false, Some(wait)),
                     Verdict::No => (false, Some(RETRY)),
@@ -242,10 +244,8 @@ impl Controller {
 
     /// Pods on a silent node are not ready for anybody, whatever they said last.
     async fn unready_pods(&self, key: &Key) -> Result<(), Error> {
-        for pod in self.pods.store().list() {
-            let here =
-                pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(&*key.name);
-            if !here || !crate::pods::is_ready(&pod) {
+        for pod in self.pods.get(&key.name) {
+            if !crate::pods::is_ready(&pod) {
                 continue;
             }
             let pod_key = Key::of(&*pod);

@@ -29,7 +29,7 @@ enum State {
 }
 
 /// Does the node count when the state of its zone is judged?
-pub(super) fn counts(node: &Node) -> bool {
+fn counts(node: &Node) -> bool {
     let labels = node.metadata.labels.as_ref();
     labels.is_none_or(|labels| !labels.contains_key("node.kubernetes.io/exclude-disruption"))
 }
@@ -80,27 +80,43 @@ pub(super) enum Verdict {
     No,
 }
 
-/// When the next node of each zone may be given up; one entry per zone.
+/// How the zones are doing, and when the next node of each may be given up; one entry per zone.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
+    /// Ready and other nodes by zone.
+    counts: HashMap<String, (usize, usize)>,
+    /// The nodes' revision that is true of; none before the first count.
+    counted: Option<u64>,
     next: HashMap<String, Timestamp>,
 }
 
 impl Pace {
-    /// Asks for one node; a yes counts.
-    pub fn ask(&mut self, node: &Node, all: &[Arc<Node>], now: Timestamp) -> Verdict {
-        let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
-        for node in all.iter().filter(|node| self::counts(node)) {
-            let (ready, unready) = counts.entry(zone(node)).or_default();
+    /// Takes in how the nodes are at a revision. They are counted once for all that ask at it: when
+    /// thousands fall silent, thousands ask.
+    pub fn see(&mut self, revision: u64, all: impl FnOnce() -> Vec<Arc<Node>>) {
+        if self.counted.replace(revision) == Some(revision) {
+            return;
+        }
+        self.counts.clear();
+        for node in all().iter().filter(|node| counts(node)) {
+            let (ready, unready) = self.counts.entry(zone(node)).or_default();
             *(if is_ready(node) { ready } else { unready }) += 1;
         }
-        // All zones at once: it is this side that is cut off.
-        if counts.values().all(|(ready, _)| *ready == 0) {
+        self.next.retain(|zone, _| self.counts.contains_key(zone));
+    }
+
+    /// Is a node of any zone ready? Otherwise it is this side that is cut off.
+    pub fn any_ready(&self) -> bool {
+        self.counts.values().any(|(ready, _)| *ready > 0)
+    }
+
+    /// Asks for one node; a yes counts.
+    pub fn ask(&mut self, node: &Node, now: Timestamp) -> Verdict {
+        if !self.any_ready() {
             return Verdict::No;
         }
-        self.next.retain(|zone, _| counts.contains_key(zone));
         let zone = zone(node);
-        let (ready, unready) = counts.get(&zone).copied().unwrap_or_default();
+        let (ready, unready) = self.counts.get(&zone).copied().unwrap_or_default();
         let pause = match state(ready, unready) {
             State::Normal | State::Full => NORMAL,
             State::Partial if ready + unready > SMALL => SLOW,
@@ -177,7 +193,8 @@ mod tests {
                 .collect();
             let lost = all.iter().find(|node| !is_ready(node)).unwrap();
             let mut pace = Pace::default();
-            let found = [pace.ask(lost, &all, at(100)), pace.ask(lost, &all, at(100))];
+            pace.see(1, || all.clone());
+            let found = [pace.ask(lost, at(100)), pace.ask(lost, at(100))];
             assert_eq!(found, expected, "{name}");
         }
         // Of six lost nodes five do not count, so that too few are lost for the zone to be in trouble.
@@ -189,10 +206,19 @@ mod tests {
                 String::new(),
             );
         }
-        assert_eq!(Pace::default().ask(&all[9], &all, at(0)), Verdict::Yes);
+        let mut pace = Pace::default();
+        pace.see(1, || all.clone());
+        assert_eq!(pace.ask(&all[9], at(0)), Verdict::Yes);
         let all = nodes("a", 8, 2);
         let mut pace = Pace::default();
-        assert_eq!(pace.ask(&all[9], &all, at(0)), Verdict::Yes);
-        assert_eq!(pace.ask(&all[8], &all, at(10)), Verdict::Yes);
+        pace.see(1, || all.clone());
+        assert_eq!(pace.ask(&all[9], at(0)), Verdict::Yes);
+        assert_eq!(pace.ask(&all[8], at(10)), Verdict::Yes);
+        pace.see(2, || nodes("a", 0, 10));
+        assert_eq!(
+            pace.ask(&all[8], at(1000)),
+            Verdict::No,
+            "all are lost by now"
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::controller::Requeue;
-use client::{Change, Informer, Key, Scope};
+use client::{Change, Index, Informer, Key, Scope};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     AttachedVolume, CSIPersistentVolumeSource, Node, PersistentVolume, PersistentVolumeClaim, Pod,
@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use self::plan::{Plan, Wanted, unique_name};
 use crate::error::{Error, On};
 use crate::kit::{Kit, requeue};
-use crate::pods::is_terminal;
+use crate::pods::{by_node, is_terminal, node_of};
 use crate::write;
 
 /// The pods that use a volume, by its name.
@@ -31,6 +31,7 @@ type Users = BTreeMap<String, Vec<Arc<Pod>>>;
 struct Controller {
     kit: Kit,
     pods: Informer<Pod>,
+    by_node: Index<Pod>,
     nodes: Informer<Node>,
     claims: Informer<PersistentVolumeClaim>,
     volumes: Informer<PersistentVolume>,
@@ -39,11 +40,6 @@ struct Controller {
     /// Since when a volume on a node has not been wanted: as many entries as there are attachments
     /// to be undone.
     unwanted: Mutex<HashMap<(String, String), Timestamp>>,
-}
-
-fn node_of(pod: &Pod) -> Option<&str> {
-    let node = pod.spec.as_ref()?.node_name.as_deref()?;
-    Some(node).filter(|node| !node.is_empty())
 }
 
 fn csi(volume: &PersistentVolume) -> Option<&CSIPersistentVolumeSource> {
@@ -81,8 +77,10 @@ fn nodes_with(pods: &Informer<Pod>, namespace: &str, claim: &str) -> Vec<Key> {
 
 /// Runs until the shutdown.
 pub(crate) async fn run(kit: Kit) {
+    let pods = kit.informers.get(Scope::All);
     let controller = Controller {
-        pods: kit.informers.get(Scope::All),
+        by_node: by_node(&pods),
+        pods,
         nodes: kit.informers.get(Scope::All),
         claims: kit.informers.get(Scope::All),
         volumes: kit.informers.get(Scope::All),
@@ -167,11 +165,8 @@ impl Controller {
     fn wanted(&self, node: &str) -> (BTreeMap<String, Wanted>, Users) {
         let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
         let mut users = Users::new();
-        let pods = self.pods.store().list();
-        let here = pods
-            .iter()
-            .filter(|pod| node_of(pod) == Some(node) && !is_terminal(pod));
-        for pod in here {
+        let here = self.by_node.get(node);
+        for pod in here.iter().filter(|pod| !is_terminal(pod)) {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
             for (_, claim) in super::claims_of(pod) {
                 let Some(volume) = self.bound_volume(namespace, &claim) else {
