@@ -303,13 +303,8 @@ fn daemon(set: &DaemonSet, node: &str, hash: &str) -> Option<Pod> {
     );
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(history::HASH_LABEL.to_owned(), hash.to_owned());
-    let generation = set
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|all| all.get("deprecated.daemonset.template.generation"));
-    if let Some(generation) = generation {
-        labels.insert("pod-template-generation".to_owned(), generation.clone());
+    if let Some(generation) = plan::generation(set) {
+        labels.insert(plan::GENERATION_LABEL.to_owned(), generation.to_owned());
     }
     let spec = pod.spec.get_or_insert_default();
     spec.tolerations = Some(fit::with_daemon_tolerations(spec));

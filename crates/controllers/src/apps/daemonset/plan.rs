@@ -20,6 +20,9 @@ use crate::pods::{availability, is_ready, is_terminal, is_terminating};
 /// Never more creates or deletes than this in one go.
 const BURST: usize = 250;
 
+/// The label of pods with the template's generation.
+pub(super) const GENERATION_LABEL: &str = "pod-template-generation";
+
 /// What to do.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -61,13 +64,12 @@ pub(super) fn plan(
     for here in by_node.values_mut() {
         here.sort_by_key(|pod| seniority(pod));
     }
+    // The older mark counts as well: who lost the revision, and with it the hash, need not start anew.
+    let generation = generation(set);
     let is_current = |pod: &Pod| {
-        pod.metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(HASH_LABEL))
-            .map(String::as_str)
-            == Some(hash)
+        let label = |name: &str| pod.metadata.labels.as_ref()?.get(name).map(String::as_str);
+        label(HASH_LABEL) == Some(hash)
+            || (generation.is_some() && label(GENERATION_LABEL) == generation)
     };
     let rolling = spec
         .update_strategy
@@ -156,6 +158,13 @@ pub(super) fn plan(
     plan.delete.truncate(BURST);
     counts.write(set, &mut plan.status);
     plan
+}
+
+/// How often the template changed, as the API counts it.
+pub(super) fn generation(set: &DaemonSet) -> Option<&str> {
+    let annotations = set.metadata.annotations.as_ref()?;
+    let generation = annotations.get("deprecated.daemonset.template.generation")?;
+    generation.parse::<i64>().is_ok().then_some(generation)
 }
 
 fn is_bound(pod: &Pod) -> bool {
@@ -548,6 +557,23 @@ mod tests {
             let plan = plan(&set(json!({})), &nodes, &pods, "h", now);
             assert_eq!(names(&plan.delete), expected, "{name}");
             assert!(plan.ended.is_empty() && plan.create.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_generation_tells_a_pod_of_the_present_template_too() {
+        let mut set = set(json!({}));
+        let annotation = "deprecated.daemonset.template.generation".to_owned();
+        set.metadata.annotations = Some([(annotation, "3".to_owned())].into());
+        let nodes = [node("a", json!({}), Value::Null)];
+        let now = Timestamp::from_second(1_000).unwrap();
+        for (generation, expected) in [("3", 0), ("2", 1)] {
+            let pod = on(
+                &format!("p Running ready node=a {GENERATION_LABEL}={generation}"),
+                "gone",
+            );
+            let plan = plan(&set, &nodes, &[pod], "h", now);
+            assert_eq!(plan.delete.len(), expected, "{generation}");
         }
     }
 
