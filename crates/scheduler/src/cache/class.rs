@@ -88,7 +88,8 @@ struct Key<'p> {
     may_preempt: bool,
     requests: &'p Resources,
     scored: &'p Resources,
-    liked: &'p Resources,
+    /// Where it differs.
+    liked: Option<&'p Resources>,
     ports: &'p [HostPort],
     selector: &'p Option<BTreeMap<String, String>>,
     affinity: &'p Option<k8s_openapi::api::core::v1::Affinity>,
@@ -148,7 +149,7 @@ impl Classes {
             may_preempt: spec.preemption_policy.as_deref() != Some("Never"),
             requests: &requests,
             scored: &scored,
-            liked: &liked,
+            liked: differs.then_some(&liked),
             ports: &ports,
             selector: &spec.node_selector,
             affinity: &spec.affinity,
