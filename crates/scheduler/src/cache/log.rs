@@ -9,6 +9,17 @@ use super::Counted;
 /// node.
 pub const LIMIT: usize = 16_384;
 
+/// How much of a node's object changed; the larger includes the smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// What no other node's pods depend on.
+    Status,
+    /// Its taints or its cordon.
+    Taints,
+    /// Its labels, or it came or went.
+    Shape,
+}
+
 /// One change; nodes by their slot.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -16,8 +27,8 @@ pub enum Change {
     Node {
         /// Where.
         slot: u32,
-        /// Whether it came or went, or its labels, taints or cordon changed.
-        shape: bool,
+        /// How much of it.
+        extent: Extent,
     },
     /// A pod counted on a node.
     Pod {

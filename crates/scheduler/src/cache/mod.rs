@@ -28,7 +28,7 @@ use k8s_openapi::api::{
 
 use self::{
     class::{Class, Classes},
-    log::{Change, Log},
+    log::{Change, Extent, Log},
     topology::Topology,
 };
 pub use self::{
@@ -239,10 +239,10 @@ impl Cache {
         let name = node.metadata.name.clone().unwrap_or_default();
         let slot = self.slot_of(&name);
         let entry = &mut self.slots[slot as usize];
-        let shape = entry
+        let extent = entry
             .node
             .as_ref()
-            .is_none_or(|old| shape_differs(old, &node));
+            .map_or(Extent::Shape, |old| extent(old, &node));
         let before = entry.images.clone();
         self.existing += usize::from(entry.node.is_none());
         entry.set_node(node);
@@ -250,13 +250,13 @@ impl Cache {
         if !Arc::ptr_eq(&before, &after) {
             self.count_images(&before, &after);
         }
-        if shape {
+        if extent == Extent::Shape {
             let entry = &self.slots[slot as usize];
             for topology in &mut self.topologies {
                 topology.set(slot, entry.label(&topology.key));
             }
         }
-        self.log.push(Change::Node { slot, shape });
+        self.log.push(Change::Node { slot, extent });
     }
 
     fn count_images(&mut self, before: &BTreeMap<Box<str>, i64>, after: &BTreeMap<Box<str>, i64>) {
@@ -292,7 +292,8 @@ impl Cache {
         for topology in &mut self.topologies {
             topology.set(slot, None);
         }
-        self.log.push(Change::Node { slot, shape: true });
+        let extent = Extent::Shape;
+        self.log.push(Change::Node { slot, extent });
         self.release_slot(slot);
         // Domains of nodes that went are forgotten when they are the most.
         let most = 1024 + 2 * self.existing;
@@ -403,13 +404,16 @@ impl Cache {
     }
 }
 
-/// Whether something changed that decides for which pods the node counts at all.
-fn shape_differs(old: &Node, new: &Node) -> bool {
-    let fence = |n: &Node| {
-        let spec = n.spec.as_ref();
-        spec.map(|s| (s.taints.clone(), s.unschedulable))
-    };
-    old.metadata.labels != new.metadata.labels || fence(old) != fence(new)
+fn extent(old: &Node, new: &Node) -> Extent {
+    let taints = |node: &'_ Node| node.spec.as_ref().and_then(|spec| spec.taints.clone());
+    let cordon = |node: &Node| node.spec.as_ref().and_then(|spec| spec.unschedulable);
+    if old.metadata.labels != new.metadata.labels {
+        Extent::Shape
+    } else if taints(old) != taints(new) || cordon(old) != cordon(new) {
+        Extent::Taints
+    } else {
+        Extent::Status
+    }
 }
 
 #[cfg(test)]

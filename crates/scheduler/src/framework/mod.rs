@@ -117,6 +117,10 @@ pub trait ClusterFilter: Send {
     fn idle(&self) -> bool {
         false
     }
+    /// What it counts depends on nodes' taints.
+    fn minds_taints(&self) -> bool {
+        false
+    }
     /// Do the pods fit this node?
     fn check(&self, cache: &Cache, node: &NodeInfo, overlay: Overlay<'_>) -> Result<(), Rejection>;
 }
@@ -173,6 +177,10 @@ pub trait ClusterScore: Send {
     fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &Counted, by: i64);
     /// It would give every node the same.
     fn idle(&self) -> bool {
+        false
+    }
+    /// What it counts depends on nodes' taints.
+    fn minds_taints(&self) -> bool {
         false
     }
     /// The normalized score of each feasible node, in order, into `out` (which is empty).

@@ -15,7 +15,11 @@ use super::{
     profile::{Filter, Profile},
 };
 use crate::{
-    cache::{Cache, NodeInfo, PodInfo, class::Class, log::Change},
+    cache::{
+        Cache, NodeInfo, PodInfo,
+        class::Class,
+        log::{Change, Extent},
+    },
     plugins::devices::plugin::Released,
     preemption::Memo,
 };
@@ -222,7 +226,7 @@ impl Ranking {
         let Some(changes) = cache.log.since(self.seen) else {
             return false;
         };
-        let (mut last, mut shapes) = (u32::MAX, false);
+        let (mut last, mut most) = (u32::MAX, Extent::Status);
         let mut dirty = Vec::new();
         for change in changes {
             let slot = change.slot();
@@ -231,7 +235,7 @@ impl Ranking {
                 last = slot;
             }
             match change {
-                Change::Node { shape, .. } => shapes |= shape,
+                Change::Node { extent, .. } => most = most.max(*extent),
                 Change::Nominated { .. } => {}
                 Change::Pod { pod, added, .. } => {
                     // A node that is gone has no domains any more; its labels changed shape first.
@@ -245,8 +249,7 @@ impl Ranking {
                 }
             }
         }
-        // Which nodes count, and in which domains, has changed: counts are made anew.
-        if shapes && !(self.clusters.is_empty() && self.cluster_scorers.is_empty()) {
+        if self.counts_other_nodes(most) {
             return false;
         }
         dirty.sort_unstable();
@@ -257,6 +260,22 @@ impl Ranking {
         }
         self.seen = cache.log.head();
         true
+    }
+
+    /// Whether a change of a node changes which nodes count, and in which domains: then counts are made
+    /// anew.
+    fn counts_other_nodes(&self, extent: Extent) -> bool {
+        match extent {
+            Extent::Status => false,
+            Extent::Taints => {
+                let mut scorers = self.cluster_scorers.iter();
+                self.clusters
+                    .iter()
+                    .any(|filter| filter.part.minds_taints())
+                    || scorers.any(|(_, scorer)| scorer.minds_taints())
+            }
+            Extent::Shape => !(self.clusters.is_empty() && self.cluster_scorers.is_empty()),
+        }
     }
 
     /// Asks the local filters and scores about one node.

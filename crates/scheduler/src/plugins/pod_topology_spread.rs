@@ -239,13 +239,15 @@ impl Constraints {
             .all(|c| cache.topology(c.topology).of(node.slot) != NONE)
     }
 
+    fn minds_taints(&self) -> bool {
+        let mut policies = self.all.iter().map(|c| &c.spec.node_taints_policy);
+        policies.any(|policy| honors(policy, false))
+    }
+
     /// Whether a constraint counts the node's pods (KEP-3094).
     fn counts_node(&self, cache: &Cache, node: &NodeInfo, index: usize) -> bool {
         let constraint = &self.all[index];
         let spec = &constraint.spec;
-        let honors = |policy: &Option<String>, otherwise: bool| {
-            policy.as_deref().map_or(otherwise, |p| p == "Honor")
-        };
         if cache.topology(constraint.topology).of(node.slot) == NONE
             || (self.strict && !self.labelled(cache, node))
         {
@@ -285,6 +287,10 @@ impl Constraints {
     }
 }
 
+fn honors(policy: &Option<String>, otherwise: bool) -> bool {
+    policy.as_deref().map_or(otherwise, |p| p == "Honor")
+}
+
 /// The constraint's selector with the pod's own values of `matchLabelKeys` added (KEP-3243; the API
 /// server has merged them already where it does so itself), and whether it asks for nothing.
 fn selector(class: &Class, spec: &TopologySpreadConstraint) -> (Selector, bool) {
@@ -310,6 +316,10 @@ struct Hard(Constraints);
 impl ClusterFilter for Hard {
     fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &Counted, by: i64) {
         self.0.apply(cache, node, pod, by);
+    }
+
+    fn minds_taints(&self) -> bool {
+        self.0.minds_taints()
     }
 
     fn check(&self, cache: &Cache, node: &NodeInfo, overlay: Overlay<'_>) -> Result<(), Rejection> {
@@ -404,6 +414,10 @@ impl Soft {
 impl ClusterScore for Soft {
     fn apply(&mut self, cache: &Cache, node: &NodeInfo, pod: &Counted, by: i64) {
         self.constraints.apply(cache, node, pod, by);
+    }
+
+    fn minds_taints(&self) -> bool {
+        self.constraints.minds_taints()
     }
 
     fn scores(&mut self, cache: &Cache, feasible: &[u32], out: &mut Vec<i64>) {

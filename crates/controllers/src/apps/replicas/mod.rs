@@ -2,6 +2,7 @@
 //! [`Replicated`] says where they differ.
 
 mod plan;
+mod rest;
 mod status;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::kit::{GATHER, Kit, requeue, sooner};
 use crate::owner::{self, Owner};
 use crate::pods;
 use crate::write;
+
+use self::rest::Rests;
 
 /// A kind that keeps replicas of one pod template.
 pub(crate) trait Replicated: Owner {
@@ -125,6 +128,7 @@ struct Engine<K> {
     sets: Informer<K>,
     pods: Informer<Pod>,
     expectations: Expectations,
+    rests: Rests,
 }
 
 /// Runs the controller of one of the two kinds until the shutdown.
@@ -145,6 +149,7 @@ pub(crate) async fn run<K: Replicated>(kit: Kit) {
         sets,
         pods,
         expectations: Expectations::default(),
+        rests: Rests::default(),
     });
     kit.run(queue, move |key| {
         let engine = engine.clone();
@@ -157,6 +162,7 @@ impl<K: Replicated> Engine<K> {
     async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
         let Some(set) = self.sets.store().get_key(key) else {
             self.expectations.forget(key);
+            self.rests.forget(key);
             return Ok(Requeue::OnChange);
         };
         let Some(selector) = set.selector() else {
@@ -164,6 +170,10 @@ impl<K: Replicated> Engine<K> {
         };
         let now = self.kit.now();
         let waiting = self.expectations.outstanding(key, self.pods.store(), now);
+        let generation = set.meta().generation;
+        if let Some(left) = self.rests.left(key, generation, waiting.is_some(), now) {
+            return Ok(Requeue::After(left));
+        }
         // Who has ended is neither taken over nor let go.
         let mut pods = owner::claimed_of(
             &self.kit,
@@ -173,11 +183,10 @@ impl<K: Replicated> Engine<K> {
             pods::is_active,
         )
         .await?;
-        let failure = if waiting.is_none() && set.meta().deletion_timestamp.is_none() {
-            self.manage(key, &set, &pods).await
-        } else {
-            None
-        };
+        let (mut acted, mut failure) = (waiting.is_some(), None);
+        if waiting.is_none() && set.meta().deletion_timestamp.is_none() {
+            (acted, failure) = self.manage(key, &set, &pods).await;
+        }
         let uid = set.meta().uid.as_deref().unwrap_or_default();
         let leaving = self.pods.store().owned_by(uid).into_iter();
         pods.extend(leaving.filter(|pod| {
@@ -185,6 +194,8 @@ impl<K: Replicated> Engine<K> {
                 && owner::claim(set.meta(), &selector, &pod.metadata) == owner::Claim::Keep
         }));
         let counted = status::count(&*set, &pods, now);
+        self.rests
+            .looked(key, generation, pods.len(), acted, self.kit.now());
         let old = set.status();
         let new = status::next(&*set, &old, &counted, failure.as_ref(), &self.kit.time());
         let api: Api<K> = Api::namespaced(self.kit.client.clone(), &key.namespace);
@@ -200,8 +211,8 @@ impl<K: Replicated> Engine<K> {
         }
     }
 
-    /// Creates or deletes pods; answers the first failure.
-    async fn manage(&self, key: &Key, set: &K, pods: &[Arc<Pod>]) -> Option<Error> {
+    /// Creates or deletes pods; answers whether there was need to, and the first failure.
+    async fn manage(&self, key: &Key, set: &K, pods: &[Arc<Pod>]) -> (bool, Option<Error>) {
         let now = self.kit.now();
         let crowd = || {
             let siblings = set.siblings(self.sets.store());
@@ -211,9 +222,11 @@ impl<K: Replicated> Engine<K> {
                 .collect::<Vec<_>>()
         };
         match plan::plan(set.replicas(), pods, crowd, now) {
-            plan::Plan::Nothing => None,
+            plan::Plan::Nothing => (false, None),
             plan::Plan::Create(count) => {
-                let template = set.template()?;
+                let Some(template) = set.template() else {
+                    return (false, None);
+                };
                 let name = set.meta().name.as_deref().unwrap_or_default();
                 let pod = pods::from_template(
                     template,
@@ -229,7 +242,10 @@ impl<K: Replicated> Engine<K> {
                 };
                 let failure = pods::slow_start(vec![(); count], create).await.1;
                 // Nothing can be created in a namespace that goes, which is no failure of ours.
-                failure.filter(|error| !error.is_namespace_terminating())
+                (
+                    true,
+                    failure.filter(|error| !error.is_namespace_terminating()),
+                )
             }
             plan::Plan::Delete(victims) => {
                 let about = reference(set);
@@ -241,10 +257,8 @@ impl<K: Replicated> Engine<K> {
                         Ok(())
                     }
                 };
-                futures::future::join_all(victims.into_iter().map(delete))
-                    .await
-                    .into_iter()
-                    .find_map(Result::err)
+                let deleted = futures::future::join_all(victims.into_iter().map(delete)).await;
+                (true, deleted.into_iter().find_map(Result::err))
             }
         }
     }
