@@ -8,6 +8,7 @@
 mod agent;
 mod facts;
 mod images;
+mod introspection;
 mod join;
 mod lock;
 mod networks;

@@ -8,8 +8,8 @@ use client::{Context, Fence, election};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::networks;
 use crate::settings::{ControllerSettings, PartSettings, SchedulerSettings};
+use crate::{introspection, networks};
 
 /// Runs the scheduler.
 pub async fn scheduler(settings: SchedulerSettings) -> Result<()> {
@@ -108,6 +108,9 @@ where
             std::process::id()
         ),
     };
+    if let Some(address) = settings.metrics_address {
+        introspection::listen(address, candidate.context.metrics.clone()).await?;
+    }
     println!("{name}: standing for election as {identity}");
     let config = election::Config::new("kube-system", name, &identity);
     let Candidate {

@@ -8,7 +8,7 @@ mod file;
 pub mod image;
 pub mod node_sim;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -114,6 +114,20 @@ pub struct PartSettings {
     /// Name of this instance among several of which one works; the machine's name unless given.
     #[arg(long, env = "CORTEN_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
+    /// Serve /metrics, /healthz, /livez and /readyz here by HTTP, such as 127.0.0.1:10257. Loopback
+    /// addresses only: it is not encrypted.
+    #[arg(long, env = "CORTEN_METRICS_ADDRESS", value_name = "ADDRESS:PORT", value_parser = loopback)]
+    pub metrics_address: Option<SocketAddr>,
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "not an address and a port, such as 127.0.0.1:10257".to_owned())?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err("not a loopback address: what is served there is not encrypted".to_owned()),
+    }
 }
 
 /// The scheduler run alone.
