@@ -13,7 +13,7 @@ use crate::{
     framework::{diagnosis::Diagnosis, profile::Profile},
 };
 
-const KINDS: usize = 13;
+const KINDS: usize = 14;
 
 /// Pods of different kinds, all of which look at others of their namespace.
 fn pod(kind: usize, number: usize) -> Arc<Pod> {
@@ -61,6 +61,11 @@ fn pod(kind: usize, number: usize) -> Arc<Pod> {
             json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
             "nodeSelectorTerms": [{"matchFields": [
                 {"key": "metadata.name", "operator": "In", "values": ["n1"]}]}]}}}})
+        }
+        13 => {
+            let mut spread = spread("DoNotSchedule", "zone");
+            spread[0]["nodeTaintsPolicy"] = json!("Honor");
+            json!({"topologySpreadConstraints": spread})
         }
         _ => json!({}),
     };
@@ -216,6 +221,29 @@ fn answer(ranking: &mut Ranking, profile: &Profile, cache: &Cache, pod: &PodInfo
     };
     let why = |d: Box<Diagnosis>| (d.message(), d.preemptable);
     ranking.scored(cache, &filters).map(named).map_err(why)
+}
+
+#[test]
+fn a_taint_elsewhere_counts_where_taints_are_honoured() {
+    let profile = Profile::default_profile();
+    let mut cache = Cache::default();
+    let mut rankings = Rankings::default();
+    cache.apply_node(node(0, 0));
+    cache.apply_node(node(2, 5));
+    let placed = cache.info(pod(13, 0));
+    cache.place_pod(placed, "n0");
+    let info = cache.info(pod(13, 50));
+    let mut fitting = |cache: &Cache| {
+        let mut ranking = rankings.take(&profile, &info.class, cache);
+        let found = answer(&mut ranking, &profile, cache, &info);
+        rankings.put(ranking);
+        let found = found.unwrap().into_iter();
+        found.map(|(node, _)| node).collect::<Vec<_>>()
+    };
+    assert_eq!(fitting(&cache), ["n2"], "its zone is the emptiest");
+    // The same node, tainted: its zone counts no more.
+    cache.apply_node(node(2, 2));
+    assert_eq!(fitting(&cache), ["n0"]);
 }
 
 proptest! {
