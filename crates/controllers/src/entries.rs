@@ -11,7 +11,7 @@ use crate::kit::Kit;
 use crate::run::Config;
 use crate::{
     apps, autoscaling, batch, certificates, core, discovery, gc, networking, node, policy,
-    protection, rbac, resource, storage,
+    protection, rbac, resource, storage, storagemigration,
 };
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -323,6 +323,13 @@ pub(crate) const ENTRIES: &[Entry] = &[
         account: "service-cidrs-controller",
         component: "service-cidr-controller",
         start: |kit, _| Box::pin(networking::service_cidrs::run(kit)),
+    },
+    Entry {
+        name: "storage-version-migrator-controller",
+        queue: "storage-version-migrator-controller",
+        account: "storage-version-migrator-controller",
+        component: "storage-version-migrator-controller",
+        start: |kit, _| Box::pin(storagemigration::run(kit)),
     },
     Entry {
         name: "ttl-controller",

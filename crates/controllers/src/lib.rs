@@ -31,6 +31,7 @@ mod resource;
 mod run;
 mod scale;
 mod storage;
+mod storagemigration;
 #[cfg(test)]
 mod testing;
 mod write;

@@ -9,6 +9,7 @@ mod cleanup;
 mod cluster;
 mod election;
 mod endpoints;
+mod migration;
 mod mortal;
 mod nodes;
 mod policy;
