@@ -365,6 +365,13 @@ pub(crate) const ENTRIES: &[Entry] = &[
         start: |kit, _| Box::pin(core::legacy_tokens::run(kit)),
     },
     Entry {
+        name: "apiserver-lease-garbage-collector-controller",
+        queue: "apiserver_lease_garbage_collector",
+        account: "apiserver-lease-garbage-collector",
+        component: "apiserver-lease-garbage-collector",
+        start: |kit, _| Box::pin(core::server_leases::run(kit)),
+    },
+    Entry {
         name: "token-cleaner-controller",
         queue: "token_cleaner",
         account: "token-cleaner",

@@ -15,6 +15,7 @@ mod discovery;
 mod entries;
 mod error;
 mod expectations;
+mod expiry;
 mod gc;
 mod hash;
 mod kinds;

@@ -148,7 +148,6 @@ pub(crate) async fn delete<K: Known>(
     propagation: Option<PropagationPolicy>,
     grace_seconds: Option<u32>,
 ) -> Result<(), Error> {
-    let key = Key::of(object);
     let params = DeleteParams {
         propagation_policy: propagation,
         grace_period_seconds: grace_seconds,
@@ -158,6 +157,27 @@ pub(crate) async fn delete<K: Known>(
         }),
         ..DeleteParams::default()
     };
+    remove(api, object, params).await
+}
+
+/// Deletes this very object if it is still as it was read. What happened to it meanwhile is success as
+/// well: the change brings it back.
+pub(crate) async fn delete_unchanged<K: Known>(api: &Api<K>, object: &K) -> Result<(), Error> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: object.meta().uid.clone(),
+            resource_version: object.meta().resource_version.clone(),
+        }),
+        ..DeleteParams::default()
+    };
+    match remove(api, object, params).await {
+        Err(error) if error.is_conflict() => Ok(()),
+        result => result,
+    }
+}
+
+async fn remove<K: Known>(api: &Api<K>, object: &K, params: DeleteParams) -> Result<(), Error> {
+    let key = Key::of(object);
     match api.delete(&key.name, &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::authentication::v1::TokenReview;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
@@ -304,4 +305,29 @@ async fn a_secret_asks_for_a_lasting_token_and_goes_with_its_account() {
     accounts.delete("robot", &Default::default()).await.unwrap();
     cluster.wait::<Secret>("default", <[_]>::is_empty).await;
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_of_gone_api_servers_go() {
+    let cluster = Cluster::start().await;
+    let lease = |name: &str, renewed: &str| {
+        json!({"metadata": {"name": name, "labels": {"apiserver.kubernetes.io/identity": "kube-apiserver"}},
+            "spec": {"holderIdentity": name, "leaseDurationSeconds": 3600, "renewTime": renewed}})
+    };
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ");
+    cluster
+        .create::<Lease>("kube-system", lease("alive", &now.to_string()))
+        .await;
+    cluster
+        .create::<Lease>("kube-system", lease("gone", "2026-01-01T00:00:00.000000Z"))
+        .await;
+    let left = |all: &[Lease], name: &str| {
+        all.iter()
+            .any(|lease| lease.metadata.name.as_deref() == Some(name))
+    };
+    cluster
+        .wait::<Lease>("kube-system", |all| {
+            left(all, "alive") && !left(all, "gone")
+        })
+        .await;
 }

@@ -1,16 +1,14 @@
 //! Removes requests that are done with, or that nobody answered.
 
-use client::controller::Requeue;
-use client::{Key, Scope};
+use client::Scope;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::Api;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{has_condition, is_issued};
-use crate::error::Error;
-use crate::kit::{Kit, until};
-use crate::write;
+use crate::expiry::sweep;
+use crate::kit::Kit;
 
 const ANSWERED: SignedDuration = SignedDuration::from_hours(1);
 const UNANSWERED: SignedDuration = SignedDuration::from_hours(24);
@@ -51,31 +49,7 @@ fn end(request: &CertificateSigningRequest) -> Option<Timestamp> {
 /// Runs until the shutdown.
 pub(crate) async fn run(kit: Kit) {
     let requests = kit.informers.get::<CertificateSigningRequest>(Scope::All);
-    let queue = kit.queue::<Key>();
-    if !kit.synced(&requests).await {
-        return;
-    }
-    kit.follow_own(&requests, &queue);
-    let inner = kit.clone();
-    kit.run(queue, move |key: Key| {
-        let (kit, requests) = (inner.clone(), requests.clone());
-        async move {
-            let Some(request) = requests.store().get_key(&key) else {
-                return Ok(Requeue::OnChange);
-            };
-            let now = kit.now();
-            match expiry(&request) {
-                Some(at) if at > now => return Ok(Requeue::After(until(at, now))),
-                Some(_) => {
-                    let api: Api<CertificateSigningRequest> = Api::all(kit.client.clone());
-                    write::delete(&api, &*request, None, None).await?;
-                }
-                None => {}
-            }
-            Ok::<_, Error>(Requeue::OnChange)
-        }
-    })
-    .await;
+    sweep(kit, requests, |client, _| Api::all(client), expiry).await;
 }
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
 //! Removes bootstrap tokens whose time is over.
 
-use client::controller::Requeue;
-use client::{Change, Key, Scope};
+use client::Scope;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
-use crate::error::Error;
-use crate::kit::{Kit, until};
-use crate::write;
+use crate::expiry::sweep;
+use crate::kit::Kit;
 
 pub(super) const TYPE: &str = "bootstrap.kubernetes.io/token";
 
@@ -28,39 +26,17 @@ pub(super) fn expiry(secret: &Secret) -> Option<Timestamp> {
     Some(time.unwrap_or(Timestamp::MIN))
 }
 
+/// When the token goes: those of other namespaces are none.
+fn end(secret: &Secret) -> Option<Timestamp> {
+    let ours = secret.metadata.namespace.as_deref() == Some("kube-system");
+    expiry(secret).filter(|_| ours)
+}
+
 /// Runs until the shutdown.
 pub(crate) async fn run(kit: Kit) {
     let scope = Scope::fields(&format!("type={TYPE}"));
     let secrets = kit.informers.get::<Secret>(scope);
-    let queue = kit.queue::<Key>();
-    if !kit.synced(&secrets).await {
-        return;
-    }
-    kit.follow(&secrets, &queue, |change: Change<Secret>| {
-        let secret = change.object();
-        let ours = secret.metadata.namespace.as_deref() == Some("kube-system");
-        (ours && !change.is_deleted() && expiry(secret).is_some()).then(|| Key::of(&**secret))
-    });
-    let inner = kit.clone();
-    kit.run(queue, move |key: Key| {
-        let (kit, secrets) = (inner.clone(), secrets.clone());
-        async move {
-            let Some(secret) = secrets.store().get_key(&key) else {
-                return Ok(Requeue::OnChange);
-            };
-            let now = kit.now();
-            match expiry(&secret) {
-                Some(at) if at > now => return Ok(Requeue::After(until(at, now))),
-                Some(_) => {
-                    let api: Api<Secret> = Api::namespaced(kit.client.clone(), &key.namespace);
-                    write::delete(&api, &*secret, None, None).await?;
-                }
-                None => {}
-            }
-            Ok::<_, Error>(Requeue::OnChange)
-        }
-    })
-    .await;
+    sweep(kit, secrets, Api::namespaced, end).await;
 }
 
 #[cfg(test)]
