@@ -7,12 +7,10 @@
 use std::sync::Arc;
 
 use http::Method;
-use kube::client::Body;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tower::BoxError;
 
-use crate::transport::in_process;
+use crate::transport::with_look;
 
 /// Shared between the one that renews a Lease and those that write because of it.
 #[derive(Clone, Debug, Default)]
@@ -49,15 +47,12 @@ impl Fence {
     #[must_use]
     pub fn guard(&self, client: kube::Client) -> kube::Client {
         let fence = self.clone();
-        in_process(tower::service_fn(move |request: http::Request<Body>| {
-            let (client, fence) = (client.clone(), fence.clone());
-            async move {
-                if !fence.admits(request.method()) {
-                    return Err(BoxError::from(Closed));
-                }
-                client.send(request).await.map_err(BoxError::from)
+        with_look(client, move |request| {
+            match fence.admits(request.method()) {
+                true => Ok(()),
+                false => Err(Closed.into()),
             }
-        }))
+        })
     }
 }
 
@@ -68,8 +63,11 @@ mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::Api;
     use kube::api::{DeleteParams, PostParams};
+    use kube::client::Body;
+    use tower::BoxError;
 
     use super::*;
+    use crate::transport::in_process;
 
     #[tokio::test(start_paused = true)]
     async fn writes_pass_only_while_the_lease_holds() {

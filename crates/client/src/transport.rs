@@ -43,6 +43,22 @@ where
     kube::Client::new(transport, "default")
 }
 
+/// The same client, with a look at each request before it is sent: `look` may change it, or refuse it.
+pub(crate) fn with_look<F>(client: kube::Client, look: F) -> kube::Client
+where
+    F: Fn(&mut http::Request<Body>) -> Result<(), BoxError> + Send + 'static,
+{
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |mut request: http::Request<Body>| {
+        let (client, looked) = (client.clone(), look(&mut request));
+        async move {
+            looked?;
+            client.send(request).await.map_err(BoxError::from)
+        }
+    });
+    kube::Client::new(service, namespace)
+}
+
 /// A client for the server and user of the kubeconfig's current context.
 pub fn from_kubeconfig(path: &Path) -> BoxFuture<'_, Result<kube::Client, TransportError>> {
     Box::pin(async move {

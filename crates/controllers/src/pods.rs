@@ -227,12 +227,7 @@ pub(crate) fn sort_for_deletion(
 }
 
 fn deletion_order(a: &Pod, b: &Pod, now: Timestamp, crowd: &impl Fn(&Pod) -> usize) -> Ordering {
-    let assigned = |pod: &Pod| {
-        pod.spec
-            .as_ref()
-            .and_then(|spec| spec.node_name.as_deref())
-            .is_some_and(|node| !node.is_empty())
-    };
+    let assigned = |pod: &Pod| node_of(pod).is_some();
     let running = |pod: &Pod| match phase(pod) {
         "Pending" => 0,
         "Unknown" => 1,

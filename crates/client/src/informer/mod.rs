@@ -31,6 +31,7 @@ pub use self::metadata::{Metadata, slim};
 pub use self::subscription::{Change, Subscription};
 use crate::backoff::Backoff;
 use crate::random::{Random, Seeded};
+use crate::transport::with_look;
 
 /// What an informer needs of a kind.
 pub trait Object: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
@@ -149,16 +150,11 @@ impl Informers {
 
 /// The same client, telling the server that nobody here reads `managedFields`.
 fn without_managers(client: kube::Client) -> kube::Client {
-    let namespace = client.default_namespace().to_owned();
-    let tell = tower::service_fn(move |mut request: http::Request<kube::client::Body>| {
-        let client = client.clone();
-        async move {
-            let headers = request.headers_mut();
-            headers.insert(WITHOUT_MANAGERS, HeaderValue::from_static("true"));
-            client.send(request).await
-        }
-    });
-    kube::Client::new(tell, namespace)
+    with_look(client, |request| {
+        let headers = request.headers_mut();
+        headers.insert(WITHOUT_MANAGERS, HeaderValue::from_static("true"));
+        Ok(())
+    })
 }
 
 struct Shared<K> {

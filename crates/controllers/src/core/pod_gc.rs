@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::error::{Error, On};
 use crate::kit::Kit;
-use crate::pods::{by_node, is_terminal, is_terminating, phase};
+use crate::pods::{by_node, is_terminal, is_terminating, node_of, phase};
 use crate::write;
 
 /// Put on by an administrator: the node is off, and what it held may be used elsewhere.
@@ -128,12 +128,7 @@ enum Fate {
 }
 
 fn fate(pod: &Pod, nodes: &Store<Node>) -> Option<Fate> {
-    let node = pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.node_name.as_deref())
-        .filter(|node| !node.is_empty());
-    let abandoned = match node.map(|node| nodes.get("", node)) {
+    let abandoned = match node_of(pod).map(|node| nodes.get("", node)) {
         Some(None) => return Some(Fate::Orphaned),
         Some(Some(node)) => is_out_of_service(&node),
         None => true,

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{claim_name, claims_of};
 use crate::error::Error;
 use crate::kit::{Kit, until};
-use crate::pods::is_terminal;
+use crate::pods::{is_terminal, node_of};
 use crate::write;
 
 /// Driver, pool, device.
@@ -198,9 +198,8 @@ impl Controller {
             self.waiting.lock().remove(key);
             return Ok(Requeue::OnChange);
         };
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
         let leaving = pod.metadata.deletion_timestamp.is_some();
-        if leaving || is_terminal(&pod) || node.unwrap_or_default().is_empty() {
+        if leaving || is_terminal(&pod) || node_of(&pod).is_none() {
             self.waiting.lock().remove(key);
             return Ok(Requeue::OnChange);
         }

@@ -218,8 +218,7 @@ impl Controller {
         api: &Api<ResourceClaim>,
         get: impl Fn(&str) -> Option<Arc<ResourceClaim>>,
     ) -> Result<(), Error> {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        if node.unwrap_or_default().is_empty() {
+        if crate::pods::node_of(pod).is_none() {
             return Ok(());
         }
         for claim in claims_of(pod) {

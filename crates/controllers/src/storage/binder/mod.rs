@@ -164,9 +164,8 @@ impl Controller {
         let waiting_pods: Vec<_> = pods
             .iter()
             .filter(|pod| {
-                let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
                 let claims = super::claims_of(pod);
-                node.unwrap_or_default().is_empty()
+                crate::pods::node_of(pod).is_none()
                     && !crate::pods::is_terminal(pod)
                     && claims.iter().any(|(_, claim)| *claim == *key.name)
             })
